@@ -1,0 +1,66 @@
+"""What a task is: its routes, instructions, temperature and batching, and which MTEB type goes to which route.
+
+A *task* is what a training batch has (classification, clustering, retrieval). A *route* is what one sequence has:
+retrieval has two, one for queries and one for documents. A route names an instruction and, in MoTE, an expert.
+"""
+
+from typing import Literal, NamedTuple
+
+Route = Literal["classification", "clustering", "search_query", "search_document"]
+ROUTES: tuple[Route, ...] = ("classification", "clustering", "search_query", "search_document")
+
+# The base model's own spelling (contrastors); the paper prints spaces: "search query: " (MoTE §4).
+INSTRUCTIONS: dict[str, str] = {route: f"{route}: " for route in ROUTES}
+
+
+class Task(NamedTuple):
+    """One training task with its Task-Aware Contrastive Learning settings (MoTE App. D.2)."""
+
+    name: str
+    query_route: Route
+    document_route: Route
+    temperature: float  # of InfoNCE, in units of cosine similarity
+    batching: Literal["homogeneous", "heterogeneous"]  # one dataset per batch | mixed over the task's datasets
+
+
+TASKS: dict[str, Task] = {
+    "classification": Task("classification", "classification", "classification", 0.03, "heterogeneous"),
+    "clustering": Task("clustering", "clustering", "clustering", 0.06, "heterogeneous"),
+    "retrieval": Task("retrieval", "search_query", "search_document", 0.03, "homogeneous"),
+}
+
+# MTEB task type -> the training task whose routes it takes (MoTE §5.3). The first three are seen in training.
+TASK_OF_TYPE: dict[str, str] = {
+    "Retrieval": "retrieval",
+    "Classification": "classification",
+    "Clustering": "clustering",
+    "Reranking": "retrieval",
+    "PairClassification": "classification",
+    "STS": "classification",
+    "Summarization": "classification",
+}
+SEEN_TYPES = ("Retrieval", "Classification", "Clustering")
+UNSEEN_TYPES = ("Reranking", "PairClassification", "STS", "Summarization")
+
+
+def route_of(task_type: str, prompt_type: str | None) -> Route:
+    """The route of one text of an MTEB task.
+
+    Args:
+        task_type: MTEB's `TaskMetadata.type`, a key of `TASK_OF_TYPE`.
+        prompt_type: "query", "document" or None, as mteb passes it. A type with one route ignores it.
+
+    Raises:
+        ValueError: If the type is unknown, or a retrieval-like type comes without a prompt type.
+
+    >>> route_of("Reranking", "document"), route_of("STS", None)
+    ('search_document', 'classification')
+    """
+    if task_type not in TASK_OF_TYPE:
+        raise ValueError(f"MTEB type {task_type!r} has no route; known types: {', '.join(TASK_OF_TYPE)}")
+    task = TASKS[TASK_OF_TYPE[task_type]]
+    if task.query_route == task.document_route:
+        return task.query_route
+    if prompt_type not in ("query", "document"):
+        raise ValueError(f"a {task_type} text needs prompt_type 'query' or 'document', not {prompt_type!r}")
+    return task.query_route if prompt_type == "query" else task.document_route
