@@ -157,7 +157,9 @@ def _check(model: type[Strict], content: Any, place: str):
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()]
+        faults = [
+            f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()
+        ]
         raise ValueError(f"{place}: " + "; ".join(faults)) from None
 
 

@@ -1,0 +1,1 @@
+"""MoTE: Mixture of Task Experts (text)."""

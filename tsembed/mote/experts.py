@@ -1,0 +1,281 @@
+"""MoTE: up-cycle a dense encoder into task experts, and go back to dense (MoTE §3.1, Fig. 2).
+
+An expert of a block is {norm, MLP, norm} where the block is post-norm and {norm, MLP} where it is pre-norm. A whole
+sequence goes through the expert of its route. Sequences are sorted by expert once, at the model's entrance; every
+block then works on contiguous slices, and a batch of one expert takes exactly the dense path.
+
+    model = upcycle(AutoModel.from_pretrained(...), {"search_query": "query", "search_document": "document"})
+    model("search_query", input_ids=..., attention_mask=...).last_hidden_state
+"""
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Family(NamedTuple):
+    """Names of an encoder family: the list of blocks, and the modules of a block that make up an expert."""
+
+    blocks: str
+    expert: tuple[str, ...]
+
+
+_BERT = Family("encoder.layer", ("attention.output.LayerNorm", "intermediate", "output"))
+_QWEN = Family("layers", ("post_attention_layernorm", "mlp"))
+FAMILIES: dict[str, Family] = {  # by config.model_type
+    "nomic_bert": Family("layers", ("post_attention_layernorm", "mlp", "post_mlp_layernorm")),
+    "bert": _BERT,
+    "xlm-roberta": _BERT,
+    "roberta": _BERT,
+    "mpnet": Family("encoder.layer", ("attention.LayerNorm", "intermediate", "output")),
+    "distilbert": Family("transformer.layer", ("sa_layer_norm", "ffn", "output_layer_norm")),
+    "modernbert": Family("layers", ("mlp_norm", "mlp")),
+    "qwen2": _QWEN,
+    "qwen3": _QWEN,
+    "qwen2_vl_text": _QWEN,
+    "qwen2_vl": Family("language_model.layers", _QWEN.expert),
+}
+
+# Sequences per expert of the forward pass under way: a context, not a module's state, so that a recomputation under
+# gradient checkpointing can never see the routes of a later forward pass.
+_COUNTS: ContextVar[tuple[int, ...] | None] = ContextVar("sequences_per_expert", default=None)
+
+
+class _sequences_per_expert:
+    """Context with the given counts; it can be entered again, as a second backward pass does."""
+
+    def __init__(self, counts: tuple[int, ...] | None):
+        self.counts, self.tokens = counts, []
+
+    def __enter__(self):
+        self.tokens.append(_COUNTS.set(self.counts))
+
+    def __exit__(self, *_):
+        _COUNTS.reset(self.tokens.pop())
+
+
+def _checkpoint_contexts():
+    """For `torch.utils.checkpoint(context_fn=…)`: the recomputation runs under the routes of its own forward pass."""
+    return nullcontext(), _sequences_per_expert(_COUNTS.get())
+
+
+class PerExpert(nn.Module):
+    """One module of a block, once per expert; sequences arrive sorted by expert."""
+
+    def __init__(self, dense: nn.Module, names: Sequence[str]):
+        super().__init__()
+        self.experts = nn.ModuleDict({name: copy.deepcopy(dense) for name in names})
+
+    def forward(self, *inputs: Tensor) -> Tensor:  # each (batch, seq, ...)
+        counts = _COUNTS.get()
+        if counts is None:
+            raise RuntimeError(
+                "no route is set: call the TaskRouted model with a route, and enable gradient checkpointing on it, "
+                "not on the model inside"
+            )
+        active = [(expert, n) for expert, n in zip(self.experts.values(), counts, strict=True) if n]
+        if len(active) == 1:
+            return active[0][0](*inputs)
+        slices = zip(*(x.split([n for _, n in active]) for x in inputs), strict=True)
+        return torch.cat([expert(*part) for (expert, _), part in zip(active, slices, strict=True)])
+
+
+class TaskRouted(nn.Module):
+    """An encoder with task experts, routed by sequence. Made by `upcycle` or `from_pretrained`.
+
+    Attributes:
+        model: The encoder with `PerExpert` modules inside.
+        routes: Route -> expert name, in the order of the routes' indices.
+        blocks: Indices of the blocks that have experts.
+    """
+
+    def __init__(self, model: nn.Module, routes: Mapping[str, str], blocks: Sequence[int]):
+        super().__init__()
+        self.model = model
+        self.routes = dict(routes)
+        self.blocks = tuple(blocks)
+        self.expert_names = tuple(dict.fromkeys(self.routes.values()))
+        self._expert_of_route = torch.tensor([self.expert_names.index(e) for e in self.routes.values()])
+
+    @property
+    def config(self):
+        """The dense encoder's config."""
+        return self.model.config
+
+    def forward(self, routes: str | Tensor, *, pool: Callable | None = None, **inputs: Tensor):
+        """The encoder's output under the routes, in the order of the inputs.
+
+        Args:
+            routes: One route for all, or its index in `self.routes` per sequence: int64 (batch,), on the CPU.
+            pool: `pool(last_hidden_state, attention_mask) -> (batch, dim)`. With it only the pooled vectors are
+                brought back into the inputs' order and returned; without it the whole output of one-expert batches,
+                and an output with `last_hidden_state` alone of mixed ones.
+            inputs: The encoder's own, every tensor with the batch first.
+
+        Raises:
+            ValueError: If a route is unknown.
+        """
+        order, counts = self._sort(routes, next(iter(inputs.values())).shape[0])
+        if order is not None:
+            device = next(iter(inputs.values())).device
+            order = order.to(device)
+            inputs = {name: x[order] for name, x in inputs.items()}
+        with _sequences_per_expert(counts):
+            output = self.model(**inputs)
+        if pool is not None:
+            pooled = pool(output.last_hidden_state, inputs["attention_mask"])  # (batch, dim)
+            return pooled if order is None else pooled[order.argsort()]
+        if order is None:
+            return output
+        return type(output)(last_hidden_state=output.last_hidden_state[order.argsort()])
+
+    def _sort(self, routes: str | Tensor, batch: int) -> tuple[Tensor | None, tuple[int, ...]]:
+        """Order that sorts the sequences by expert (None if they are), and the number of sequences per expert."""
+        if isinstance(routes, str):
+            if routes not in self.routes:
+                raise ValueError(f"route {routes!r} has no expert; routes: {', '.join(self.routes)}")
+            return None, tuple(batch * (name == self.routes[routes]) for name in self.expert_names)
+        if routes.shape != (batch,):
+            raise ValueError(f"routes has shape {tuple(routes.shape)} for a batch of {batch} sequences")
+        if batch and not 0 <= int(routes.min()) <= int(routes.max()) < len(self.routes):
+            raise ValueError(f"route index out of range: must be in 0..{len(self.routes) - 1}, got {routes.tolist()}")
+        experts = self._expert_of_route[routes]
+        counts = tuple(torch.bincount(experts, minlength=len(self.expert_names)).tolist())
+        in_order = bool((experts.diff() >= 0).all())
+        return (None if in_order else experts.argsort(stable=True)), counts
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute activations in the backward pass, under the routes of their own forward pass."""
+        kwargs = {"use_reentrant": False, "context_fn": _checkpoint_contexts}
+        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
+
+    def dense_state_dict(self, expert: str) -> dict[str, Tensor]:
+        """The weights of one expert and all that is shared, under the dense encoder's names."""
+        weights = {}
+        for name, tensor in self.model.state_dict().items():
+            before, found, after = name.partition(".experts.")
+            if found:
+                owner, _, after = after.partition(".")
+                if owner != expert:
+                    continue
+                name = f"{before}.{after}"
+            weights[name] = tensor
+        return weights
+
+    def extract_expert(self, route: str) -> nn.Module:
+        """The plain dense encoder of a route, with weights of its own; it needs no code of ours.
+
+        Raises:
+            ValueError: If the route is unknown.
+        """
+        if route not in self.routes:
+            raise ValueError(f"route {route!r} has no expert; routes: {', '.join(self.routes)}")
+        return _dense_model(self.config, type(self.model), self.dense_state_dict(self.routes[route]))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json, model.safetensors and mote.json (routes and blocks)."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(folder)
+        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "mote.json").write_text(json.dumps({"routes": self.routes, "blocks": self.blocks}, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "TaskRouted":
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            ValueError: If the folder is no MoTE checkpoint, or its weights do not fit its mote.json.
+        """
+        from safetensors.torch import load_file
+        from transformers import AutoConfig
+
+        folder = Path(folder)
+        if not (folder / "mote.json").is_file():
+            raise ValueError(f"{folder}: no mote.json, so this is no MoTE checkpoint")
+        mote = json.loads((folder / "mote.json").read_text())
+        routed = upcycle(_new_encoder(AutoConfig.from_pretrained(folder)), mote["routes"], mote["blocks"])
+        try:
+            routed.model.load_state_dict(load_file(folder / "model.safetensors"))
+        except RuntimeError as error:
+            raise ValueError(f"{folder}: the weights do not fit mote.json: {error}") from None
+        return routed
+
+
+def upcycle(
+    model: nn.Module,
+    routes: Mapping[str, str] | Sequence[str],
+    blocks: Literal["every", "every_other"] | Sequence[int] = "every",
+) -> TaskRouted:
+    """The encoder with task experts, every expert a copy of the dense one (MoTE §3.1.1). Changes `model`.
+
+    At initialisation the result equals the dense encoder exactly, whatever the routes.
+
+    Args:
+        model: A Hugging Face encoder of one of `FAMILIES`.
+        routes: Route -> expert name; several routes may share an expert. A list gives each route its own.
+        blocks: Which blocks get experts: all (EB), blocks 1, 3, 5, … (EOB; Table 6), or indices.
+
+    Raises:
+        ValueError: For an unknown family, no routes, a block out of range, or a model that has experts already.
+    """
+    family = FAMILIES.get(model.config.model_type)
+    if family is None:
+        raise ValueError(f"no MoTE for model_type {model.config.model_type!r}; known: {', '.join(FAMILIES)}")
+    routes = dict(routes) if isinstance(routes, Mapping) else {route: route for route in routes}
+    if not routes:
+        raise ValueError("upcycle needs at least one route")
+    if any(isinstance(module, PerExpert) for module in model.modules()):
+        raise ValueError("this model has task experts already")
+    layers = model.get_submodule(family.blocks)
+    indices = _block_indices(blocks, len(layers))
+    names = tuple(dict.fromkeys(routes.values()))
+    for index in indices:
+        for path in family.expert:
+            parent, _, name = path.rpartition(".")
+            owner = layers[index].get_submodule(parent)
+            setattr(owner, name, PerExpert(getattr(owner, name), names))
+    return TaskRouted(model, routes, indices)
+
+
+def _block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
+    if blocks == "every":
+        return tuple(range(depth))
+    if blocks == "every_other":
+        return tuple(range(1, depth, 2))
+    indices = tuple(blocks)
+    wrong = [i for i in indices if isinstance(i, str) or not 0 <= i < depth]
+    if isinstance(blocks, str) or wrong or not indices or len(set(indices)) < len(indices):
+        raise ValueError(
+            f"blocks must be 'every', 'every_other' or different indices in 0..{depth - 1}, got {blocks!r}"
+        )
+    return indices
+
+
+def _new_encoder(config) -> nn.Module:
+    """An encoder of the config with weights yet to be loaded, without the pooling head that no route uses."""
+    from transformers import AutoModel
+
+    with torch.device("cpu"):
+        return AutoModel.from_config(config, **pooler_off(config.model_type))
+
+
+def pooler_off(model_type: str) -> dict[str, bool]:
+    """Keyword that leaves out the pooling head of the families that have one: mean pooling never uses it."""
+    return {"add_pooling_layer": False} if model_type in ("bert", "xlm-roberta", "roberta", "mpnet") else {}
+
+
+def _dense_model(config, kind: type[nn.Module], weights: dict[str, Tensor]) -> nn.Module:
+    dense = kind(config, **pooler_off(config.model_type))
+    dense.load_state_dict(weights)
+    return dense.eval()
