@@ -1,0 +1,272 @@
+"""Prepared data: every dataset of a preset as Arrow tables, and a manifest that says what they are.
+
+    python -m tsembed.data.sources PRESET [--data FOLDER]
+
+A dataset is written to `.partial/` and renamed; the manifest comes last, by rename. So a kill loses one dataset at
+most, and a folder with a manifest is complete.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import paths
+from ..config import Data, Preset, load_preset
+from . import caps, mixture
+from .forms import FORMS, NAME, Source, clean, columns
+
+VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
+RECORD = "record.json"  # in a dataset's folder: its manifest entries and the settings that it was made with
+
+
+def prepare(preset: Preset, folder: Path, *, report: Callable[[dict], Any] = lambda entry: None) -> dict:
+    """The manifest of the preset's data in `folder`, after writing whatever is missing there.
+
+    Args:
+        report: Called with each manifest entry as soon as its dataset is complete.
+
+    Raises:
+        ValueError: If `folder` holds complete data of other settings, or if the data break a rule.
+    """
+    settings = _settings(preset.data)
+    if (folder / "manifest.json").is_file():
+        done = manifest(folder)
+        _must_equal(done["settings"], settings, preset.name, folder)
+        if all(_place(folder, entry).is_dir() for entry in done["datasets"]):
+            for entry in done["datasets"]:
+                report(entry)
+            return done
+        (folder / "manifest.json").unlink()
+    key = _sha256(json.dumps(settings, sort_keys=True))
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    datasets, unused = [], []
+    for source in _sources(preset.data):
+        if source.part == "unused":
+            row = {"name": source.name, "form": source.form, "origin": source.origin, "licence": source.licence}
+            unused.append(row | source.notes)
+            continue
+        entries = _kept(folder, source, key) or _write(folder, source, preset.data, key)
+        datasets += entries
+        for entry in entries:
+            report(entry)
+    _remove_others(folder, datasets)
+    total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
+    made = {
+        "source": preset.data.source,
+        "seed": preset.data.seed,
+        "sha256": _sha256(total),
+        "path": str(preset.data.path) if preset.data.path else None,
+        "settings": settings,
+        "datasets": datasets,
+        "unused": unused,
+    }
+    (partial / "manifest.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial / "manifest.json", folder / "manifest.json")
+    shutil.rmtree(partial)
+    return made
+
+
+def manifest(folder: Path) -> dict:
+    """The manifest of complete prepared data.
+
+    Raises:
+        ValueError: If there is none, or if it cannot be read.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no manifest.json: prepare the data first (./run_all.sh PRESET)")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): ./run_all.sh clean PRESET, then prepare again") from None
+
+
+def load(folder: Path, part: str, name: str):
+    """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
+
+    Args:
+        part: "train" and "validation" (columns query, document, group), or "eval" (tables of the dataset's form).
+
+    Raises:
+        ValueError: If the manifest has no such dataset; with the names that it has.
+    """
+    entries = {e["name"]: e for e in manifest(folder)["datasets"] if e["part"] == part}
+    if name not in entries:
+        raise ValueError(f"{folder} has no {part} dataset {name!r}; it has: {', '.join(entries) or 'none'}")
+    from datasets import load_from_disk
+
+    place = _place(folder, entries[name])
+    if part != "eval":
+        return load_from_disk(str(place))
+    return {table: load_from_disk(str(place / table)) for table in entries[name]["rows"]}
+
+
+def _sources(data: Data) -> Iterator[Source]:
+    """The source module's datasets, each name once per part."""
+    seen = set()
+    for source in importlib.import_module(f"{__package__}.{data.source}").sources(data):
+        place = f"{source.part} dataset {source.name!r}"
+        if not NAME.fullmatch(source.name):
+            raise ValueError(f"{place}: a name has letters, digits, '_', '-' and '.' only")
+        if source.part != "unused":
+            if (source.part, source.name) in seen:
+                raise ValueError(f"{place}: the name is used twice")
+            seen.add((source.part, source.name))
+            if source.form not in FORMS or (source.part == "train" and source.form not in mixture.TASK_OF_FORM):
+                raise ValueError(f"{place}: the form {source.form!r} cannot be one of part {source.part!r}")
+        yield source
+
+
+def _settings(data: Data) -> dict:
+    """What decides the prepared rows: the data settings, this module's version and a cheap mark of the input."""
+    module = importlib.import_module(f"{__package__}.{data.source}")
+    mark = getattr(module, "fingerprint", lambda data: [])(data)
+    content = data.model_dump(mode="json", exclude={"path"})
+    return content | {"version": VERSION, "input": _sha256("\n".join(mark))}
+
+
+def _must_equal(old: dict, new: dict, preset: str, folder: Path) -> None:
+    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+    if changed:
+        said = {"input": "the input files", "version": "the code that prepares them"}
+        what = "; ".join(said.get(k, f"{k}: {old.get(k)!r} there, {new.get(k)!r} asked for") for k in changed)
+        raise ValueError(
+            f"{folder} holds data of other settings ({what} changed). `./run_all.sh clean {preset}` removes them "
+            "and the runs that were made with them; then start again"
+        )
+
+
+def _kept(folder: Path, source: Source, key: str) -> list[dict] | None:
+    """The entries of a dataset that an interrupted call has finished, if it was made with the same settings."""
+    record = folder / source.part / source.name / RECORD
+    if not record.is_file():
+        return None
+    content = json.loads(record.read_text(encoding="utf-8"))
+    whole = all(_place(folder, entry).is_dir() for entry in content["datasets"])
+    return content["datasets"] if whole and content["key"] == key else None
+
+
+def _write(folder: Path, source: Source, data: Data, key: str) -> list[dict]:
+    partial = folder / ".partial" / "dataset"
+    written = _train if source.part == "train" else _eval
+    about = {"task": mixture.task_of(source) if source.part == "train" else "", "group": source.group}
+    entries = []
+    for part, form, rows, sha256 in written(source, data, partial):
+        entry = {"name": source.name, "part": part, "form": form, **about, "rows": rows, "sha256": sha256}
+        notes = source.notes if part == source.part else {}
+        entries.append(entry | {"origin": source.origin, "licence": source.licence, "notes": notes})
+    record = json.dumps({"key": key, "datasets": entries}, ensure_ascii=False)
+    (partial / source.part / RECORD).write_text(record, encoding="utf-8")
+    # The part with the record comes last, so that a record means that all parts are there.
+    for entry in sorted(entries, key=lambda entry: entry["part"] == source.part):
+        place = _place(folder, entry)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove(folder, place)
+        os.rename(partial / entry["part"], place)
+    partial.rmdir()
+    return entries
+
+
+def _train(source: Source, data: Data, partial: Path) -> Iterator[tuple[str, str, dict[str, int], str]]:
+    from .tables import TableWriter
+
+    writers = {part: TableWriter(partial / part, mixture.COLUMNS) for part in ("train", "validation")}
+    for part, row in mixture.pairs(source, _cleaned(source, "rows"), data):
+        writers[part].add(row)
+    if not writers["train"].rows:
+        raise ValueError(f"training dataset {source.name!r} ({source.origin}) gives no pair")
+    if writers["validation"].rows < data.validation_rows:
+        source.notes["validation"] = f"{writers['validation'].rows} of {data.validation_rows} rows: a tenth at most"
+    for part, writer in writers.items():
+        if writer.rows:
+            yield part, source.form, {"rows": writer.rows}, writer.close()
+        else:
+            writer.discard()
+
+
+def _eval(source: Source, data: Data, partial: Path) -> Iterator[tuple[str, str, dict[str, int], str]]:
+    from .tables import TableWriter
+
+    types = columns(source.form, "eval")
+    tables = caps.cap(source, {table: list(_cleaned(source, table)) for table in types}, data)
+    counts, hashes = {}, []
+    for table, kinds in types.items():
+        if not tables[table]:
+            raise ValueError(f"evaluation dataset {source.name!r} ({source.origin}) has no row in {table!r}")
+        writer = TableWriter(partial / "eval" / table, kinds)
+        for row in tables[table]:
+            writer.add(row)
+        counts[table] = writer.rows
+        hashes.append(f"{table} {writer.close()}")
+    yield "eval", source.form, counts, _sha256("\n".join(hashes))
+
+
+def _cleaned(source: Source, table: str) -> Iterator[dict]:
+    if table not in source.tables:
+        raise ValueError(f"{source.part} dataset {source.name!r} of form {source.form} lacks the table {table!r}")
+    types = FORMS[source.form][table]
+    for number, row in enumerate(source.tables[table], start=1):
+        try:
+            yield clean(row, types)
+        except ValueError as error:
+            raise ValueError(f"{source.part} dataset {source.name!r}, {table} row {number}: {error}") from None
+
+
+def _place(folder: Path, entry: dict) -> Path:
+    return folder / entry["part"] / entry["name"]
+
+
+def _remove(folder: Path, place: Path) -> None:
+    """By rename first, so that no half-removed dataset stands in its place."""
+    if place.exists():
+        os.rename(place, folder / ".partial" / "old")
+        shutil.rmtree(folder / ".partial" / "old")
+
+
+def _remove_others(folder: Path, datasets: list[dict]) -> None:
+    known = {_place(folder, entry) for entry in datasets}
+    for part in ("train", "validation", "eval"):
+        for place in (folder / part).glob("*"):
+            if place not in known:
+                _remove(folder, place)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def line_of(entry: dict) -> str:
+    """One line about a manifest entry, for a terminal."""
+    rows = ", ".join(f"{count:,} {table}" for table, count in entry["rows"].items())
+    notes = "".join(f" | {note}" for note in entry["notes"].values())
+    return f"{entry['part']:<10} {entry['name']:<32} {entry['task'] or entry['form']:<20} {rows}{notes}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tsembed.data.sources", description="Prepare a preset's data.")
+    parser.add_argument("preset", help="a name in configs/presets")
+    parser.add_argument("--data", type=Path, help="folder of a local source, or of a mirror of the hub files")
+    arguments = parser.parse_args()
+    try:
+        overrides = {} if arguments.data is None else {"path": arguments.data}
+        preset = load_preset(arguments.preset, **overrides)
+        folder = paths.data_dir(preset.name)
+        made = prepare(preset, folder, report=lambda entry: print(line_of(entry), flush=True))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(
+        f"{len(made['datasets'])} datasets, {len(made['unused'])} files unused, sha256 {made['sha256'][:16]}: {folder}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Rows -> one Arrow table on disk, in a stream, with their number and a platform-independent hash."""
+
+import hashlib
+import json
+from pathlib import Path
+
+BATCH = 1000  # rows held in memory
+
+
+class TableWriter:
+    """Writes rows as a `datasets` folder: `add` each row, then `close`.
+
+    Args:
+        folder: Must not exist yet.
+        types: Column -> type of `forms.FORMS`, or "int".
+    """
+
+    def __init__(self, folder: Path, types: dict[str, str]):
+        import pyarrow as pa
+
+        kinds = {"binary": pa.int64(), "int": pa.int64(), "float": pa.float64()}
+        kinds |= {"list": pa.list_(pa.string()), "floats": pa.list_(pa.float64())}
+        self.folder, self.columns = folder, list(types)
+        self.schema = pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in types.items()])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = folder.with_name(f"{folder.name}.stream")
+        self._writer = pa.ipc.new_stream(str(self._stream), self.schema)
+        self._batch: list[dict] = []
+        self._digest = hashlib.sha256()
+        self.rows = 0
+
+    def add(self, row: dict) -> None:
+        line = json.dumps([row[name] for name in self.columns], ensure_ascii=False, separators=(",", ":"))
+        self._digest.update(line.encode() + b"\n")
+        self._batch.append(row)
+        self.rows += 1
+        if len(self._batch) == BATCH:
+            self._flush()
+
+    def close(self) -> str:
+        """Finishes the folder; returns the sha256 of the rows as JSON lines, which every machine computes alike."""
+        import datasets
+
+        self._flush()
+        self._writer.close()
+        shown = datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        try:
+            datasets.Dataset.from_file(str(self._stream)).save_to_disk(str(self.folder))
+        finally:
+            if not shown:
+                datasets.enable_progress_bars()
+        self._stream.unlink()
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Leaves nothing, for a table that got no row."""
+        self._writer.close()
+        self._stream.unlink()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._batch:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._batch, schema=self.schema))
+            self._batch = []
