@@ -1,0 +1,108 @@
+"""The commands of run_all.sh. Standard library only: it runs before there is an environment."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import environment
+
+ROOT = Path(os.environ["TSEMBED_ROOT"])
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def main(words: list[str]) -> None:
+    """Build the environment if need be, then become the command."""
+    if "--conda" in words:
+        words.remove("--conda")
+        os.environ["TSEMBED_ENV"] = "conda"
+    command = words[0] if words else "run"
+    if command in ("test", "lab", "lock"):
+        python = environment.ready()
+        rest = words[1:]
+        if command == "test":
+            os.environ.update(OFFLINE)
+            _become(python, "-m", "pytest", *rest)
+        if command == "lab":
+            _become(python, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *rest)
+        sys.exit(environment.lock(python))
+    if command not in ("plan", "status", "clean"):
+        command, words = "run", ["run", *words]
+    given = _arguments(command, words[1:])
+    if command == "clean":
+        sys.exit(_clean(given.preset, given.yes))
+    python = environment.ready()
+    options = [f"--{name}={value}" for name, value in vars(given).items() if name != "preset" and value]
+    _become(python, str(ROOT / "workflow" / "study.py"), command, given.preset, *options)
+
+
+def _arguments(command: str, words: list[str]) -> argparse.Namespace:
+    name = "./run_all.sh" if command == "run" else f"./run_all.sh {command}"
+    parser = argparse.ArgumentParser(prog=name, allow_abbrev=False, add_help=False)
+    parser.add_argument("preset", nargs="?", default="cpu", type=_preset)
+    if command in ("run", "plan"):
+        parser.add_argument("--data", type=_folder, metavar="PATH")
+    if command == "run":
+        parser.add_argument("--jobs", type=_positive, metavar="N")
+        parser.add_argument("--profile", choices=sorted(p.name for p in (ROOT / "workflow/profiles").iterdir()))
+    if command == "clean":
+        parser.add_argument("--yes", action="store_true")
+    return parser.parse_args(words)
+
+
+def _preset(name: str) -> str:
+    known = sorted(p.stem for p in (ROOT / "configs" / "presets").glob("*.yaml"))
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"{name!r} is neither a command nor a preset; presets: {', '.join(known)}")
+    return name
+
+
+def _folder(text: str) -> Path:
+    path = (Path(os.environ.get("TSEMBED_CALLER", ".")) / text).resolve()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is not a folder")
+    return path
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number > 0")
+    return int(text)
+
+
+def _clean(preset: str, yes: bool) -> int:
+    folders = [f for f in (ROOT / "runs" / preset, ROOT / "reports" / preset) if f.is_dir()]
+    if not folders:
+        print(f"nothing to delete for preset {preset}")
+        return 0
+    named = " and ".join(str(f.relative_to(ROOT)) for f in folders)
+    if not yes:
+        try:
+            yes = input(f"Delete {named}? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            print()
+        if not yes:
+            print("run_all.sh: nothing was deleted (answer y, or give --yes)", file=sys.stderr)
+            return 1
+    with environment.locked(ROOT / "runs" / ".lock") as free:
+        if not free:
+            print("run_all.sh: a study is running in this checkout; nothing was deleted", file=sys.stderr)
+            return 1
+        for folder in folders:
+            shutil.rmtree(folder)
+    print(f"deleted {named}")
+    return 0
+
+
+def _become(python: Path, *arguments: str) -> None:
+    os.execv(python, [str(python), *arguments])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except environment.Failed as failure:
+        sys.exit(f"run_all.sh: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,48 @@
+"""Runs the command of one node: `python node.py PRESET NODE -- command …`.
+
+Its output goes to runs/PRESET/logs/NODE.log and its state beside it, for `study.py` to show, here or on another
+machine of a cluster. The command ends with this process, and this process with the one that started it.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+import nodes
+
+from tsembed.report.process import stream
+
+
+def main(preset: str, node: str, command: list[str]) -> int:
+    log = nodes.log_of(preset, node)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    state = {
+        "pid": os.getpid(), "host": os.uname().nodename, "started": started,
+        "session": os.environ.get("TSEMBED_SESSION", ""),
+    }  # fmt: skip
+    with log.open("a") as file:
+        file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n")
+    nodes.write_state(preset, node, state="running", **state)
+    end = "failed"
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # all of it is in the log
+            stream(command, log=log, every=3600.0)
+        end = "done"
+    except RuntimeError:
+        pass
+    except (KeyboardInterrupt, SystemExit):
+        end = "interrupted"
+    finally:
+        nodes.write_state(preset, node, state=end, ended=time.time(), **state)
+    return 0 if end == "done" else 1
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; study.py sends what is to be done
+    divider = sys.argv.index("--")
+    preset, node = sys.argv[1:divider]
+    sys.exit(main(preset, node, sys.argv[divider + 1 :]))

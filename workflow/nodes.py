@@ -1,0 +1,156 @@
+"""The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
+
+Names: `data`, `<variant>/seed<k>`, `<notebook>`, `site`. The Snakefile, `study.py` and `node.py` share this file.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tsembed import config, paths
+
+LAUNCH = "10_train"  # the notebook of one run
+ANALYSES = "[2349]*.ipynb"  # the notebooks that read results
+
+
+@dataclass(frozen=True)
+class Study:
+    """All nodes of one preset; `data` is the folder of a local source or of a mirror, absolute, or ""."""
+
+    preset: str
+    data: str = ""
+
+    @cached_property
+    def settings(self) -> config.Preset:
+        return config.load_preset(self.preset, **({"path": self.data} if self.data else {}))
+
+    @cached_property
+    def runs(self) -> list[tuple[str, int]]:
+        return self.settings.runs()
+
+    @cached_property
+    def analyses(self) -> list[str]:
+        return sorted(p.stem for p in paths.NOTEBOOKS.glob(ANALYSES))
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """Node -> the file that says that it is complete, relative to the root, in the order of work."""
+        marks = {
+            n: self._relative(paths.report_dir(self.preset)) / "notebooks" / f"{n}.ipynb.done" for n in self.analyses
+        }
+        return {
+            "data": self._relative(paths.data_dir(self.preset)) / "manifest.json",
+            **{f"{v}/seed{s}": self._relative(paths.run_dir(self.preset, v, s)) / "done.json" for v, s in self.runs},
+            **marks,
+            "site": self._relative(paths.report_dir(self.preset)) / "index.html",
+        }
+
+    @property
+    def offline(self) -> bool:
+        """Whether neither text nor weights come from a network."""
+        backbone = self.settings.backbone.name
+        local_weights = backbone.startswith("embedded:") or Path(backbone).is_dir()
+        return local_weights and (self.settings.data.source != "hub" or self.settings.data.path is not None)
+
+    def data_files(self) -> list[str]:
+        """The files of a local source: a change of one prepares the data anew."""
+        folder = self.settings.data.path
+        return sorted(str(p) for p in folder.rglob("*.jsonl*") if p.is_file()) if folder else []
+
+    def data_key(self) -> str:
+        """Changes with the data settings and, for embedded text, with the packages that it is taken from."""
+        lock = paths.ROOT / "requirements.lock"
+        embedded = self.settings.data.source == "embedded" and lock.is_file()
+        return _hash(self.settings.data.model_dump_json(), _content([lock]) if embedded else "")
+
+    def run_key(self, variant: str, seed: int) -> str:
+        """Changes with the settings of the run. The data are not in it: their manifest is an input of the run."""
+        settings = config.resolve(self.settings, variant, seed).model_dump(mode="json", exclude={"data", "preset"})
+        return _hash(json.dumps(settings, sort_keys=True))
+
+    def analysis_key(self, notebook: str) -> str:
+        """Changes with the notebook's cells (not with their outputs) and with the code and numbers that it shows."""
+        cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+        return _hash(
+            json.dumps([(c["cell_type"], c["source"]) for c in cells]), _content(_reporting()), *self._labels()
+        )
+
+    def site_key(self) -> str:
+        return _hash(_content(_reporting(site=True)), *self._labels())
+
+    def _labels(self) -> list[str]:
+        known = config.load_variants()
+        return [f"{v}={known[v].label}" for v in self.settings.variants]
+
+    @staticmethod
+    def _relative(path: Path) -> Path:
+        return path.relative_to(paths.ROOT)
+
+
+def log_dir(preset: str) -> Path:
+    return paths.RUNS / preset / "logs"
+
+
+def log_of(preset: str, node: str) -> Path:
+    return log_dir(preset) / f"{node.replace('/', '.')}.log"
+
+
+def read_states(preset: str) -> dict[str, dict]:
+    """Node -> {state, started, ended, pid, host, session} of its last execution; times in seconds since 1970."""
+    states = {}
+    for path in log_dir(preset).glob("*.json"):
+        try:
+            state = json.loads(path.read_text())
+        except (OSError, ValueError):  # being replaced just now
+            continue
+        if state["state"] == "running" and not _alive(state):
+            state["state"] = "killed"
+        states[state["node"]] = state
+    return states
+
+
+def write_state(preset: str, node: str, **state) -> None:
+    path = log_of(preset, node).with_suffix(".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"node": node, **state}) + "\n")
+    partial.replace(path)
+
+
+def _alive(state: dict) -> bool:
+    if state["host"] != os.uname().nodename:
+        return True  # on another machine of the cluster; its own end is written there
+    try:
+        os.kill(state["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _reporting(site: bool = False) -> list[Path]:
+    """The code that notebooks (or only the site) show results with, and the papers' numbers."""
+    package = Path(config.__file__).parent
+    files = [*(package / "report").rglob("*"), *paths.REFERENCES.glob("*.yaml")]
+    only_site = {"site.py", "templates", "static"}
+    files = [p for p in files if p.is_file() and p.suffix != ".pyc" and p.name not in ("notebook.py", "process.py")]
+    if site:
+        return sorted(files)
+    files = [
+        p
+        for p in files
+        if not only_site & set(p.relative_to(paths.ROOT if paths.REFERENCES in p.parents else package).parts)
+    ]
+    return sorted([*files, *(package / "analysis").glob("*.py")])
+
+
+def _content(files: list[Path]) -> str:
+    return _hash(*(f"{p.name}\0{p.read_bytes().hex()}" for p in files))
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
