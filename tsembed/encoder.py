@@ -184,15 +184,9 @@ def build(backbone: Backbone, variant: Variant) -> Encoder:
     from transformers import AutoModel, AutoTokenizer
 
     name = embedded_folder(backbone.name)
-    model = _load_dense(AutoModel, name, backbone.revision, backbone.key_mapping)
+    model = _load_dense(AutoModel, name, backbone.revision, backbone.key_mapping, backbone.dropout)
     if backbone.num_layers is not None:
         _truncate(model, backbone.num_layers)
-    if backbone.dropout is not None:
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = backbone.dropout
-            if hasattr(module, "dropout_prob"):
-                module.dropout_prob = backbone.dropout
     if variant.experts is not None:
         experts = {route: variant.experts[route] for route in ROUTES}
         model = upcycle(model, experts, variant.blocks)
@@ -220,10 +214,16 @@ def embedded_folder(name: str) -> str:
     return str(folder)
 
 
-def _load_dense(auto, name: str, revision: str | None, key_mapping: dict[str, str]) -> nn.Module:
+def _load_dense(
+    auto, name: str, revision: str | None, key_mapping: dict[str, str], dropout: float | None = None
+) -> nn.Module:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(name, revision=revision)
+    if dropout is not None:
+        for key, value in config.to_dict().items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and ("dropout" in key or "pdrop" in key):
+                setattr(config, key, dropout)
     model, report = auto.from_pretrained(
         name, revision=revision, config=config, key_mapping=key_mapping or None, dtype=torch.float32,
         output_loading_info=True, **pooler_off(config.model_type),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +154,7 @@ class TaskRouted(nn.Module):
     def gradient_checkpointing_enable(self) -> None:
         """Recompute activations in the backward pass, under the routes of their own forward pass."""
         kwargs = {"use_reentrant": False, "context_fn": _checkpoint_contexts}
-        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
+        self.model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs)
 
     def dense_state_dict(self, expert: str) -> dict[str, Tensor]:
         """The weights of one expert and all that is shared, under the dense encoder's names."""
@@ -215,7 +215,7 @@ class TaskRouted(nn.Module):
 def upcycle(
     model: nn.Module,
     routes: Mapping[str, str] | Sequence[str],
-    blocks: Literal["every", "every_other"] | Sequence[int] = "every",
+    blocks: str | Sequence[int] = "every",
 ) -> TaskRouted:
     """The encoder with task experts, every expert a copy of the dense one (MoTE §3.1.1). Changes `model`.
 
@@ -224,7 +224,7 @@ def upcycle(
     Args:
         model: A Hugging Face encoder of one of `FAMILIES`.
         routes: Route -> expert name; several routes may share an expert. A list gives each route its own.
-        blocks: Which blocks get experts: all (EB), blocks 1, 3, 5, … (EOB; Table 6), or indices.
+        blocks: Which blocks get experts: "every" (EB), "every_other" (EOB: 1, 3, 5, …; Table 6), or indices.
 
     Raises:
         ValueError: For an unknown family, no routes, a block out of range, or a model that has experts already.

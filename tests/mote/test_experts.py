@@ -1,0 +1,188 @@
+"""Invariants of MoTE's task experts.
+
+- Up-cycled, the model equals the dense one exactly, for every family and every route, also in mixed batches.
+- An expert is {norm, MLP, norm} (post-norm) or {norm, MLP} (pre-norm): exactly these are copied.
+- A sequence sees its own expert only; a mixed batch equals its sequences alone, in value and in gradient.
+- Inactive experts get no gradient at all. Gradient checkpointing changes no gradient, with two passes per backward too.
+- Saving, loading and extracting change nothing.
+"""
+
+import copy
+
+import pytest
+import torch
+
+from tests.tiny import FAMILIES, tiny
+from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
+from tsembed.tasks import ROUTES
+
+
+def batch(n=5, seq=7, vocabulary=30522):
+    ids = torch.randint(5, min(vocabulary, 30000), (n, seq), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, 4:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def pool(hidden, mask):
+    return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def disturbed(model_type="bert", blocks="every"):
+    """A routed model of which the experts differ."""
+    routed = upcycle(tiny(model_type), ROUTES, blocks)
+    generator = torch.Generator().manual_seed(2)
+    for name, p in routed.named_parameters():
+        if ".experts." in name:
+            p.data += 0.05 * torch.randn(p.shape, generator=generator)
+    return routed
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_upcycled_equals_dense_exactly(model_type):
+    dense = tiny(model_type)
+    expected = dense(**batch()).last_hidden_state
+    routed = upcycle(copy.deepcopy(dense), ROUTES)
+    assert any(isinstance(m, PerExpert) for m in routed.modules())
+    for route in ROUTES:
+        assert (routed(route, **batch()).last_hidden_state - expected).abs().max() == 0
+    mixed = routed(torch.tensor([3, 0, 2, 0, 1]), **batch()).last_hidden_state
+    torch.testing.assert_close(mixed, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "copied"),
+    [
+        ("nomic_bert", {"post_attention_layernorm", "mlp", "post_mlp_layernorm"}),
+        ("bert", {"attention.output.LayerNorm", "intermediate", "output"}),
+        ("modernbert", {"mlp_norm", "mlp"}),
+    ],
+)
+def test_an_expert_is_norm_mlp_norm(model_type, copied):
+    routed = upcycle(tiny(model_type), ROUTES)
+    names = {n for n, m in routed.named_modules() if isinstance(m, PerExpert) and ".1." in n}
+    assert {n.partition(".1.")[2] for n in names} == copied
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_mixed_batch_equals_each_sequence_alone_in_value_and_gradient(model_type):
+    routed, inputs = disturbed(model_type), batch()
+    routes = torch.tensor([3, 0, 2, 0, 1])
+    together = routed(routes, pool=pool, **inputs)
+    together.square().sum().backward()
+    gradients = {n: p.grad.clone() for n, p in routed.named_parameters() if p.grad is not None}
+    routed.zero_grad()
+    alone = []
+    for i, route in enumerate(routes.tolist()):
+        alone.append(routed(ROUTES[route], pool=pool, **{k: v[i : i + 1] for k, v in inputs.items()}))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+    assert (alone[0] - routed("search_query", pool=pool, **{k: v[:1] for k, v in inputs.items()})).abs().max() > 1e-3
+    torch.cat(alone).square().sum().backward()
+    for name, p in routed.named_parameters():
+        if p.grad is not None:
+            torch.testing.assert_close(gradients[name], p.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_unpooled_mixed_output_keeps_the_order_of_the_inputs():
+    routed, inputs = disturbed(), batch()
+    hidden = routed(torch.tensor([3, 0, 2, 0, 1]), **inputs).last_hidden_state
+    torch.testing.assert_close(hidden[3], routed("classification", **inputs).last_hidden_state[3], atol=1e-6, rtol=0)
+
+
+def test_inactive_experts_get_no_gradient():
+    routed = disturbed()
+    routed("clustering", pool=pool, **batch()).sum().backward()
+    for name, p in routed.named_parameters():
+        expert = name.partition(".experts.")[2].partition(".")[0]
+        assert (p.grad is None) == (expert not in ("", "clustering")), name
+
+
+def test_gradient_checkpointing_with_two_passes_before_backward_changes_no_gradient():
+    found = []
+    for checkpointing in (False, True):
+        routed = disturbed().train()
+        calls = []
+        if checkpointing:
+            routed.gradient_checkpointing_enable()
+        layer = routed.model.encoder.layer[0].intermediate
+        layer.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        query = routed("search_query", pool=pool, **batch())
+        document = routed("search_document", pool=pool, **batch(4))
+        (query[:4] * document).sum().backward()
+        found.append({n: p.grad for n, p in routed.named_parameters()})
+        assert len(calls) == (4 if checkpointing else 2)  # the recomputation took place
+    for name, expected in found[0].items():
+        assert (expected is None) == (found[1][name] is None), name
+        if expected is not None:
+            torch.testing.assert_close(found[1][name], expected)
+
+
+def test_checkpointing_enabled_past_us_is_an_error_not_a_wrong_gradient():
+    routed = disturbed().train()
+    routed.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    output = routed("search_query", pool=pool, **batch())
+    with pytest.raises(RuntimeError, match="gradient checkpointing"):
+        output.sum().backward()
+
+
+def test_shared_experts_are_one_module():
+    routed = upcycle(tiny("bert"), {"clustering": "documents", "search_document": "documents", "search_query": "query"})
+    assert routed.expert_names == ("documents", "query")
+    a, b = (routed(r, **batch()).last_hidden_state for r in ("clustering", "search_document"))
+    assert torch.equal(a, b)
+
+
+def test_every_other_block_has_experts():
+    assert upcycle(tiny("bert", layers=4), ROUTES, "every_other").blocks == (1, 3)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "nomic_bert", "modernbert", "mpnet", "distilbert"])
+def test_saving_and_loading_changes_nothing(model_type, tmp_path):
+    routed = disturbed(model_type, "every_other")
+    routed.save_pretrained(tmp_path)
+    again = TaskRouted.from_pretrained(tmp_path).eval()
+    assert again.routes == routed.routes and again.blocks == routed.blocks
+    for route in ROUTES:
+        assert torch.equal(again(route, pool=pool, **batch()), routed(route, pool=pool, **batch()))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_extracted_expert_is_a_plain_dense_model_of_the_route(model_type, tmp_path):
+    from transformers import AutoModel
+
+    routed = disturbed(model_type)
+    dense = routed.extract_expert("search_query")
+    assert not any(isinstance(m, PerExpert) for m in dense.modules())
+    expected = routed("search_query", **batch()).last_hidden_state
+    assert torch.equal(dense(**batch()).last_hidden_state, expected)
+    dense.save_pretrained(tmp_path)
+    torch.testing.assert_close(
+        AutoModel.from_pretrained(tmp_path).eval()(**batch()).last_hidden_state, expected, atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(routes=ROUTES, blocks=[0, 5]), r"0\.\.1, got \[0, 5\]"),
+        (dict(routes=ROUTES, blocks="odd"), "'every_other' or different indices"),
+        (dict(routes=[]), "at least one route"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        upcycle(tiny("bert"), **arguments)
+
+
+def test_bad_routes_and_families_are_named():
+    from transformers import AlbertConfig, AlbertModel
+
+    with pytest.raises(ValueError, match="'albert'; known: nomic_bert"):
+        upcycle(AlbertModel(AlbertConfig(hidden_size=32, num_attention_heads=2, intermediate_size=32)), ROUTES)
+    routed = upcycle(tiny("bert"), ROUTES)
+    with pytest.raises(ValueError, match="'sts' has no expert"):
+        routed("sts", **batch())
+    with pytest.raises(ValueError, match=r"must be in 0\.\.3"):
+        routed(torch.tensor([0, 1, 2, 3, 4]), **batch())
+    with pytest.raises(ValueError, match="experts already"):
+        upcycle(routed.model, ROUTES)

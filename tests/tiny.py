@@ -1,0 +1,26 @@
+"""Tiny random encoders of the six families, for tests."""
+
+import torch
+
+
+def tiny(model_type: str, layers: int = 2, vocabulary: int = 30522):
+    """A random encoder of the family, without dropout, in evaluation mode."""
+    from transformers import AutoConfig, AutoModel
+
+    from tsembed.mote.experts import pooler_off
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": layers, "num_attention_heads": 2}
+    if model_type == "distilbert":
+        sizes = {"dim": 32, "hidden_dim": 64, "n_layers": layers, "n_heads": 2}
+    if model_type in ("qwen2", "qwen3"):
+        sizes |= {"num_key_value_heads": 2, "head_dim": 16}
+    off = {key: 0.0 for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")}
+    config = AutoConfig.for_model(model_type, vocab_size=vocabulary, pad_token_id=0, **sizes)
+    for key, value in off.items():
+        if hasattr(config, key):
+            setattr(config, key, value)
+    torch.manual_seed(0)
+    return AutoModel.from_config(config, **pooler_off(model_type)).eval()
+
+
+FAMILIES = ("nomic_bert", "bert", "xlm-roberta", "mpnet", "distilbert", "modernbert", "qwen2", "qwen3")

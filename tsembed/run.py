@@ -1,0 +1,165 @@
+"""One run, from settings to done.json: train (or resume), save the model, evaluate, measure similarity.
+
+    python -m tsembed.run cpu mote 0 --resume
+    accelerate launch -m tsembed.run gpu mote 0 --resume
+
+A finished run is left alone; a half-finished one goes on where it was. done.json is written last.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import paths
+from .config import RunSettings, load_preset, resolve
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tsembed.run", description=__doc__.splitlines()[0])
+    parser.add_argument("preset")
+    parser.add_argument("variant")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    options = parser.parse_args(arguments)
+    settings = resolve(load_preset(options.preset), options.variant, options.seed)
+    run(settings, paths.run_dir(options.preset, options.variant, options.seed), resume=options.resume)
+
+
+def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path | None = None) -> None:
+    """Do what is missing of a run.
+
+    Args:
+        folder: The run's folder: config.yaml, metrics.jsonl, scores.json, … ; done.json last.
+        resume: Go on from a checkpoint of an interrupted training.
+        data: Prepared data; the preset's own by default.
+
+    Raises:
+        ValueError: If the folder holds a run of other settings or other data.
+    """
+    from .data.sources import load, manifest
+
+    data = data or paths.data_dir(settings.preset)
+    listing = manifest(data)
+    _claim(settings, listing["sha256"], folder)
+    if (folder / "done.json").is_file():
+        print(f"{folder} is done")
+        return
+    started = time.time()
+    model = folder / "model"
+    trained = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "train"}
+    if not model.is_dir():
+        if not _train(settings, {name: load(data, "train", name) for name in trained}, trained, folder, resume):
+            return
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return
+    from .encoder import Encoder
+    from .provenance import environment
+
+    encoder = Encoder.load(model)
+    if PartialState().device.type == "cuda":
+        encoder = encoder.cuda()
+    trained_seconds = time.time() - started
+    _evaluate(settings, encoder, data, listing, folder)
+    _write(folder / "env.json", environment())
+    seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    _write(folder / "done.json", {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+
+
+def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
+    """Write config.yaml, or make sure that the one there is of the same run."""
+    content = settings.model_dump(mode="json") | {"data_sha256": data_sha256}
+    path = folder / "config.yaml"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+        partial.rename(path)
+        return
+    changed = _differences(yaml.safe_load(path.read_text()), content)
+    if changed:
+        raise ValueError(
+            f"{path}: this run has other settings: {'; '.join(changed)}. "
+            f"Undo the change, or delete {folder} to run it anew"
+        )
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for name in sorted(set(old) | set(new)):
+            found += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        return found
+    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
+
+
+def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: Path, resume: bool) -> bool:
+    """Train and save the model by rename; whether it is whole."""
+    from accelerate import PartialState
+
+    from .encoder import build
+    from .train import train
+
+    encoder = build(settings.backbone, settings.variant)
+    if settings.variant.trained and not train(settings, encoder, tables, tasks, folder, resume=resume):
+        return False
+    if PartialState().is_main_process:
+        partial = folder / "model.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        encoder.save(partial)
+        partial.rename(folder / "model")
+    PartialState().wait_for_everyone()
+    return True
+
+
+def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
+    """Held-out pairs, MTEB tasks, and inter-task similarity, each to its file."""
+    from .analysis.similarity import inter_task_similarity
+    from .data.sources import load
+    from .evaluation.held_out import held_out_scores
+    from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
+
+    evaluation, precision = settings.evaluation, settings.training.precision
+    encode = {
+        "max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision,
+    }  # fmt: skip
+    held_out = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "validation"}
+    held_out = {name: task for name, task in held_out.items() if task in settings.variant.tasks}
+    tables = {name: load(data, "validation", name) for name in held_out}
+    _write(folder / "held_out.json", held_out_scores(encoder, tables, held_out, **encode))
+    articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
+    if encoder.specialised and articles:
+        texts = [text for name in articles for text in load(data, "eval", name)["text"]]
+        inter_task_similarity(encoder, texts[:128], **encode).to_csv(folder / "similarity.csv", index=False)
+    revision = weights_hash(encoder, json.dumps(evaluation.model_dump() | {"precision": precision}))
+    name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
+    model = MtebEncoder(encoder, name=name, revision=revision, **encode)
+    chosen = [t for t in _tasks(evaluation.benchmark, data) if t.metadata.type in settings.variant.task_types]
+    _write(folder / "scores.json", evaluate(model, chosen, folder / "mteb"))
+
+
+def _tasks(benchmark: str | None, data: Path) -> list:
+    if benchmark is None:
+        from .evaluation.local_tasks import tasks
+
+        return tasks(data)
+    import mteb
+
+    return list(mteb.get_benchmark(benchmark).tasks)
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.rename(path)
+
+
+if __name__ == "__main__":
+    main()

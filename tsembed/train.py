@@ -1,0 +1,253 @@
+"""The training loop: batch, loss, backward, clip, step, log, save. On Accelerate, so on one or many processes.
+
+`train` is a function of settings, prepared data and a run folder; `run.py` puts evaluation behind it.
+"""
+
+import json
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .config import RunSettings, Training
+from .contrastive.gather import gather, gather_with_grad
+from .contrastive.losses import info_nce, same_group_weights
+from .data.batches import Batch, StepBatches
+from .data.sampler import TaskSampler
+from .encoder import Encoder, has_fast_bf16
+
+if TYPE_CHECKING:
+    import datasets
+    from accelerate import Accelerator
+
+
+class PairEncoder(nn.Module):
+    """Both sides of a batch in one forward call, which is what DDP needs for one backward."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embeddings of the queries and of the documents, each (batch, dim)."""
+        return self.encoder.embed(batch.queries), self.encoder.embed(batch.documents)
+
+
+def contrastive_loss(queries: Tensor, documents: Tensor, batch: Batch) -> Tensor:
+    """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2)."""
+    candidates, first = gather_with_grad(documents)
+    groups = batch.groups.to(queries.device)
+    weights = same_group_weights(groups, gather(groups))
+    return info_nce(queries, candidates, temperature=batch.temperature, negative_weights=weights, first_positive=first)
+
+
+def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW without weight decay on tensors with ndim < 2: norms and biases."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+
+def learning_rate(step: int, steps: int, training: Training) -> float:
+    """Learning rate of a step: linear warm-up, then linear or cosine decay to zero.
+
+    >>> settings = Training(learning_rate=1.0, warmup_steps=2)
+    >>> [learning_rate(s, 6, settings) for s in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    warmup = min(training.warmup_steps, steps)
+    if step < warmup:
+        return training.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    decay = 1 - done if training.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return training.learning_rate * decay
+
+
+def train(
+    settings: RunSettings,
+    encoder: Encoder,
+    tables: "dict[str, datasets.Dataset]",
+    tasks: dict[str, str],
+    folder: Path,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+) -> bool:
+    """Train the encoder in place; write metrics.jsonl and checkpoints/ into the run's folder.
+
+    Args:
+        tables: Training dataset -> Arrow table (query, document, group).
+        tasks: Training dataset -> task.
+        resume: Go on from the newest checkpoint. The final weights are those of an uninterrupted run.
+        stop_after: End after this step, as a kill would, but at a step's border; for tests and for time limits.
+
+    Returns:
+        Whether all steps are done.
+
+    Raises:
+        ValueError: If there is a checkpoint and `resume` is False, or the checkpoint is of other data.
+        FloatingPointError: At a non-finite loss, with step, task and dataset.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, set_seed
+
+    training, variant = settings.training, settings.variant
+    micro_batches = training.batch_size // (training.micro_batch_size or training.batch_size)
+    accelerator = Accelerator(
+        mixed_precision=_mixed_precision(training.precision),
+        gradient_accumulation_steps=micro_batches,
+        # a step uses the experts of its own task only
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=variant.experts is not None)],
+    )
+    set_seed(settings.seed, device_specific=True)
+    sampler = TaskSampler(
+        {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=training.batch_size,
+        steps=training.steps, batching=variant.batching, sampling=training.task_sampling, tasks=variant.tasks,
+        seed=settings.seed,
+    )  # fmt: skip
+    batches = StepBatches(
+        tables, tasks, sampler, encoder, training=training, variant=variant, rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )  # fmt: skip
+    if training.gradient_checkpointing:
+        _enable_checkpointing(encoder)
+    pairs = PairEncoder(encoder)
+    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
+    steps = len(sampler)
+    start = _resume(accelerator, folder, sampler, resume)
+    log = _Log(folder / "metrics.jsonl", start, steps, accelerator.is_main_process)
+    model.train()
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, sampler=range(start, steps), num_workers=2 if accelerator.device.type != "cpu" else 0
+    )
+    for step, micro in zip(range(start, steps), loader, strict=True):
+        lr = learning_rate(step, steps, training)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        total = torch.zeros((), device=accelerator.device)
+        for batch in micro:
+            with accelerator.accumulate(model):
+                queries, documents = model(batch)
+                loss = contrastive_loss(queries, documents, batch)
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
+                    )
+                accelerator.backward(loss)
+                total += loss.detach() / micro_batches
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+        if (step + 1) % training.log_every == 0 or step + 1 == steps:
+            tokens = sum(b.tokens for b in micro) * accelerator.num_processes
+            log.write(step, micro[0], accelerator.reduce(total, "mean").item(), lr, float(norm), training, tokens)
+        if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
+            _save_checkpoint(accelerator, folder, step + 1, sampler)
+        if stop_after is not None and step + 1 >= stop_after:
+            break
+    log.close()
+    accelerator.wait_for_everyone()
+    encoder.eval()
+    return step + 1 == steps if start < steps else True
+
+
+def _mixed_precision(precision: str) -> str:
+    if precision == "auto":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return "bf16" if has_fast_bf16(device) else "no"
+    return "bf16" if precision == "bf16" else "no"
+
+
+def _enable_checkpointing(encoder: Encoder) -> None:
+    from .mote.experts import TaskRouted
+
+    if isinstance(encoder.backbone, TaskRouted):
+        encoder.backbone.gradient_checkpointing_enable()
+    else:
+        encoder.backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first; a half-written one still has its temporary name."""
+    return sorted((folder / "checkpoints").glob("step-*[0-9]"))
+
+
+def _save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sampler: TaskSampler) -> None:
+    """Weights, optimiser, random states and the sampler's identity; the name appears when all is written."""
+    target = folder / "checkpoints" / f"step-{step:08d}"
+    partial = target.with_suffix(".partial")
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (partial / "progress.json").write_text(json.dumps({"step": step, "sampler": sampler.state_dict()}))
+        older = _checkpoints(folder)
+        partial.rename(target)
+        for path in older:
+            shutil.rmtree(path)
+    accelerator.wait_for_everyone()
+
+
+def _resume(accelerator: "Accelerator", folder: Path, sampler: TaskSampler, resume: bool) -> int:
+    """Load the newest checkpoint, if any, and return the number of steps done."""
+    found = _checkpoints(folder)
+    if not found:
+        return 0
+    if not resume:
+        raise ValueError(f"{folder} has a checkpoint ({found[-1].name}); resume it, or delete the folder to start anew")
+    progress = json.loads((found[-1] / "progress.json").read_text())
+    if progress["sampler"] != sampler.state_dict():
+        raise ValueError(f"{found[-1]} was written with other data or another schedule; delete {folder} to start anew")
+    accelerator.load_state(str(found[-1]))
+    return progress["step"]
+
+
+class _Log:
+    """metrics.jsonl, and a progress line: redrawn on a terminal, every 5 seconds elsewhere."""
+
+    def __init__(self, path: Path, start: int, steps: int, is_main: bool):
+        self.is_main, self.steps = is_main, steps
+        self.last = self.printed = time.monotonic()
+        if not is_main:
+            return
+        rows = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] < start]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(kept))
+        self.file = path.open("a")
+
+    def write(self, step: int, batch: Batch, loss: float, lr: float, norm: float, training: Training, tokens: int):
+        now = time.monotonic()
+        rate = training.log_every / (now - self.last)  # steps per second since the last row
+        self.last = now
+        if not self.is_main:
+            return
+        row = {
+            "step": step, "task": batch.task, "dataset": batch.dataset, "loss": loss, "lr": lr, "grad_norm": norm,
+            "examples_per_s": round(rate * training.batch_size, 2), "tokens_per_s": round(rate * tokens, 1),
+        }  # fmt: skip
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        terminal = sys.stdout.isatty()
+        if terminal or now - self.printed >= 5 or step + 1 == self.steps:
+            self.printed = now
+            end = "\r" if terminal and step + 1 < self.steps else "\n"
+            line = (
+                f"step {step + 1}/{self.steps}  {batch.task:14s} loss {loss:.4f}  {row['examples_per_s']:.0f} pairs/s"
+            )
+            print(line, end=end, flush=True)
+
+    def close(self) -> None:
+        if self.is_main:
+            self.file.close()
