@@ -1,0 +1,270 @@
+"""Figures as a paper takes them: one style, one colour and marker per method, PDF + PNG + the CSV behind each.
+
+Every figure says how many seeds it shows and which interval. The plot functions take results and return a matplotlib
+Figure; `save` writes it and gives the notebook something to display.
+"""
+
+import base64
+import html
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import paths
+from ..tasks import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
+    from matplotlib.figure import Figure
+
+COLUMN, FULL = 3.3, 6.9  # inches: one column and the full width of a page
+NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
+
+
+class Look(NamedTuple):
+    """How a method is drawn, everywhere. The colours differ in lightness too, so that they survive a grey print."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+METHODS: dict[str, Look] = {
+    "base": Look("Untrained", "#B0B0B0", "x"),
+    "em": Look("EM", "#000000", "o"),
+    "sem": Look("SEM", "#E3B505", "v"),
+    "sem_c": Look("SEM-c", "#E3B505", "v"),
+    "sem_k": Look("SEM-k", "#E3B505", "<"),
+    "sem_r": Look("SEM-r", "#E3B505", ">"),
+    "ic": Look("IC", "#0B4A8F", "s"),
+    "mote": Look("MoTE", "#D1603D", "D"),
+    "mote_eob": Look("MoTE-EOB", "#C58BBE", "P"),
+    "mote_static": Look("MoTE-static", "#7B3E8C", "p"),
+    "mote_shared": Look("MoTE-shared", "#F2A07B", "h"),
+    "tlr": Look("TLR", "#1B7F5C", "^"),
+    "ea": Look("EA", "#62B6CB", "*"),
+}
+TASK_COLOURS = dict(zip(TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))
+
+STYLE = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5, "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 4, "axes.grid": True, "grid.color": "#E2E2E2",
+    "grid.linewidth": 0.5, "axes.axisbelow": True, "pdf.fonttype": 42, "ps.fonttype": 42, "figure.dpi": 110,
+    "savefig.dpi": 220, "figure.facecolor": "white", "axes.formatter.useoffset": False,
+}  # fmt: skip
+
+
+def save(figure: "Figure", name: str, data: "pd.DataFrame", *, preset: str, caption: str) -> "HTML":
+    """Write reports/<preset>/figures/<name>.{pdf,png,csv}; what a notebook's cell displays for it.
+
+    The files hold no date, so the same results give the same bytes.
+
+    Args:
+        name: Letters, digits, `_`, `-`, `.`. `runs/<name>` keeps a figure of one run out of the gallery.
+        data: The numbers that the figure shows, tidy.
+        caption: Plain text. It is the alternative text, and is kept in the PNG for the gallery.
+
+    Raises:
+        ValueError: If `name` has other characters, or `data` is empty.
+    """
+    import matplotlib
+    from IPython.display import HTML
+
+    if data.empty:
+        raise ValueError(f"figure {name!r} has no data behind it")
+    target = target_of(preset, "figures", name)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(f"{target}.pdf", metadata={"CreationDate": None, "Title": caption}, bbox_inches="tight")
+        figure.savefig(f"{target}.png", metadata={"Software": None, "Description": caption}, bbox_inches="tight")
+    data.to_csv(f"{target}.csv", index=False)
+    picture = base64.b64encode(Path(f"{target}.png").read_bytes()).decode()
+    text = html.escape(caption)
+    return HTML(
+        f'<figure class="figure"><img src="data:image/png;base64,{picture}" alt="{text}" style="max-width:100%">'
+        f"<figcaption>{text} {links(target, ('pdf', 'png', 'csv'))}</figcaption></figure>"
+    )
+
+
+def target_of(preset: str, kind: str, name: str) -> Path:
+    """reports/<preset>/<kind>/<name> without a suffix, its folder made.
+
+    Raises:
+        ValueError: If the name could leave the folder.
+    """
+    if not NAME.fullmatch(name) or ".." in name:
+        raise ValueError(f"{kind}: the name {name!r} may have letters, digits, '_', '-', '.' and one '/' only")
+    target = paths.report_dir(preset) / kind / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def links(target: Path, kinds: tuple[str, ...]) -> str:
+    """Links to the files, relative to the notebook's folder; the site makes them relative to its pages."""
+    place = os.path.relpath(target, Path.cwd()).replace(os.sep, "/")
+    label = html.escape(target.name)
+    return '<span class="files">' + " · ".join(
+        f'<a href="{html.escape(place)}.{k}" aria-label="{label} as {k.upper()}">{k.upper()}</a>' for k in kinds
+    ) + "</span>"  # fmt: skip
+
+
+def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":
+    """Training loss of one run against the step, a panel line per task: batches as points, running mean as a line.
+
+    Args:
+        metrics: Columns step, task, loss: rows of one metrics.jsonl.
+        window: Batches of a task in the running mean.
+    """
+    with _drawing(COLUMN, 2.3) as figure:
+        axes = figure.add_subplot()
+        window = max(1, min(window, len(metrics) // 6))
+        for task, rows in metrics.groupby("task", sort=True):
+            look = dict(color=TASK_COLOURS.get(task, "#444444"))
+            axes.plot(rows.step, rows.loss, ".", markersize=2, alpha=0.3, markeredgewidth=0, **look)
+            axes.plot(rows.step, rows.loss.rolling(window, min_periods=1).mean(), label=task, **look)
+        axes.set(xlabel="step", ylabel="InfoNCE loss (nats)", ylim=(0, None))
+        axes.legend(loc="upper right")
+        _note(figure, f"1 run, 1 seed; points: batches; line: running mean of {window}; no interval")
+    return figure
+
+
+def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+    """Gain over EM per task type and method, with its interval, beside the paper's (hollow).
+
+    Args:
+        scores: Columns task_type, method, gain, low, high, in points; task types from top to bottom.
+        paper: Columns task_type, method, gain; rows that the paper lacks are left out.
+        seeds: Number of seeds behind each gain.
+        interval: What [low, high] is, e.g. "95 % bootstrap over datasets and seeds".
+    """
+    types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
+    known = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
+    with _drawing(FULL, 0.7 + 0.42 * len(types)) as figure:
+        axes = figure.add_subplot()
+        for row in scores.itertuples():
+            look = METHODS[row.method]
+            offset = (methods.index(row.method) - (len(methods) - 1) / 2) * 0.72 / len(methods)
+            y = types.index(row.task_type) + offset
+            error = [[row.gain - row.low], [row.high - row.gain]]
+            axes.errorbar(row.gain, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+            if (row.task_type, row.method) in known:
+                axes.plot(known[row.task_type, row.method], y, look.marker, color=look.colour, fillstyle="none")
+        axes.axvline(0, color="#444444", linewidth=0.8)
+        axes.set_yticks(range(len(types)), types)
+        for y in range(len(types) - 1):
+            axes.axhline(y + 0.5, color="#E2E2E2", linewidth=0.5)
+        axes.set(xlabel="gain over EM (points)", ylim=(len(types) - 0.5, -0.5))
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        _legend(figure, methods, paper=bool(known))
+        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+    return figure
+
+
+def similarity_panels(
+    similarities: "pd.DataFrame", pvalues: "dict[str, float]", *, seeds: int, texts: int, test: str
+) -> "Figure":
+    """Inter-task cosine similarity per pair of tasks, a box per method, with the test's p-value (Figure 3).
+
+    Args:
+        similarities: Columns pair, method, similarity: a row per text (and seed).
+        pvalues: p-value of each pair.
+        seeds: Number of seeds of each method.
+        texts: Number of texts.
+        test: What was tested, e.g. "one-sided Welch test, MoTE < IC".
+    """
+    pairs, methods = list(dict.fromkeys(similarities.pair)), list(dict.fromkeys(similarities.method))
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    with _drawing(FULL, 1.75 * rows + 0.4) as figure:
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+        for axes, pair in zip(panels, pairs, strict=False):
+            here = similarities[similarities.pair == pair]
+            boxes = axes.boxplot(
+                [here.similarity[here.method == m] for m in methods], whis=(5, 95), widths=0.55, patch_artist=True,
+                tick_labels=[METHODS[m].label for m in methods], medianprops={"color": "white", "linewidth": 1},
+                flierprops={"marker": ".", "markersize": 2, "alpha": 0.4},
+            )  # fmt: skip
+            for box, method in zip(boxes["boxes"], methods, strict=True):
+                box.set(facecolor=METHODS[method].colour, edgecolor=METHODS[method].colour)
+            axes.set_title(f"{pair}\n{p_value(pvalues[pair])}")
+            axes.grid(False, axis="x")
+        for axes in panels[len(pairs) :]:
+            axes.set_visible(False)
+        for axes in panels[::columns]:
+            axes.set_ylabel("cosine similarity")
+        _note(figure, f"{_seeds(seeds)}; {texts} texts; box: quartiles, whiskers: 5–95 %; p: {test}")
+    return figure
+
+
+def mean_similarity(means: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+    """Average inter-task cosine similarity per method, with its interval (Figure 1).
+
+    Args:
+        means: Columns method, mean, low, high.
+        seeds: Number of seeds of each method.
+        interval: What [low, high] is.
+    """
+    with _drawing(COLUMN, 2.1) as figure:
+        axes = figure.add_subplot()
+        for x, row in enumerate(means.itertuples()):
+            error = [[row.mean - row.low], [row.high - row.mean]]
+            axes.bar(x, row.mean, width=0.55, color=METHODS[row.method].colour)
+            axes.errorbar(x, row.mean, yerr=error, color="#222222", capsize=3, elinewidth=1)
+            axes.annotate(f"{row.mean:.3f}", (x, row.high), (0, 3), textcoords="offset points", ha="center")
+        axes.set_xticks(range(len(means)), [METHODS[m].label for m in means.method])
+        axes.set(ylabel="mean inter-task\ncosine similarity", ylim=(min(0, means.low.min()), 1.08))
+        axes.grid(False, axis="x")
+        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+    return figure
+
+
+def p_value(p: float) -> str:
+    """The p-value as a label.
+
+    >>> p_value(0.0312), p_value(1e-9)
+    ('p = 0.031', 'p < 0.0001')
+    """
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def _seeds(seeds: int) -> str:
+    return f"{seeds} seed" + "s" * (seeds != 1)
+
+
+class _drawing:
+    """A figure of a size in inches, drawn in our style."""
+
+    def __init__(self, width: float, height: float):
+        self.size = (width, height)
+
+    def __enter__(self) -> "Figure":
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        self.context = matplotlib.rc_context(STYLE)
+        self.context.__enter__()
+        return Figure(figsize=self.size, layout="constrained")
+
+    def __exit__(self, *error) -> None:
+        self.context.__exit__(*error)
+
+
+def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    looks = [METHODS[m] for m in methods]
+    entries = [Line2D([], [], color=v.colour, marker=v.marker, linestyle="none", label=v.label) for v in looks]
+    if paper:
+        entries.append(
+            Line2D([], [], color="#444444", marker="o", fillstyle="none", linestyle="none", label="hollow: the paper")
+        )
+    figure.legend(handles=entries, loc="outside upper right", ncols=len(entries))
+
+
+def _note(figure: "Figure", text: str) -> None:
+    """The small line below: seeds and interval."""
+    figure.supxlabel(text, fontsize=5.5, color="#555555", x=0.99, ha="right")

@@ -1,0 +1,139 @@
+"""Tables as a paper takes them: CSV, LaTeX (booktabs) and HTML of one data frame."""
+
+import html
+import math
+import re
+from typing import TYPE_CHECKING
+
+from .figures import links, target_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
+
+MISSING = "–"
+_NUMERIC = re.compile(r"\s*(p\s*[<=]\s*)?[+−–-]?[\d.,]*([eE][+-]?\d+)?\s*(%|\*+)?\s*([\[±(].*)?")
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "—": "---",
+    "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "→": r"$\rightarrow$", "·": r"$\cdot$",
+}  # fmt: skip
+
+
+def save(frame: "pd.DataFrame", name: str, *, preset: str, caption: str, raw: "pd.DataFrame | None" = None) -> "HTML":
+    """Write reports/<preset>/tables/<name>.{csv,tex,html}; what a notebook's cell displays for it.
+
+    Args:
+        frame: Cells as they are to be read; the first column names the row. Plain floats get two digits.
+        name: Letters, digits, `_`, `-`, `.`.
+        caption: Plain text; says what the interval is and how many seeds there are.
+        raw: The numbers behind, for the CSV; `frame` itself by default.
+
+    Raises:
+        ValueError: If `name` has other characters, or the frame is empty.
+    """
+    from IPython.display import HTML
+
+    if frame.empty:
+        raise ValueError(f"table {name!r} has no row")
+    target = target_of(preset, "tables", name)
+    cells = [[_text(v) for v in row] for row in frame.itertuples(index=False)]
+    head = [str(c) for c in frame.columns]
+    numeric = [j > 0 and all(_NUMERIC.fullmatch(row[j]) for row in cells) for j in range(len(head))]
+    (frame if raw is None else raw).to_csv(f"{target}.csv", index=False)
+    with open(f"{target}.tex", "w") as file:
+        file.write(_tex(head, cells, numeric, caption, f"tab:{name}"))
+    table = _html(head, cells, numeric, caption)
+    with open(f"{target}.html", "w") as file:
+        file.write(table)
+    files = links(target, ("csv", "tex"))
+    return HTML(f'<div class="table-box" role="region" aria-label="Table" tabindex="0">{table}</div><p>{files}</p>')
+
+
+def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """A mean with its interval.
+
+    >>> interval(1.234, 0.98, 1.5)
+    '1.23 [0.98, 1.50]'
+    """
+    if not math.isfinite(mean):
+        return MISSING
+    return f"{_number(mean, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
+
+
+def gain(value: float, digits: int = 2) -> str:
+    """A difference with its sign.
+
+    >>> gain(1.234), gain(-0.06), gain(float("nan"))
+    ('+1.23', '−0.06', '–')
+    """
+    if not math.isfinite(value):
+        return MISSING
+    text = _number(value, digits)
+    return text if text.startswith("−") or not float(text) else f"+{text}"
+
+
+def gain_interval(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """A difference with its sign and interval.
+
+    >>> gain_interval(1.234, -0.5, 2)
+    '+1.23 [−0.50, +2.00]'
+    """
+    if not math.isfinite(mean):
+        return MISSING
+    return f"{gain(mean, digits)} [{gain(low, digits)}, {gain(high, digits)}]"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if not float(text) else text.replace("-", "−")
+
+
+def _text(value) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    return _number(value, 2) if isinstance(value, float) else str(value)
+
+
+def latex(text: str) -> str:
+    r"""The text with LaTeX's special characters escaped.
+
+    >>> latex("50 % ± 1_a")
+    '50 \\% $\\pm$ 1\\_a'
+    """
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def _tex(head: list[str], cells: list[list[str]], numeric: list[bool], caption: str, label: str) -> str:
+    rows = [" & ".join(latex(cell) for cell in row) + r" \\" for row in [head, *cells]]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{latex(caption)}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+        r"\toprule",
+        rows[0],
+        r"\midrule",
+        *rows[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _html(head: list[str], cells: list[list[str]], numeric: list[bool], caption: str) -> str:
+    kinds = [' class="number"' if n else "" for n in numeric]
+    top = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for c, k in zip(head, kinds, strict=True))
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(row[0])}</th>'
+        + "".join(f"<td{k}>{html.escape(c)}</td>" for c, k in zip(row[1:], kinds[1:], strict=True))
+        + "</tr>\n"
+        for row in cells
+    )
+    return (
+        f'<table class="data"><caption>{html.escape(caption)}</caption>\n'
+        f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}</tbody></table>\n"
+    )
