@@ -1,0 +1,164 @@
+"""Invariants of the hub source:
+
+- every source has a task, a pinned repository and one pattern of files; the paper's 29 sources in 9 + 12 + 8;
+- every format of the files gives a pair; a row with an empty text is counted, a malformed line names its place;
+- a mirror folder prepares without a network, in a stream, and a sample is the same for the same seed;
+- both hub presets resolve completely: names, revisions, routes of the benchmark's tasks, every hyper-parameter.
+"""
+
+import gzip
+import json
+import random
+import re
+from collections import Counter
+
+import pytest
+import yaml
+
+from tsembed import config, paths
+from tsembed.config import Data, Preset
+from tsembed.data import hub, sources
+from tsembed.tasks import TASK_OF_TYPE, TASKS, route_of
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def rows_of(name, count):
+    """Rows in the format of the file that `name` stands for."""
+    if name == "wikianswers":
+        return [{"set": [f"way {i} to ask", f"way {i} of asking", f"asked {i}"]} for i in range(count)]
+    if name == "reddit_title_body":
+        return [{"title": f"title {i}", "body": f"body {i}", "subreddit": "made_up"} for i in range(count)]
+    if name == "paq":
+        return [{"query": f"query {i}", "pos": [f"passage {i} a", f"passage {i} b"]} for i in range(count)]
+    return [[f"{name} text {i}", f"{name} other {i}"] for i in range(count)]
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """All files of the 29 sources, small."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "mirror"
+    for name, source in hub.HUB_SOURCES.items():
+        path = folder / source.files.replace("*", "2010" if "reddit" in name else "00000-of-00001")
+        rows = rows_of(name, 200 if name == "simplewiki" else 60)
+        if path.suffix == ".parquet":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table = {"query": [r[0] for r in rows], "document": [r[1] for r in rows], "dataset": [name] * len(rows)}
+            pq.write_table(pa.table(table), path)
+        else:
+            write(path, rows)
+    write(folder / "reddit_title_text_2011.jsonl.gz", rows_of("reddit_title_body", 3))
+    return folder
+
+
+def preset(folder, **data):
+    settings = Data(source="hub", path=folder, **data)
+    return Preset(name="test", about="test", data=settings, variants={"em": 1})
+
+
+def test_the_29_sources_have_the_papers_tasks_and_pinned_files():
+    counts = Counter(source.task for source in hub.HUB_SOURCES.values())
+    assert counts == {"clustering": 9, "classification": 12, "retrieval": 8} and set(counts) == set(TASKS)
+    assert len({(s.repository, s.files) for s in hub.HUB_SOURCES.values()}) == 29
+    assert all(
+        COMMIT.fullmatch(hub.REVISIONS[s.repository])
+        for s in hub.HUB_SOURCES.values()
+        if s.repository != hub.REPOSITORY
+    )
+    total = sum(source.filtered_pairs for source in hub.HUB_SOURCES.values())
+    assert 233e6 < total < 236e6
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        (["a", "b"], {"a", "b"}),
+        (["a", "b", "a negative"], {"a", "b"}),
+        ({"query": "a", "pos": ["b"], "neg": ["c"]}, {"a", "b"}),
+        ({"set": ["a", "b"]}, {"a", "b"}),
+        ({"title": "a", "body": "b", "subreddit": "x"}, {"a", "b"}),
+        ({"query": "a", "document": "b", "shard": 1}, {"a", "b"}),
+    ],
+)
+def test_every_format_gives_a_pair(row, texts):
+    assert set(hub.pair(row, random.Random(0)).values()) == texts
+
+
+@pytest.mark.parametrize("row", ["text", ["one"], {"text": "a"}, [1, 2], {"set": "ab"}])
+def test_an_unknown_format_is_an_error(row):
+    with pytest.raises(ValueError, match="pair|format|text"):
+        hub.pair(row, random.Random(0))
+
+
+def test_a_mirror_prepares_every_source_and_128_articles(mirror, tmp_path):
+    made = sources.prepare(preset(mirror, validation_rows=5), tmp_path / "data")
+    train = {e["name"]: e for e in made["datasets"] if e["part"] == "train"}
+    assert set(train) == set(hub.HUB_SOURCES)
+    assert all(train[name]["task"] == source.task for name, source in hub.HUB_SOURCES.items())
+    assert train["agnews"]["rows"] == {"rows": 55} and train["reddit_title_body"]["rows"] == {"rows": 58}
+    articles = sources.load(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
+    assert len(set(articles["text"])) == hub.ARTICLES and articles["text"][0].startswith("simplewiki text")
+    table = sources.load(tmp_path / "data", "train", "wikianswers")
+    assert all(
+        q != d and q.split()[1] == d.split()[1] or "asked" in q + d
+        for q, d in zip(table["query"], table["document"], strict=True)
+    )
+
+
+def test_a_sample_is_seeded_and_reads_only_the_first_rows(mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "WINDOW", 2)
+    made = [sources.prepare(preset(mirror, train_rows=10, seed=s), tmp_path / str(i)) for i, s in enumerate((0, 0, 1))]
+    assert made[0]["sha256"] == made[1]["sha256"] != made[2]["sha256"]
+    entry = next(e for e in made[0]["datasets"] if e["name"] == "agnews")
+    assert entry["rows"] == {"rows": 10} and "first 20 rows" in entry["notes"]["sample"]
+    queries = sources.load(tmp_path / "0", "train", "agnews")["query"]
+    assert {int(q.split()[-1]) for q in queries} <= set(range(20))
+
+
+def test_empty_texts_are_counted_and_a_malformed_line_names_its_place(mirror, tmp_path):
+    write(mirror / "agnews.jsonl.gz", [["a", "b"], ["", "b"], ["c", "d"]])
+    write(mirror / "WikiAnswers.jsonl.gz", [{"set": ["alone"]}, {"set": ["a", "b"]}])
+    made = {e["name"]: e for e in sources.prepare(preset(mirror), tmp_path / "data")["datasets"]}
+    assert made["agnews"]["rows"] == {"rows": 2} and made["agnews"]["notes"]["empty"].startswith("1 rows")
+    assert made["wikianswers"]["notes"]["empty"].startswith("1 rows")
+    with gzip.open(mirror / "agnews.jsonl.gz", "wt") as file:
+        file.write('["a", "b"]\n["a", \n')
+    with pytest.raises(ValueError, match=r"agnews\.jsonl\.gz:2: not JSON"):
+        sources.prepare(preset(mirror), tmp_path / "other")
+
+
+def test_a_missing_file_is_named(mirror, tmp_path):
+    (mirror / "npr.jsonl.gz").unlink()
+    with pytest.raises(ValueError, match=r"mirror has no file npr\.jsonl\.gz"):
+        sources.prepare(preset(mirror), tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["paper", "gpu"])
+def test_the_hub_presets_resolve_completely(name):
+    import mteb
+
+    made = config.load_preset(name)
+    content = yaml.safe_load((paths.CONFIGS / "presets" / f"{name}.yaml").read_text())
+    for section in ("training", "evaluation"):  # nothing is left to a default that could change
+        assert set(content[section]) == set(type(getattr(made, section)).model_fields), section
+    assert COMMIT.fullmatch(made.backbone.revision) and COMMIT.fullmatch(made.data.revision)
+    assert made.backbone.key_mapping == {r"^bert\.": ""}
+    types = [task.metadata.type for task in mteb.get_benchmark(made.evaluation.benchmark).tasks]
+    assert set(types) == set(TASK_OF_TYPE)
+    assert all(route_of(task_type, "query") for task_type in types)
+    assert [config.resolve(made, variant, seed) for variant, seed in made.runs()]
+    assert [s.task for s in hub.sources(made.data) if s.part == "train"] == [s.task for s in hub.HUB_SOURCES.values()]
+    if name == "paper":
+        assert len(types) == 56
+        training = made.training
+        assert (training.batch_size, training.learning_rate, training.weight_decay) == (6144, 5e-6, 0.1)
+        assert training.steps is None and made.data.train_rows is None
