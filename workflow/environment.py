@@ -150,7 +150,7 @@ def _build(folder: Path, *, conda: bool) -> None:
         if torch == "cpu":
             _assert_no_cuda(python)
     (folder / "tsembed-stamp").unlink(missing_ok=True)
-    _install([*install, "--no-deps", "--editable", str(ROOT)], "this package")
+    _install([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], "this package")
     _kernel(folder)
     partial = folder / "tsembed-stamp.partial"
     partial.write_text(json.dumps(wanted) + "\n")

@@ -16,15 +16,12 @@ from tsembed.report.process import stream
 
 
 def main(preset: str, node: str, command: list[str]) -> int:
-    log = nodes.log_of(preset, node)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = nodes.begin_log(preset, node, command)
     started = time.time()
     state = {
         "pid": os.getpid(), "host": os.uname().nodename, "started": started,
         "session": os.environ.get("TSEMBED_SESSION", ""),
     }  # fmt: skip
-    with log.open("a") as file:
-        file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n")
     nodes.write_state(preset, node, state="running", **state)
     end = "failed"
     try:

@@ -6,6 +6,7 @@ Names: `data`, `<variant>/seed<k>`, `<notebook>`, `site`. The Snakefile, `study.
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from tsembed import config, paths
 
 LAUNCH = "10_train"  # the notebook of one run
+HEADING = "=== "  # of one execution in a log
 ANALYSES = "[2349]*.ipynb"  # the notebooks that read results
 
 
@@ -74,12 +76,10 @@ class Study:
     def analysis_key(self, notebook: str) -> str:
         """Changes with the notebook's cells (not with their outputs) and with the code and numbers that it shows."""
         cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
-        return _hash(
-            json.dumps([(c["cell_type"], c["source"]) for c in cells]), _content(_reporting()), *self._labels()
-        )
+        return _hash(json.dumps([(c["cell_type"], c["source"]) for c in cells]), _content(_code()), *self._labels())
 
     def site_key(self) -> str:
-        return _hash(_content(_reporting(site=True)), *self._labels())
+        return _hash(_content(_code(site=True)), *self._labels())
 
     def _labels(self) -> list[str]:
         known = config.load_variants()
@@ -96,6 +96,21 @@ def log_dir(preset: str) -> Path:
 
 def log_of(preset: str, node: str) -> Path:
     return log_dir(preset) / f"{node.replace('/', '.')}.log"
+
+
+def begin_log(preset: str, node: str, command: list[str]) -> Path:
+    """The log, kept from earlier executions, with a heading for this one."""
+    log = log_of(preset, node)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        file.write(f"{HEADING}{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n")
+    return log
+
+
+def last_output(log: Path) -> str:
+    """What the last execution has written."""
+    text = log.read_text(errors="replace").rpartition(HEADING)[2]
+    return text.partition("\n")[2]
 
 
 def read_states(preset: str) -> dict[str, dict]:
@@ -132,20 +147,12 @@ def _alive(state: dict) -> bool:
     return True
 
 
-def _reporting(site: bool = False) -> list[Path]:
-    """The code that notebooks (or only the site) show results with, and the papers' numbers."""
+def _code(site: bool = False) -> list[Path]:
+    """The code that notebooks (or the site) show results with, and the papers' numbers."""
     package = Path(config.__file__).parent
-    files = [*(package / "report").rglob("*"), *paths.REFERENCES.glob("*.yaml")]
-    only_site = {"site.py", "templates", "static"}
-    files = [p for p in files if p.is_file() and p.suffix != ".pyc" and p.name not in ("notebook.py", "process.py")]
-    if site:
-        return sorted(files)
-    files = [
-        p
-        for p in files
-        if not only_site & set(p.relative_to(paths.ROOT if paths.REFERENCES in p.parents else package).parts)
-    ]
-    return sorted([*files, *(package / "analysis").glob("*.py")])
+    files = [*(package / "analysis").glob("*.py"), *(package / "report").glob("*.py"), *paths.REFERENCES.glob("*.yaml")]
+    files = [p for p in files if p.name not in ("notebook.py", "process.py") and (site or p.name != "site.py")]
+    return sorted([*files, *(p for p in (package / "report" / "templates").rglob("*") if site and p.is_file())])
 
 
 def _content(files: list[Path]) -> str:

@@ -21,6 +21,14 @@ from tsembed.report.process import launcher
 
 HERE = Path(__file__).resolve().parent
 LAST_LINES = 5
+REASONS = {  # Snakemake's -> ours, the strongest first
+    "Missing output files": "not there",
+    "incomplete": "was interrupted",
+    "Params have changed": "its settings, cells or code have changed",
+    "Set of input files": "it reads other files than before",
+    "Updated input files": "a file that it reads has changed",
+    "Input files updated by another job": "what it reads will be made again",
+}
 GRACE = 25.0  # seconds that the nodes have to end their commands
 
 
@@ -106,7 +114,7 @@ def _conclude(study: nodes.Study, session: str, code: int, seconds: float) -> in
         return 1
     for node in failed:
         log = nodes.log_of(study.preset, node)
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
+        lines = [line for line in nodes.last_output(log).splitlines() if line.strip()][-LAST_LINES:]
         print(
             f"\nfailed: {node}, log: {log.relative_to(paths.ROOT)}",
             *(f"    {x}" for x in lines),
@@ -168,10 +176,12 @@ def _interrupt(signum, frame):
 def _reasons(text: str) -> dict[str, str]:
     """Output -> why it would be made, from a dry run."""
     found = {}
-    for block in re.split(r"\n\s*\n|\n(?=(?:local)?rule )", text):
-        output, reason = (re.search(rf"^\s+{key}: (.+)$", block, re.MULTILINE) for key in ("output", "reason"))
+    for block in re.split(r"\n(?=(?:local)?rule )", text):
+        output, reason = (re.search(rf"^    {key}: (.+)$", block, re.MULTILINE) for key in ("output", "reason"))
         if output and reason:
-            found[output[1].strip()] = reason[1].strip()
+            found[output[1].strip()] = next(
+                (ours for theirs, ours in REASONS.items() if theirs in reason[1]), reason[1]
+            )
     return found
 
 
