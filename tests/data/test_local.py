@@ -1,0 +1,227 @@
+"""Invariants of a local folder:
+
+- every form becomes the part that the paper gives it: three for training, seven for evaluation, the rest listed unused;
+- every rule of the layout is an error that names file, line and rule, several faults in one error, ten at most;
+- a training row with an evaluated text is left out and counted; a corpus document that no query asks for is none;
+- origin and licence come from the README, a corpus title goes before its text, extra columns are allowed.
+"""
+
+import gzip
+import json
+
+import pytest
+
+from tsembed.config import Data
+from tsembed.data import local
+from tsembed.data.forms import MTEB_TYPE
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = gzip.open(path, "wt", encoding="utf-8") if path.suffix == ".gz" else open(path, "w", encoding="utf-8")
+    with opened as file:
+        file.writelines((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+
+
+def labelled(label_count, rows, word):
+    return [{"text": f"{word} number {i}", "label": f"l{i % label_count}"} for i in range(rows)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One made-up set of every form."""
+    root = tmp_path / "own"
+    write(root / "classification/colours/train.jsonl", labelled(2, 12, "paint"))
+    write(root / "classification/colours/test.jsonl.gz", labelled(2, 6, "ink"))
+    write(root / "clustering/tools/train.jsonl", labelled(3, 12, "saw"))
+    write(root / "clustering/tools/test.jsonl", [{"text": f"drill {i}", "label": i % 3} for i in range(9)])
+    write(root / "pairs/faq/train.jsonl", [{"anchor": f"why {i}", "positive": f"because {i}"} for i in range(12)])
+    write(root / "pairs/faq/dev.jsonl", [{"anchor": "why", "positive": "because"}])
+    write(root / "retrieval/manual/queries.jsonl", [{"query_id": f"q{i}", "query": f"ask {i}"} for i in range(3)])
+    corpus = [{"doc_id": f"d{i}", "title": "Chapter", "text": f"page {i}", "url": "x"} for i in range(5)]
+    write(root / "retrieval/manual/corpus.jsonl", corpus)
+    qrels = [{"query_id": f"q{i}", "doc_id": f"d{i}", "score": 1} for i in range(3)]
+    write(root / "retrieval/manual/qrels.jsonl", qrels)
+    write(root / "reranking/answers/test.jsonl", [{"query": "q", "positive": ["p"], "negative": ["n", "m"]}])
+    write(root / "pair_classification/same/test.jsonl", [{"a": "x", "b": "y", "label": 1}])
+    write(root / "sts/alike/train.jsonl", [{"a": "x", "b": "y", "score": 1}])
+    write(root / "sts/alike/test.jsonl", [{"a": "x", "b": "z", "score": 2.5}])
+    summary = {"text": "t", "human_summaries": ["h"], "machine_summaries": ["m", "n"], "relevance": [1, 2.0]}
+    write(root / "summarization/short/test.jsonl", [summary])
+    write(root / "wikipedia/pages/passages.jsonl", [{"id": "1", "text": "An article."}])
+    write(root / "images/pictures/train.jsonl", ["not read"])
+    return root
+
+
+def found(root):
+    return list(local.sources(Data(source="local", path=root)))
+
+
+def rows_of(root, part, name):
+    source = next(s for s in found(root) if (s.part, s.name) == (part, name))
+    return {table: list(rows) for table, rows in source.tables.items()}, source.notes
+
+
+def fault(root, message):
+    with pytest.raises(ValueError, match=message):
+        found(root)
+
+
+def test_every_form_takes_its_part(folder):
+    parts = {(s.part, s.form, s.name) for s in found(folder)}
+    train = {(form, name) for part, form, name in parts if part == "train"}
+    assert train == {("classification", "colours"), ("clustering", "tools"), ("pairs", "faq")}
+    assert {form for part, form, _ in parts if part == "eval"} == {*MTEB_TYPE, "wikipedia"}
+    unused = {s.name: s.notes["reason"] for s in found(folder) if s.part == "unused"}
+    assert set(unused) == {"faq", "alike", "pictures"} and "unseen" in unused["alike"]
+
+
+def test_classification_brings_its_training_rows(folder):
+    tables, _ = rows_of(folder, "eval", "colours")
+    assert (len(tables["train"]), len(tables["rows"])) == (12, 6)
+
+
+def test_a_title_goes_before_the_text_and_extra_columns_go(folder):
+    tables, _ = rows_of(folder, "eval", "manual")
+    assert tables["corpus"][2] == {"doc_id": "d2", "text": "Chapter page 2"}
+
+
+def test_integer_labels_are_text(folder):
+    tables, _ = rows_of(folder, "eval", "tools")
+    assert {row["label"] for row in tables["rows"]} == {"0", "1", "2"}
+
+
+def test_an_evaluated_text_is_not_trained_on(folder):
+    leaked = [{"text": "INK  number 1", "label": "l1"}]  # case and white space do not hide it
+    write(folder / "classification/colours/train.jsonl", labelled(2, 12, "paint") + leaked)
+    pairs = [{"anchor": "why", "positive": "Chapter page 1"}, {"anchor": "why not", "positive": "Chapter page 4"}]
+    write(folder / "pairs/faq/train.jsonl", pairs)
+    tables, notes = rows_of(folder, "train", "colours")
+    assert len(tables["rows"]) == 12 and notes["contamination"].startswith("1 train rows")
+    tables, notes = rows_of(folder, "train", "faq")
+    assert [row["anchor"] for row in tables["rows"]] == ["why not"]  # page 4 is relevant to no query
+    assert notes["contamination"].startswith("1 train rows")
+
+
+GOOD = {"text": "a", "label": "l0"}
+ROW_FAULTS = [
+    ('{"text": "a", "label"', "not JSON"),
+    ("", "an empty line"),
+    ("[1]", "one JSON object"),
+    ({"text": "a"}, "column 'label' is missing"),
+    ({"text": 3, "label": "l0"}, "'text' must be a text, not 3"),
+    ({"text": " \n", "label": "l0"}, "'text' is empty"),
+    ({"text": "a", "label": 1.5}, "'label' must be a text or an integer"),
+    ({"text": "a", "label": True}, "'label' must be a text or an integer"),
+    ({"text": "a", "label": "new"}, "unknown label 'new'"),
+]
+
+
+@pytest.mark.parametrize(("row", "rule"), ROW_FAULTS)
+def test_a_bad_row_names_file_line_and_rule(folder, row, rule):
+    write(folder / "classification/colours/test.jsonl.gz", [GOOD, row, GOOD])
+    fault(folder, rf"classification/colours/test\.jsonl\.gz:2: .*{rule}")
+
+
+FORM_FAULTS = [
+    ("retrieval/manual/qrels.jsonl", {"query_id": "q9", "doc_id": "d0", "score": 1}, "unknown query_id 'q9'"),
+    ("retrieval/manual/qrels.jsonl", {"query_id": "q0", "doc_id": "d9", "score": 1}, "unknown doc_id 'd9'"),
+    ("retrieval/manual/qrels.jsonl", {"query_id": "q0", "doc_id": "d0", "score": 0.5}, "whole number"),
+    ("retrieval/manual/corpus.jsonl", {"doc_id": "d0", "title": None, "text": "\t"}, "'text' is empty"),
+    ("reranking/answers/test.jsonl", {"query": "q", "positive": [], "negative": ["n"]}, "at least one item"),
+    ("reranking/answers/test.jsonl", {"query": "q", "positive": [""], "negative": ["n"]}, r"'positive\[0\]' is empty"),
+    ("pair_classification/same/test.jsonl", {"a": "x", "b": "y", "label": 2}, "must be 0 or 1, not 2"),
+    ("sts/alike/test.jsonl", '{"a": "x", "b": "y", "score": NaN}', "finite number"),
+    ("sts/alike/train.jsonl", {"a": "x", "b": "y", "score": "high"}, "finite number"),  # unused, yet checked
+    (
+        "summarization/short/test.jsonl",
+        {"text": "t", "human_summaries": ["h"], "machine_summaries": ["m"], "relevance": [1, 2]},
+        "2 'relevance' scores for 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "row", "rule"), FORM_FAULTS)
+def test_the_rules_of_each_form(folder, path, row, rule):
+    write(folder / path, [row])
+    fault(folder, rf"{path}:1: .*{rule}")
+
+
+@pytest.mark.parametrize(
+    ("path", "column"),
+    [
+        ("retrieval/manual/queries", "query_id"),
+        ("retrieval/manual/corpus", "doc_id"),
+        ("wikipedia/pages/passages", "id"),
+    ],
+)
+def test_a_duplicate_id_is_an_error(folder, path, column):
+    row = {"query_id": "q0", "query": "a", "doc_id": "d0", "id": "1", "text": "a"}
+    write(folder / f"{path}.jsonl", [row, row])
+    fault(folder, rf"{path}\.jsonl:2: {column} '..?' stands in an earlier line")
+
+
+def test_broken_bytes_and_broken_gzip(folder):
+    (folder / "clustering/tools/test.jsonl").write_bytes(b'{"text": "\xff", "label": "l0"}\n')
+    fault(folder, r"clustering/tools/test\.jsonl:1: not UTF-8")
+    whole = folder / "classification/colours/test.jsonl.gz"
+    whole.write_bytes(whole.read_bytes()[:-9])
+    fault(folder, r"colours/test\.jsonl\.gz: not a complete gzip file")
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("recipes/soup/train.jsonl", "recipes: unknown form; known forms: pairs, "),
+        ("pairs/faq/tset.jsonl", r"tset\.jsonl: unknown file"),
+        ("pairs/faq/train.jsonl.gz", r"train\.jsonl stands beside it"),
+        ("pairs/two words/train.jsonl", "letters, digits"),
+        ("pairs/tools/train.jsonl", "pairs/tools has a part for train too"),
+    ],
+)
+def test_names_of_files_and_sets(folder, path, rule):
+    write(folder / path, [{"anchor": "why", "positive": "because"}])
+    fault(folder, rule)
+
+
+def test_missing_parts(folder):
+    (folder / "retrieval/manual/qrels.jsonl").unlink()
+    (folder / "classification/colours/train.jsonl").unlink()
+    fault(folder, r"(?s)colours: train\.jsonl\[\.gz\] is missing.*manual: qrels\.jsonl\[\.gz\] is missing")
+    write(folder / "pairs/faq/train.jsonl", [])
+    fault(folder, r"pairs/faq/train\.jsonl: no row")
+
+
+def test_at_most_ten_faults_in_one_error(folder):
+    write(folder / "clustering/tools/train.jsonl", ["{}"] * 25)
+    with pytest.raises(ValueError) as error:
+        found(folder)
+    assert str(error.value).count("clustering/tools/train.jsonl") == 10 and "there may be more" in str(error.value)
+
+
+def test_no_folder_or_an_empty_one(tmp_path):
+    fault(tmp_path / "nowhere", "is no folder")
+    fault(tmp_path, "has no dataset")
+    with pytest.raises(ValueError, match="--data FOLDER"):
+        list(local.sources(Data(source="local")))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# x\n\nOrigin: a v2; path: c. Licence as stated: CC BY 4.0. Counts: 3.", ("a v2; path: c", "CC BY 4.0")),
+        ("Origin: my own notes\nLicence: private\n", ("my own notes", "private")),
+        ("nothing of the kind", ("not stated", "not stated")),
+    ],
+)  # fmt: skip
+def test_origin_and_licence(tmp_path, text, expected):
+    (tmp_path / "README.md").write_text(text)
+    assert local.provenance(tmp_path) == expected
+
+
+def test_the_fingerprint_changes_with_the_files(folder):
+    data = Data(source="local", path=folder)
+    before = local.fingerprint(data)
+    assert before == local.fingerprint(data)
+    write(folder / "sts/alike/test.jsonl", [{"a": "x", "b": "z", "score": 3.25}])
+    assert before != local.fingerprint(data)
