@@ -123,11 +123,11 @@ def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":
         window = max(1, min(window, len(metrics) // 6))
         for task, rows in metrics.groupby("task", sort=True):
             look = dict(color=TASK_COLOURS.get(task, "#444444"))
-            axes.plot(rows.step, rows.loss, ".", markersize=2, alpha=0.3, markeredgewidth=0, **look)
-            axes.plot(rows.step, rows.loss.rolling(window, min_periods=1).mean(), label=task, **look)
+            axes.plot(rows.step, rows.loss, ".", markersize=3, alpha=0.35, markeredgewidth=0, **look)
+            axes.plot(rows.step, rows.loss.rolling(window, min_periods=1, center=True).mean(), label=task, **look)
         axes.set(xlabel="step", ylabel="InfoNCE loss (nats)", ylim=(0, None))
         axes.legend(loc="upper right")
-        _note(figure, f"1 run, 1 seed; points: batches; line: running mean of {window}; no interval")
+        _note(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window}; no interval")
     return figure
 
 
