@@ -14,6 +14,8 @@ install_import_hook(
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives, above all on a busy machine
+
 
 @pytest.fixture(autouse=True)
 def seeded():

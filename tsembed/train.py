@@ -123,41 +123,42 @@ def train(
     model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
     steps = len(sampler)
     start = _resume(accelerator, folder, sampler, resume)
-    log = _Log(folder / "metrics.jsonl", start, steps, accelerator.is_main_process)
     model.train()
     loader = torch.utils.data.DataLoader(
-        batches, batch_size=None, sampler=range(start, steps), num_workers=2 if accelerator.device.type != "cpu" else 0
-    )
-    for step, micro in zip(range(start, steps), loader, strict=True):
-        lr = learning_rate(step, steps, training)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        total = torch.zeros((), device=accelerator.device)
-        for batch in micro:
-            with accelerator.accumulate(model):
-                queries, documents = model(batch)
-                loss = contrastive_loss(queries, documents, batch)
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(
-                        f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
-                    )
-                accelerator.backward(loss)
-                total += loss.detach() / micro_batches
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-        if (step + 1) % training.log_every == 0 or step + 1 == steps:
-            tokens = sum(b.tokens for b in micro) * accelerator.num_processes
-            log.write(step, micro[0], accelerator.reduce(total, "mean").item(), lr, float(norm), training, tokens)
-        if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
-            _save_checkpoint(accelerator, folder, step + 1, sampler)
-        if stop_after is not None and step + 1 >= stop_after:
-            break
-    log.close()
+        batches, batch_size=None, sampler=range(start, steps), num_workers=0 if accelerator.device.type == "cpu" else 2,
+        generator=torch.Generator(),  # of its own: drawing from the global one would change the dropout masks
+    )  # fmt: skip
+    step = steps - 1
+    with _Log(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
+        for step, micro in zip(range(start, steps), loader, strict=True):
+            lr = learning_rate(step, steps, training)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            total = torch.zeros((), device=accelerator.device)
+            for batch in micro:
+                with accelerator.accumulate(model):
+                    queries, documents = model(batch)
+                    loss = contrastive_loss(queries, documents, batch)
+                    if not torch.isfinite(loss):
+                        raise FloatingPointError(
+                            f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
+                        )
+                    accelerator.backward(loss)
+                    total += loss.detach() / micro_batches
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
+            if (step + 1) % training.log_every == 0 or step + 1 == steps:
+                tokens = sum(b.tokens for b in micro) * accelerator.num_processes
+                log.write(step, micro[0], accelerator.reduce(total, "mean").item(), lr, float(norm), tokens)
+            if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
+                _save_checkpoint(accelerator, folder, step + 1, sampler)
+            if stop_after is not None and step + 1 >= stop_after:
+                break
     accelerator.wait_for_everyone()
     encoder.eval()
-    return step + 1 == steps if start < steps else True
+    return step + 1 == steps
 
 
 def _mixed_precision(precision: str) -> str:
@@ -216,26 +217,34 @@ def _resume(accelerator: "Accelerator", folder: Path, sampler: TaskSampler, resu
 class _Log:
     """metrics.jsonl, and a progress line: redrawn on a terminal, every 5 seconds elsewhere."""
 
-    def __init__(self, path: Path, start: int, steps: int, is_main: bool):
-        self.is_main, self.steps = is_main, steps
+    def __init__(self, path: Path, start: int, steps: int, training: Training, is_main: bool):
+        self.path, self.start, self.steps, self.training, self.is_main = path, start, steps, training, is_main
         self.last = self.printed = time.monotonic()
-        if not is_main:
-            return
-        rows = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] < start]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(kept))
-        self.file = path.open("a")
 
-    def write(self, step: int, batch: Batch, loss: float, lr: float, norm: float, training: Training, tokens: int):
+    def __enter__(self) -> "_Log":
+        """Open the file behind the rows of finished steps; rows after the checkpoint are written anew."""
+        if self.is_main:
+            rows = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] < self.start]
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("".join(kept))
+            self.file = self.path.open("a")
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.is_main:
+            self.file.close()
+
+    def write(self, step: int, batch: Batch, loss: float, lr: float, norm: float, tokens: int) -> None:
         now = time.monotonic()
-        rate = training.log_every / (now - self.last)  # steps per second since the last row
+        rate = self.training.log_every / (now - self.last)  # steps per second since the last row
         self.last = now
         if not self.is_main:
             return
+        pairs = rate * self.training.batch_size
         row = {
             "step": step, "task": batch.task, "dataset": batch.dataset, "loss": loss, "lr": lr, "grad_norm": norm,
-            "examples_per_s": round(rate * training.batch_size, 2), "tokens_per_s": round(rate * tokens, 1),
+            "examples_per_s": round(pairs, 2), "tokens_per_s": round(rate * tokens, 1),
         }  # fmt: skip
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
@@ -243,11 +252,8 @@ class _Log:
         if terminal or now - self.printed >= 5 or step + 1 == self.steps:
             self.printed = now
             end = "\r" if terminal and step + 1 < self.steps else "\n"
-            line = (
-                f"step {step + 1}/{self.steps}  {batch.task:14s} loss {loss:.4f}  {row['examples_per_s']:.0f} pairs/s"
+            print(
+                f"step {step + 1}/{self.steps}  {batch.task:14s} loss {loss:.4f}  {pairs:.0f} pairs/s",
+                end=end,
+                flush=True,
             )
-            print(line, end=end, flush=True)
-
-    def close(self) -> None:
-        if self.is_main:
-            self.file.close()

@@ -1,0 +1,29 @@
+"""Run a function in real processes joined by gloo, on CPU."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def run_ranks(function: Callable, world_size: int, *arguments: Any) -> None:
+    """Call `function(rank, *arguments)` in `world_size` processes; an error in any of them is raised here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_join, (world_size, port, function, arguments), nprocs=world_size)
+
+
+def _join(rank: int, world_size: int, port: int, function: Callable, arguments: tuple) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
+    try:
+        function(rank, *arguments)
+    finally:
+        torch.distributed.destroy_process_group()

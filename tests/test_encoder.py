@@ -1,0 +1,110 @@
+"""Invariants of the encoder.
+
+- all-MiniLM-L6-v2 through it equals SentenceTransformer.encode to 1e-5 in fp32, short and mixed lengths.
+- An embedding has unit norm and never depends on its batch-mates or on the token budget.
+- The instruction belongs to the route, and counts as tokens. Saving and loading changes nothing.
+- Embedded weights that are not the official ones, and checkpoints that lack weights, are errors.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny
+from tsembed import encoder as module
+from tsembed.config import Backbone, Variant
+from tsembed.encoder import Encoder, autocast, build, embedded_folder
+from tsembed.mote.experts import upcycle
+from tsembed.tasks import INSTRUCTIONS, ROUTES
+
+MINILM = Backbone(name="embedded:all-MiniLM-L6-v2")
+TEXTS = ["one", "a few words here", "the same word " * 30, "What is it?", "some more words, and a comma"] * 3
+
+
+def mote(tokenizer):
+    model = upcycle(tiny("bert"), ROUTES)
+    for name, p in model.named_parameters():
+        if ".experts." in name:
+            p.data += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(name)))
+    return Encoder(model, tokenizer, instructions=dict(INSTRUCTIONS)).eval()
+
+
+def test_minilm_equals_sentence_transformers():
+    from sentence_transformers import SentenceTransformer
+
+    expected = SentenceTransformer(embedded_folder(MINILM.name), device="cpu").encode(TEXTS)
+    found = build(MINILM, Variant(label="EM", instruction=False)).encode(TEXTS, "clustering", max_tokens=256)
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_embeddings_do_not_depend_on_batch_mates(tokenizer):
+    encoder = mote(tokenizer)
+    whole = encoder.encode(TEXTS, "search_query", max_tokens=64)
+    alone = np.concatenate([encoder.encode([t], "search_query", max_tokens=64) for t in TEXTS])
+    small = encoder.encode(TEXTS, "search_query", max_tokens=64, token_budget=80)
+    np.testing.assert_allclose(whole, alone, atol=1e-6)
+    np.testing.assert_allclose(whole, small, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
+
+
+def test_routes_give_other_embeddings_and_instructions_are_part_of_the_text(tokenizer):
+    encoder = mote(tokenizer)
+    vectors = [encoder.encode(TEXTS[:2], route) for route in ROUTES]
+    assert all(np.abs(a - b).max() > 1e-3 for i, a in enumerate(vectors) for b in vectors[:i])
+    (ids,) = encoder.tokenize(["hello world"], "search_query", max_tokens=32)
+    assert tokenizer.decode(ids, skip_special_tokens=True).startswith("search _ query : hello")
+    assert len(encoder.tokenize(["word " * 99], "search_query", max_tokens=16)[0]) == 16
+
+
+def test_last_pooling_takes_the_last_token_on_either_padding_side(tokenizer):
+    encoder = Encoder(tiny("bert"), tokenizer, pooling="last")
+    hidden = torch.arange(12.0).reshape(2, 3, 2)
+    right, left = torch.tensor([[1, 1, 0], [1, 1, 1]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    assert encoder._pool(hidden, right).tolist() == [[2, 3], [10, 11]]
+    assert encoder._pool(hidden, left).tolist() == [[4, 5], [10, 11]]
+
+
+@pytest.mark.parametrize("experts", [None, {r: r for r in ROUTES}])
+def test_saving_and_loading_changes_nothing(experts, tokenizer, tmp_path):
+    encoder = mote(tokenizer) if experts else Encoder(tiny("bert"), tokenizer, instructions=None).eval()
+    encoder.save(tmp_path)
+    again = Encoder.load(tmp_path)
+    assert again.instructions == encoder.instructions and again.specialised == bool(experts)
+    for route in ROUTES:
+        assert np.array_equal(again.encode(TEXTS, route), encoder.encode(TEXTS, route))
+
+
+def test_build_makes_the_variant():
+    variant = Variant(label="MoTE", experts={r: r for r in ROUTES}, blocks="every_other")
+    encoder = build(MINILM.model_copy(update={"num_layers": 4, "dropout": 0.0}), variant)
+    assert encoder.backbone.blocks == (1, 3) and encoder.backbone.config.num_hidden_layers == 4
+    assert all(m.p == 0 for m in encoder.modules() if isinstance(m, torch.nn.Dropout))
+    assert encoder.instructions == INSTRUCTIONS
+
+
+def test_wrong_weights_are_errors(tmp_path, monkeypatch, tokenizer):
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setattr(module, "MINILM_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="not the official 000"):
+        build(MINILM, Variant(label="EM"))
+    tiny("nomic_bert").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({f"bert.{k}": v for k, v in weights.items()}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lacks .*key_mapping"):
+        build(Backbone(name=str(tmp_path)), Variant(label="EM"))
+    encoder = build(Backbone(name=str(tmp_path), key_mapping={r"^bert\.": ""}), Variant(label="EM"))
+    assert torch.equal(dict(encoder.backbone.named_parameters())["embeddings.word_embeddings.weight"].data,
+                       weights["embeddings.word_embeddings.weight"])  # fmt: skip
+
+
+def test_bad_arguments_are_named(tokenizer, tmp_path):
+    encoder = mote(tokenizer)
+    with pytest.raises(ValueError, match="route 'query' is unknown"):
+        encoder.encode(["a"], "query")
+    with pytest.raises(ValueError, match="precision must be"):
+        autocast(torch.device("cpu"), "half")
+    with pytest.raises(ValueError, match="no saved encoder"):
+        Encoder.load(tmp_path)
+    assert encoder.encode([], "clustering").shape == (0, 32)

@@ -1,0 +1,212 @@
+"""Invariants of the training loop.
+
+- It learns: 32 pairs are overfitted to recall@1 = 1, dense and with experts.
+- An interrupted and resumed run ends with bitwise the weights of an uninterrupted one, dropout included.
+- Two processes give the gradient of one (ratio and cosine 1 to 1e-4), and draw the same task.
+- Norms and biases have no weight decay; inactive experts do not move; a non-finite loss names step and dataset.
+- Gradient accumulation and length chunks do not change a gradient that does not depend on them.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from tests.ranks import run_ranks
+from tests.tiny import tiny
+from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
+from tsembed.data.batches import StepBatches
+from tsembed.data.sampler import TaskSampler
+from tsembed.encoder import Encoder
+from tsembed.evaluation.held_out import recall_at_1
+from tsembed.mote.experts import upcycle
+from tsembed.tasks import INSTRUCTIONS, ROUTES
+from tsembed.train import contrastive_loss, learning_rate, make_optimizer, train
+
+TASKS = {"c": "classification", "k": "clustering", "r": "retrieval"}
+MOTE = Variant(label="MoTE", experts={route: route for route in ROUTES})
+WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
+
+
+def tables(rows=32):
+    found = {}
+    for k, name in enumerate(TASKS):
+        rng = np.random.default_rng(k)
+        pairs = [
+            (" ".join(rng.choice(WORDS, 4)), " ".join(rng.choice(WORDS, rng.integers(3, 12)))) for _ in range(rows)
+        ]
+        query, document = zip(*pairs, strict=True)
+        found[name] = Dataset.from_dict({"query": query, "document": document, "group": range(rows)})
+    return found
+
+
+def settings(variant=MOTE, **training):
+    defaults = dict(
+        steps=12, batch_size=8, learning_rate=1e-3, warmup_steps=2, precision="fp32", max_query_tokens=32,
+        max_document_tokens=32, task_sampling="balanced", checkpoint_every=100,
+    )  # fmt: skip
+    return RunSettings(
+        preset="test", variant_name="v", seed=0, backbone=Backbone(name="tiny"), data=Data(source="embedded"),
+        training=Training(**defaults | training), evaluation=Evaluation(), variant=variant,
+    )  # fmt: skip
+
+
+def make(tokenizer, variant=MOTE, dropout=0.0):
+    model = tiny("bert")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    if variant.experts:
+        model = upcycle(model, variant.experts, variant.blocks)
+    return Encoder(model, tokenizer, instructions=dict(INSTRUCTIONS) if variant.instruction else None)
+
+
+@pytest.mark.parametrize("variant", [MOTE, Variant(label="EM", instruction=False)], ids=["MoTE", "EM"])
+def test_overfits_32_pairs(tokenizer, variant, tmp_path):
+    data, variant = {"r": tables()["r"]}, variant.model_copy(update={"tasks": ("retrieval",)})
+    encoder = make(tokenizer, variant)
+    before = recall(encoder, data["r"])
+    chosen = settings(variant, steps=50, batch_size=32, learning_rate=5e-3)
+    assert train(chosen, encoder, data, TASKS, tmp_path)
+    assert before < 0.6 and recall(encoder, data["r"]) == 1.0
+
+
+def recall(encoder, table):
+    q, d = encoder.encode(table["query"], "search_query"), encoder.encode(table["document"], "search_document")
+    return recall_at_1(q, d, np.array(table["group"]))
+
+
+def weights(encoder):
+    return {name: p.detach().clone() for name, p in encoder.named_parameters()}
+
+
+def test_resumed_run_ends_with_bitwise_the_same_weights(tokenizer, tmp_path):
+    whole = make(tokenizer, dropout=0.1)
+    assert train(settings(checkpoint_every=5), whole, tables(), TASKS, tmp_path / "whole")
+    first = make(tokenizer, dropout=0.1)
+    assert not train(settings(checkpoint_every=5), first, tables(), TASKS, tmp_path / "cut", stop_after=8)
+    partial = tmp_path / "cut" / "checkpoints" / "step-00000010.partial"  # a kill while a checkpoint is written
+    partial.mkdir()
+    second = make(tokenizer, dropout=0.1)
+    assert train(settings(checkpoint_every=5), second, tables(), TASKS, tmp_path / "cut", resume=True)
+    for name, p in weights(whole).items():
+        assert torch.equal(p, weights(second)[name]), name
+    rows = [[json.loads(row) for row in (tmp_path / d / "metrics.jsonl").read_text().splitlines()] for d in ("whole", "cut")]
+    assert [r["step"] for r in rows[1]] == list(range(12))
+    assert [r["loss"] for r in rows[0]] == [r["loss"] for r in rows[1]]
+    assert len({r["loss"] for r in rows[0]}) == 12
+
+
+def test_a_checkpoint_is_never_overwritten_or_mixed_with_other_data(tokenizer, tmp_path):
+    train(settings(checkpoint_every=5), make(tokenizer), tables(), TASKS, tmp_path, stop_after=5)
+    with pytest.raises(ValueError, match="has a checkpoint .*; resume it, or delete"):
+        train(settings(checkpoint_every=5), make(tokenizer), tables(), TASKS, tmp_path)
+    with pytest.raises(ValueError, match="other data or another schedule"):
+        train(settings(checkpoint_every=5), make(tokenizer), tables(40), TASKS, tmp_path, resume=True)
+
+
+def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
+    """Gradient of one step, and its task."""
+    from tsembed.train import PairEncoder
+
+    data = tables()
+    sampler = TaskSampler({n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=12, seed=1)
+    batches = StepBatches(
+        data, TASKS, sampler, encoder, training=chosen.training, variant=chosen.variant, rank=rank,
+        world_size=world_size,
+    )  # fmt: skip
+    model = wrap(PairEncoder(encoder))
+    for batch in batches[step]:
+        contrastive_loss(*model(batch), batch).backward()
+    return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, batch.task
+
+
+def ddp(model):
+    return torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+
+
+def _two_ranks(rank, folder):
+    from transformers import AutoTokenizer
+
+    from tsembed.encoder import embedded_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
+    for step in range(3):
+        encoder = make(tokenizer)
+        found, task = gradient(encoder, settings(), rank, 2, ddp, step)
+        torch.save((found, task), folder / f"rank{rank}-{step}.pt")
+
+
+def test_two_processes_equal_one(tokenizer, tmp_path):
+    run_ranks(_two_ranks, 2, tmp_path)
+    for step in range(3):
+        expected, task = gradient(make(tokenizer), settings(), step=step)
+        for rank in (0, 1):
+            found, rank_task = torch.load(tmp_path / f"rank{rank}-{step}.pt")
+            assert rank_task == task
+            a = torch.cat([g.flatten() for g in expected.values()])
+            b = torch.cat([found[name].flatten() for name in expected])
+            assert set(found) == set(expected)
+            assert (b.norm() / a.norm()).item() == pytest.approx(1, abs=1e-4)
+            assert torch.nn.functional.cosine_similarity(a, b, dim=0).item() == pytest.approx(1, abs=1e-4)
+            assert a.norm() > 1e-3
+
+
+def test_chunking_by_length_does_not_change_the_gradient(tokenizer, monkeypatch):
+    import tsembed.data.collate as collate
+
+    found = []
+    for cost in (0, 10**6):
+        monkeypatch.setattr(collate, "CHUNK_COST", cost)
+        found.append(gradient(make(tokenizer), settings())[0])
+    for name, expected in found[1].items():
+        torch.testing.assert_close(found[0][name], expected, atol=1e-5, rtol=1e-3)
+
+
+def test_accumulated_micro_batches_average(tokenizer, tmp_path):
+    norms = []
+    for micro in (None, 4):
+        train(settings(micro_batch_size=micro, steps=3), make(tokenizer), tables(), TASKS, tmp_path / str(micro))
+        norms.append([json.loads(r) for r in (tmp_path / str(micro) / "metrics.jsonl").read_text().splitlines()])
+    assert [r["task"] for r in norms[0]] == [r["task"] for r in norms[1]]
+    assert all(a["loss"] > b["loss"] for a, b in zip(*norms, strict=True))  # half the negatives
+    assert all(0.3 < b["grad_norm"] / a["grad_norm"] < 3 for a, b in zip(*norms, strict=True))
+
+
+def test_experts_of_other_tasks_do_not_move(tokenizer, tmp_path):
+    encoder = make(tokenizer)
+    before = weights(encoder)
+    only = MOTE.model_copy(update={"tasks": ("clustering",)})
+    train(settings(only, steps=9, weight_decay=0.1), encoder, tables(), TASKS, tmp_path)
+    for name, p in weights(encoder).items():
+        expert = name.partition(".experts.")[2].partition(".")[0]
+        assert torch.equal(p, before[name]) == (expert not in ("", "clustering")), name
+
+
+def test_no_weight_decay_on_norms_and_biases(tokenizer):
+    optimizer = make_optimizer(make(tokenizer), Training(weight_decay=0.1))
+    decayed, plain = optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1 and all(p.ndim >= 2 for p in decayed["params"])
+    assert plain["weight_decay"] == 0 and plain["params"] and all(p.ndim < 2 for p in plain["params"])
+
+
+def test_non_finite_loss_names_step_task_and_dataset(tokenizer, tmp_path):
+    encoder = make(tokenizer)
+    encoder.backbone.model.embeddings.LayerNorm.weight.data.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 0, task \w+, dataset \w"):
+        train(settings(), encoder, tables(), TASKS, tmp_path)
+
+
+def test_cosine_schedule_ends_near_zero():
+    training = Training(learning_rate=1.0, warmup_steps=0, schedule="cosine")
+    values = [learning_rate(s, 10, training) for s in range(10)]
+    assert values[0] == 1 and values[5] == pytest.approx(0.5) and values[9] < 0.03
+    assert values == sorted(values, reverse=True)
+
+
+def test_batches_that_cannot_be_shared_are_an_error(tokenizer):
+    with pytest.raises(ValueError, match="multiple of micro_batch_size 8, and that of the 3 processes"):
+        gradient(make(tokenizer), settings(), world_size=3)
