@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMN, FULL = 3.3, 6.9  # inches: one column and the full width of a page
+SCALE = 7.5  # rem on a screen for an inch on paper
 NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 
 
@@ -82,9 +83,10 @@ def save(figure: "Figure", name: str, data: "pd.DataFrame", *, preset: str, capt
         figure.savefig(f"{target}.png", metadata={"Software": None, "Description": caption}, bbox_inches="tight")
     data.to_csv(f"{target}.csv", index=False)
     picture = base64.b64encode(Path(f"{target}.png").read_bytes()).decode()
-    text = html.escape(caption)
+    text, width = html.escape(caption), SCALE * figure.get_figwidth()
     return HTML(
-        f'<figure class="figure"><img src="data:image/png;base64,{picture}" alt="{text}" style="max-width:100%">'
+        f'<figure class="figure"><img src="data:image/png;base64,{picture}" alt="{text}"'
+        f' style="width:{width:.1f}rem;max-width:100%">'
         f"<figcaption>{text} {links(target, ('pdf', 'png', 'csv'))}</figcaption></figure>"
     )
 
@@ -106,9 +108,9 @@ def links(target: Path, kinds: tuple[str, ...]) -> str:
     """Links to the files, relative to the notebook's folder; the site makes them relative to its pages."""
     place = os.path.relpath(target, Path.cwd()).replace(os.sep, "/")
     label = html.escape(target.name)
-    return '<span class="files">' + " · ".join(
-        f'<a href="{html.escape(place)}.{k}" aria-label="{label} as {k.upper()}">{k.upper()}</a>' for k in kinds
-    ) + "</span>"  # fmt: skip
+    named = {k: "LaTeX" if k == "tex" else k.upper() for k in kinds}
+    found = (f'<a href="{html.escape(place)}.{k}" aria-label="{label} as {v}">{v}</a>' for k, v in named.items())
+    return f'<span class="files">{" · ".join(found)}</span>'
 
 
 def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from .. import paths
 from . import status
+from .figures import COLUMN, STYLE
 from .notebook import mark_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -115,7 +116,7 @@ def _body(executed: Path) -> str:
             for kind in ("application/javascript", "application/vnd.jupyter.widget-view+json"):
                 output.get("data", {}).pop(kind, None)
     body, _ = exporter.from_notebook_node(notebook)
-    body = re.sub(r"(<table)(?![^>]*class=\"data)", r'\1 class="data"', body)
+    body = re.sub(r'<table(?: border="1")?(?: class="dataframe")?>', '<table class="data">', body)
     body = re.sub(r"(<div class=\"[^\"]*output_(?:html|text)[^\"]*\")", r'\1 tabindex="0"', body)
     return body.replace('<pre class="', '<pre tabindex="0" class="').replace("<pre>", '<pre tabindex="0">')
 
@@ -150,8 +151,9 @@ def _figures(report: Path) -> list[dict[str, str]]:
     found = []
     for path in sorted((report / "figures").glob("*.png")):
         with Image.open(path) as image:
-            size, caption = image.size, image.info.get("Description", path.stem)
-        found.append({"name": path.stem, "caption": caption, "width": size[0], "height": size[1]})
+            (width, height), caption = image.size, image.info.get("Description", path.stem)
+        wide = width > 1.5 * COLUMN * STYLE["savefig.dpi"]
+        found.append({"name": path.stem, "caption": caption, "width": width, "height": height, "wide": wide})
     return found
 
 
