@@ -12,7 +12,7 @@ import time
 
 import nodes
 
-from tsembed.report.process import stream
+from tsembed.report import process
 
 
 def main(preset: str, node: str, command: list[str]) -> int:
@@ -26,7 +26,7 @@ def main(preset: str, node: str, command: list[str]) -> int:
     end = "failed"
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # all of it is in the log
-            stream(command, log=log, every=3600.0)
+            process.stream(command, log=log, every=3600.0)
         end = "done"
     except RuntimeError:
         pass
@@ -37,9 +37,14 @@ def main(preset: str, node: str, command: list[str]) -> int:
     return 0 if end == "done" else 1
 
 
+def _stop(signum, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: ending the command takes its time
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; study.py sends what is to be done
+    signal.signal(signal.SIGTERM, _stop)
+    process._die_with_parent(os.getppid(), signal.SIGTERM)
     divider = sys.argv.index("--")
     preset, node = sys.argv[1:divider]
     sys.exit(main(preset, node, sys.argv[divider + 1 :]))
