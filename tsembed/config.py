@@ -152,7 +152,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check(model: type[Strict], content: Any, place: str):
+def check(model: type[Strict], content: Any, place: str):
     """Validate with one line per fault: place, key, rule, value."""
     try:
         return model.model_validate(content)
@@ -173,7 +173,7 @@ def load_preset(name: str, **data: Any) -> Preset:
     content = {"name": name} | _read(path)
     if data:
         content["data"] = content.get("data", {}) | data
-    preset = _check(Preset, content, str(path))
+    preset = check(Preset, content, str(path))
     known = load_variants()
     if unknown := set(preset.variants) - set(known):
         raise ValueError(f"{path}: variants: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
@@ -187,7 +187,7 @@ def load_variants() -> dict[str, Variant]:
         for name, row in _read(path).items():
             if name in found:
                 raise ValueError(f"{path}: {name}: this variant is defined twice")
-            found[name] = _check(Variant, row, f"{path}: {name}")
+            found[name] = check(Variant, row, f"{path}: {name}")
     return found
 
 

@@ -1,0 +1,119 @@
+"""Scores of a preset's runs as one tidy table, and gains over a baseline with their uncertainty (Tables 2, 3)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import paths
+from ..config import load_preset
+from . import statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The paper's SEM column: each specialised model on the types that its task serves.
+METHOD_OF_VARIANT = {"sem_c": "sem", "sem_k": "sem", "sem_r": "sem"}
+
+
+def run_folders(preset: str) -> dict[tuple[str, int], Path]:
+    """Finished runs of a preset: (variant, seed) -> folder.
+
+    Raises:
+        ValueError: If a run of the preset is not finished; names all that are missing.
+    """
+    folders = {(v, s): paths.run_dir(preset, v, s) for v, s in load_preset(preset).runs()}
+    missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
+    if missing:
+        raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
+    return folders
+
+
+def load_scores(preset: str) -> "pd.DataFrame":
+    """One row per run and dataset: variant, method, seed, task_type, dataset, metric, score (0..100)."""
+    import pandas as pd
+
+    frames = []
+    for (variant, seed), folder in run_folders(preset).items():
+        rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
+        frames.append(rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant), seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def matrix(scores: "pd.DataFrame", method: str, types: Sequence[str]) -> "pd.DataFrame":
+    """Scores of a method, (seed x dataset), over the datasets of some task types.
+
+    Raises:
+        ValueError: If a score is missing.
+    """
+    rows = scores[(scores.method == method) & scores.task_type.isin(types)]
+    table = rows.pivot(index="seed", columns="dataset", values="score")
+    if table.isna().any(axis=None) or table.empty:
+        raise ValueError(f"{method}: scores of {', '.join(types)} are missing for some seed or dataset")
+    return table
+
+
+def gains(
+    scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[str], *, baseline: str = "em", seed: int = 0
+) -> "pd.DataFrame":
+    """Gain of every method over a baseline, per task type and over all datasets of the types.
+
+    Differences are paired by seed and dataset. A method or baseline of one seed (no training, or one run) is paired
+    with every seed of the other.
+
+    Args:
+        seed: Of the bootstrap's Generator.
+
+    Returns:
+        Rows: row (a type, or "Average"), method, datasets, seeds, baseline (its mean score), gain, low, high (95 %
+        hierarchical bootstrap), p_t and p_wilcoxon (over datasets, mean over seeds, two-sided), d_z, p_holm
+        (Holm over the rows of one method, from p_t).
+    """
+    import pandas as pd
+
+    rows = []
+    for method in methods:
+        for name, chosen in [*((t, [t]) for t in types), ("Average", list(types))]:
+            ours, base = matrix(scores, method, chosen), matrix(scores, baseline, chosen)
+            difference = paired(ours, base)
+            rng = np.random.default_rng(seed)
+            interval = statistics.bootstrap(difference, rng=rng)
+            means = difference.mean(axis=0)
+            rows.append(
+                {
+                    "row": name, "method": method, "datasets": difference.shape[1], "seeds": difference.shape[0],
+                    "baseline": float(base.to_numpy().mean()), "gain": interval.mean, "low": interval.low,
+                    "high": interval.high, "p_t": statistics.paired_t(means),
+                    "p_wilcoxon": statistics.wilcoxon(means), "d_z": statistics.effect_size(means),
+                }
+            )  # fmt: skip
+    frame = pd.DataFrame(rows)
+    types_only = frame.row != "Average"
+    frame["p_holm"] = frame[types_only].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
+    return frame
+
+
+def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
+    """Differences (seeds, datasets) of two score matrices over the same datasets, paired by seed.
+
+    Raises:
+        ValueError: If the datasets differ, or the seeds do and neither has just one.
+    """
+    if list(ours.columns) != list(base.columns):
+        raise ValueError(f"datasets differ: {sorted(set(ours.columns) ^ set(base.columns))}")
+    if len(ours) > 1 and len(base) > 1:
+        common = ours.index.intersection(base.index)
+        if common.empty:
+            raise ValueError(f"no seed in common: {list(ours.index)} and {list(base.index)}")
+        ours, base = ours.loc[common], base.loc[common]
+    return ours.to_numpy() - base.to_numpy()
+
+
+def difference(
+    scores: "pd.DataFrame", method: str, baseline: str, types: Sequence[str], *, seed: int = 0
+) -> statistics.Interval:
+    """Mean score of a method minus a baseline over the datasets of some types, with its hierarchical bootstrap."""
+    values = paired(matrix(scores, method, types), matrix(scores, baseline, types))
+    return statistics.bootstrap(values, rng=np.random.default_rng(seed))
