@@ -8,7 +8,10 @@ A finished run is left alone; a half-finished one goes on where it was. done.jso
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,39 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = resolve(load_preset(options.preset), options.variant, options.seed)
     run(settings, paths.run_dir(options.preset, options.variant, options.seed), resume=options.resume)
+
+
+def prepare_command(preset: str) -> list[str]:
+    """Command that prepares a preset's data."""
+    return [sys.executable, "-m", "tsembed.data.sources", preset]
+
+
+def launch_command(preset: str, variant: str, seed: int) -> list[str]:
+    """Command of one run: through Accelerate on a machine with several GPUs, else plain (the same loop, sooner up).
+
+    Does not import torch, so a notebook can call it before its launch. The environment variable TSEMBED_PROCESSES
+    overrides the number of GPUs; TSEMBED_ACCELERATE names another file of configs/accelerate.
+    """
+    processes = int(os.environ.get("TSEMBED_PROCESSES") or _gpus() or 1)
+    module = ["-m", "tsembed.run", preset, variant, str(seed), "--resume"]
+    if processes == 1:
+        return [sys.executable, *module]
+    name = os.environ.get("TSEMBED_ACCELERATE", "ddp")
+    config = paths.CONFIGS / "accelerate" / f"{name}.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    return [*launch, "--num_processes", str(processes), *module]
+
+
+def _gpus() -> int:
+    """Number of NVIDIA GPUs that processes of ours may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return listing.count("GPU ")
 
 
 def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path | None = None) -> None:
@@ -68,9 +104,13 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     trained_seconds = time.time() - started
     _evaluate(settings, encoder, data, listing, folder)
     _write(folder / "env.json", environment())
-    seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    _write(folder / "done.json", {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    seconds = time.time() - started
+    done = {
+        "seconds": round(seconds, 1), "training_seconds": round(trained_seconds, 1),
+        "evaluation_seconds": round(seconds - trained_seconds, 1), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }  # fmt: skip
+    _write(folder / "done.json", done)
 
 
 def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
@@ -22,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def stream(command: list[str], *, log: Path, every: float = 5.0) -> None:
+def stream(command: list[str], *, log: Path, every: float = 5.0, each: Callable[[], None] | None = None) -> None:
     """Run a command to its end, with its full output in a file and a line of it in the cell now and then.
 
     The command has its own session. It dies with this process, and an interrupt of the cell ends it: SIGTERM, then
@@ -32,6 +33,7 @@ def stream(command: list[str], *, log: Path, every: float = 5.0) -> None:
         command: Program and arguments; no shell.
         log: File that standard output and error are appended to; its folder is made.
         every: Seconds between two lines in the cell. Heavy cell output kills kernels.
+        each: Called as often, and once at the end: a live figure.
 
     Raises:
         RuntimeError: If the command ends with a status other than 0; holds the last lines of the log.
@@ -54,6 +56,8 @@ def stream(command: list[str], *, log: Path, every: float = 5.0) -> None:
             if line != shown and line is not None:
                 print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
                 shown = line
+            if each is not None:
+                each()
             if code is not None:
                 break
     finally:

@@ -1,0 +1,62 @@
+"""The study's tables as they are read: gains beside the paper's, tests of similarity, verdicts on claims."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .figures import METHODS, p_value
+from .tables import MISSING, gain, gain_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]]) -> "pd.DataFrame":
+    """A row per task type: datasets, EM's score, then per method the gain with interval, its p, and the paper's.
+
+    Args:
+        gains: As `analysis.scores.gains` returns it.
+        paper: Row -> {em, method: gain} of the published table.
+    """
+    import pandas as pd
+
+    rows = []
+    for name, group in gains.groupby("row", sort=False):
+        published = paper.get(name, {})
+        first = group.iloc[0]
+        row = {"Task type": name, "Datasets": int(first.datasets), "EM": f"{first.baseline:.2f}"}
+        row["EM, paper"] = f"{published['em']:.2f}" if "em" in published else MISSING
+        for ours in group.itertuples():
+            label = METHODS[ours.method].label
+            row[label] = gain_interval(ours.gain, ours.low, ours.high)
+            row[f"p {label}"] = MISSING if ours.p_holm != ours.p_holm else f"{ours.p_holm:.2g}"
+            if any(ours.method in values for values in paper.values()):
+                row[f"{label}, paper"] = gain(published.get(ours.method, float("nan")))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
+    """A row per pair of tasks: both methods' similarity, difference with interval, the paper's test and the paired ones."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "Pair": tests.pair, "IC": tests.ic.map("{:.3f}".format), "MoTE": tests.mote.map("{:.3f}".format),
+            "MoTE − IC": [gain_interval(r.difference, r.low, r.high, 3) for r in tests.itertuples()],
+            "Welch (paper)": tests.welch.map(p_value), "paired t, Holm": tests.paired_t_holm.map(p_value),
+            "Wilcoxon, Holm": tests.wilcoxon_holm.map(p_value), "d_z": tests.d_z.map("{:.2f}".format),
+        }
+    )  # fmt: skip
+
+
+def claim_table(judged: "pd.DataFrame", digits: int = 2) -> "pd.DataFrame":
+    """A row per claim: what, where in the paper, the difference with its interval, the verdict."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "Claim": judged.claim, "Paper": judged.place,
+            "Difference": [gain_interval(r.difference, r.low, r.high, digits) for r in judged.itertuples()],
+            "Verdict": judged.verdict,
+        }
+    )  # fmt: skip
