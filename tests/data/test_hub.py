@@ -142,6 +142,19 @@ def test_a_missing_file_is_named(mirror, tmp_path):
         sources.prepare(preset(mirror), tmp_path / "data")
 
 
+def test_without_a_network_the_mirror_is_named(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    def offline(*_, **__):
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode is enabled\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", offline)
+    with pytest.raises(
+        ValueError, match=r"reddit-title-body@60f9.* cannot be reached \(offline mode is enabled\); --data"
+    ):
+        sources.prepare(preset(None, revision="0" * 40), tmp_path / "data")
+
+
 @pytest.mark.parametrize("name", ["paper", "gpu"])
 def test_the_hub_presets_resolve_completely(name):
     import mteb

@@ -265,3 +265,6 @@ def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sources", "local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):
         sources.main()
+    monkeypatch.setattr(sys, "argv", ["sources", "cpu", "--data", str(folder)])
+    with pytest.raises(SystemExit, match="error: preset cpu uses the embedded text"):
+        sources.main()

@@ -187,7 +187,11 @@ def _names(source: HubSource, data: Data) -> list[str]:
         from huggingface_hub import list_repo_files
 
         where = f"{source.repository}@{_revision(source, data)}"
-        names = list_repo_files(source.repository, repo_type="dataset", revision=_revision(source, data))
+        try:
+            names = list_repo_files(source.repository, repo_type="dataset", revision=_revision(source, data))
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{where} cannot be reached ({reason}); --data FOLDER takes a mirror") from error
     found = sorted(name for name in names if fnmatch(name, source.files))
     if not found:
         raise ValueError(f"{where} has no file {source.files}")

@@ -259,6 +259,10 @@ def main() -> None:
     try:
         overrides = {} if arguments.data is None else {"path": arguments.data}
         preset = load_preset(arguments.preset, **overrides)
+        if overrides and preset.data.source == "embedded":
+            raise ValueError(
+                f"preset {preset.name} uses the embedded text and takes no --data; `local` and the hub's do"
+            )
         folder = paths.data_dir(preset.name)
         made = prepare(preset, folder, report=lambda entry: print(line_of(entry), flush=True))
     except ValueError as error:
