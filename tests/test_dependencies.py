@@ -1,0 +1,83 @@
+"""The lists of packages agree.
+
+- Every dependency of pyproject.toml, extras included, is pinned in requirements.lock, to a version that it allows.
+- The lock pins exactly, and holds no CUDA package, host or path; what is installed has its versions.
+- environment.yml has Python, pip, the lock and this package, and nothing else.
+- What the package, the tests and the workflow import is a dependency of its own, not one of somebody else's.
+"""
+
+import ast
+import importlib.metadata
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = [
+    Requirement(r) for r in [*PROJECT["dependencies"], *sum(PROJECT.get("optional-dependencies", {}).values(), [])]
+]
+LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+LOCKED = [Requirement(line) for line in LINES]
+
+
+def pins(name):
+    """The pins of a package: one, or one per environment marker."""
+    return [r for r in LOCKED if canonicalize_name(r.name) == canonicalize_name(name)]
+
+
+def test_every_dependency_is_pinned_to_a_version_it_allows():
+    assert len(DECLARED) > 20
+    for requirement in DECLARED:
+        versions = [next(iter(pin.specifier)).version for pin in pins(requirement.name)]
+        assert versions, f"{requirement} is not in requirements.lock: ./run_all.sh lock"
+        assert all(requirement.specifier.contains(v) for v in versions), f"{requirement}, but the lock has {versions}"
+
+
+def test_the_lock_pins_exactly_and_names_no_machine():
+    assert len(LINES) > 150
+    for line, requirement in zip(LINES, LOCKED, strict=True):
+        assert [s.operator for s in requirement.specifier] == ["=="], line
+        assert "+" not in str(requirement.specifier) and requirement.url is None and "/" not in line, line
+        assert not re.match(r"nvidia|cuda|triton", requirement.name), line
+
+
+def test_the_installed_packages_are_those_of_the_lock():
+    applying = [r for r in LOCKED if r.marker is None or r.marker.evaluate()]
+    wrong = {}
+    for requirement in applying:
+        installed = importlib.metadata.version(requirement.name)
+        if not requirement.specifier.contains(installed):
+            wrong[requirement.name] = installed
+    assert len(applying) > 150 and not wrong
+
+
+def test_the_conda_environment_adds_nothing():
+    content = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert content["channels"] == ["conda-forge"]
+    assert content["dependencies"] == [
+        f"python{PROJECT['requires-python']}", "pip", {"pip": ["-r requirements.lock", "-e ."]}
+    ]  # fmt: skip
+
+
+def test_what_is_imported_is_declared():
+    files = [p for folder in ("tsembed", "tests", "workflow") for p in (ROOT / folder).rglob("*.py")]
+    own = {"tsembed", "tests", *(p.stem for p in (ROOT / "workflow").glob("*.py"))}
+    imported = {}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                names = [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            imported |= {name.split(".")[0]: path.name for name in names}
+    imported = {n: p for n, p in imported.items() if n not in own | sys.stdlib_module_names}
+    declared = {canonicalize_name(r.name) for r in DECLARED}
+    packages = importlib.metadata.packages_distributions()
+    missing = {n: p for n, p in imported.items() if not declared & {canonicalize_name(d) for d in packages.get(n, [n])}}
+    assert "torch" in imported and not missing

@@ -1,0 +1,125 @@
+"""The graph on a small study, with real notebooks and processes. The tests build on each other, in this order.
+
+- A failure blocks only what depends on it; the call ends with node, log and last lines, and status 1.
+- One study at a time; SIGTERM and kill -9 of the group leave no process, and finished nodes are not run again.
+- With nothing changed nothing runs; an edited notebook runs alone; changed settings run their runs again.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .. import checkout
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return checkout.make(tmp_path_factory.mktemp("study"))
+
+
+def processes(root):
+    """Command lines of living processes that work in this checkout."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables, command = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
+            if f"TSEMBED_ROOT={root}\0".encode() in variables and command:  # a zombie has no command
+                found.append(command.replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"still not after {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+STATES = ("done", "would run", "running", "failed", "missing", "killed", "interrupted")
+
+
+def table(root, command):
+    """Node -> state, as `plan` or `status` prints it."""
+    answer = checkout.call(root, command, "tiny", *(["--data=own"] if command == "plan" else []))
+    assert answer.returncode == 0, answer.stderr
+    rows = ((state, line) for line in answer.stdout.splitlines() for state in STATES if line.startswith(f"{state} "))
+    return {line.removeprefix(state).split()[0]: state for state, line in rows}
+
+
+def study(root):
+    return checkout.call(root, "tiny", "--data=own")
+
+
+def test_a_failure_blocks_only_what_depends_on_it(root):
+    (root / "broken").touch()
+    answer = study(root)
+    assert answer.returncode == 1
+    assert "failed: ic/seed0, log: runs/tiny/logs/ic.seed0.log" in answer.stderr and "it broke" in answer.stderr
+    assert "1 of 6 nodes failed; 3 that depend on them did not run" in answer.stderr
+    assert table(root, "status") == {
+        "data": "done", "em/seed0": "done", "ic/seed0": "failed",
+        "20_first": "missing", "25_second": "missing", "site": "missing",
+    }  # fmt: skip
+    (root / "broken").unlink()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("kill", ["SIGTERM", "kill -9 of the group"])
+def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill):
+    (root / "slow").touch()
+    first = subprocess.Popen(
+        [root / "run_all.sh", "tiny", "--data=own"], env=checkout.environment(), cwd=root, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
+    if kill == "SIGTERM":
+        second = study(root)
+        assert second.returncode == 1 and len(second.stderr.splitlines()) == 1
+        assert f"already running in this checkout: preset tiny, process {first.pid}" in second.stderr
+        assert table(root, "status")["ic/seed0"] == "running"
+        first.terminate()
+    else:
+        os.killpg(first.pid, signal.SIGKILL)
+    output, _ = first.communicate(timeout=60)
+    if kill == "SIGTERM":
+        assert first.returncode == 130 and "The same command continues from here." in output
+        assert processes(root) == []
+    wait_until(lambda: not processes(root), "no process is left", seconds=30)
+    assert table(root, "status")["ic/seed0"] in ("interrupted", "killed")
+    (root / "slow").unlink()
+
+
+def test_the_same_command_finishes_what_is_missing_only(root):
+    before = (root / "runs/tiny/em/seed0/done.json").stat().st_mtime_ns
+    answer = study(root)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert (root / "runs/tiny/em/seed0/done.json").stat().st_mtime_ns == before
+    assert set(table(root, "status").values()) == {"done"}
+    assert (root / "reports/tiny/index.html").is_file()
+
+
+def test_with_nothing_changed_nothing_runs(root):
+    began = time.monotonic()
+    answer = study(root)
+    assert answer.returncode == 0 and answer.stdout.startswith("Nothing to do"), answer.stdout
+    assert time.monotonic() - began < 20  # 5 s on an idle machine, see .ci/run
+
+
+def test_an_edited_notebook_runs_alone_and_a_saved_output_does_not_count(root):
+    saved = root / "notebooks" / "20_first.ipynb"
+    before = saved.read_text()
+    saved.write_text(before.replace('"outputs": []', '"outputs": [{"output_type": "stream"}]'))
+    assert saved.read_text() != before
+    checkout.write_notebook(root, "25_second", 'preset = "tiny"', "print(preset, 'again')")
+    assert [n for n, word in table(root, "plan").items() if word == "would run"] == ["25_second", "site"]
+
+
+def test_changed_settings_of_runs_leave_the_data(root):
+    (root / "configs" / "presets" / "tiny.yaml").write_text(checkout.PRESET + "training: {steps: 3}\n")
+    assert [n for n, word in table(root, "plan").items() if word == "done"] == ["data"]
