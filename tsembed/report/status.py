@@ -11,6 +11,7 @@ import yaml
 
 from .. import paths
 
+SHOWN = ("commit", "uncommitted_changes", "requirements_lock_sha256", "python", "versions")  # of env.json
 RUN_FILES = ("config.yaml", "metrics.jsonl", "scores.json", "env.json", "done.json")
 
 
@@ -51,7 +52,8 @@ def origins(preset: str) -> list[dict[str, Any]]:
         environment = _json(path)
         if environment is None:
             continue
-        group = groups.setdefault(json.dumps(environment, sort_keys=True), {"runs": [], "dates": [], **environment})
+        empty = {"runs": [], "dates": [], "machine": _machine(environment)}
+        group = groups.setdefault(json.dumps(environment, sort_keys=True), dict.fromkeys(SHOWN) | environment | empty)
         group["runs"].append(f"{path.parent.parent.name}/{path.parent.name}")
         if finished := (_json(path.parent / "done.json") or {}).get("finished"):
             group["dates"].append(finished)
@@ -61,6 +63,14 @@ def origins(preset: str) -> list[dict[str, Any]]:
 def data(preset: str) -> dict[str, Any] | None:
     """The manifest of the prepared data, or None if there is none."""
     return _json(paths.data_dir(preset) / "manifest.json")
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    counts = {"cores": "cores", "threads": "threads", "memory_gib": "GiB"}
+    parts = [environment.get("processor"), environment.get("cpu_capability")]
+    parts += [f"{environment[key]} {unit}" for key, unit in counts.items() if environment.get(key)]
+    parts += [*(environment.get("gpus") or ["no GPU"]), environment.get("platform")]
+    return ", ".join(filter(None, parts))
 
 
 def _planned(preset: str) -> list[tuple[str, int]]:

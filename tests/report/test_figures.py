@@ -1,0 +1,97 @@
+"""Figures.
+
+Invariants: the same data give the same bytes, in PDF and PNG; the CSV holds the numbers; fonts are embedded whole;
+every figure says its seeds and interval; colours of the compared methods differ in lightness as well.
+"""
+
+import re
+
+import pandas as pd
+import pytest
+
+from tsembed.report import figures
+
+GAINS = pd.DataFrame(
+    [("Retrieval", "ic", 1.0, 0.5, 1.5), ("Retrieval", "mote", 2.0, 1.0, 3.0), ("STS", "ic", -0.5, -1.0, 0.5)],
+    columns=["task_type", "method", "gain", "low", "high"],
+)
+PUBLISHED = pd.DataFrame({"task_type": ["Retrieval", "STS"], "method": ["ic", "ic"], "gain": [3.27, None]})
+SIMILARITY = pd.DataFrame(
+    [(pair, m, 0.9 - 0.01 * i) for pair in ("a – b", "a – c") for m in ("ic", "mote") for i in range(8)],
+    columns=["pair", "method", "similarity"],
+)
+METRICS = pd.DataFrame({"step": range(40), "task": ["retrieval", "clustering"] * 20, "loss": range(40, 0, -1)})
+MEANS = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7, 0.5], "high": [0.9, 0.7]})
+
+DRAWN = {
+    "loss": lambda: figures.loss_curves(METRICS),
+    "gains": lambda: figures.gains(GAINS, PUBLISHED, seeds=2, interval="95 % bootstrap"),
+    "panels": lambda: figures.similarity_panels(
+        SIMILARITY, {"a – b": 0.03, "a – c": 1e-9}, seeds=2, texts=8, test="one-sided Welch"
+    ),
+    "mean": lambda: figures.mean_similarity(MEANS, seeds=2, interval="95 % bootstrap"),
+}
+
+
+def texts(figure):
+    import matplotlib.text
+
+    return " | ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_says_its_seeds_and_interval(name):
+    said = texts(DRAWN[name]())
+    assert re.search(r"\b[12] seeds?\b", said)
+    assert re.search(r"interval|bootstrap|quartiles", said)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_as_wide_as_a_column_or_a_page(name):
+    assert DRAWN[name]().get_figwidth() in (figures.COLUMN, figures.FULL)
+
+
+def test_axes_have_units():
+    said = [texts(DRAWN[name]()) for name in ("loss", "gains", "mean")]
+    for unit, text in zip(("(nats)", "(points)", "cosine similarity"), said, strict=True):
+        assert unit in text
+
+
+def test_the_same_data_give_the_same_bytes(study):
+    target = study / "reports" / "tiny" / "figures"
+    contents = []
+    for _ in range(2):
+        figures.save(DRAWN["gains"](), "gains", GAINS, preset="tiny", caption="Gains of IC & MoTE — 2 seeds")
+        contents.append({p.name: p.read_bytes() for p in sorted(target.iterdir())})
+    assert contents[0] == contents[1]
+    assert list(contents[0]) == ["gains.csv", "gains.pdf", "gains.png"]
+    assert b"/FontFile2" in contents[0]["gains.pdf"] and b"CreationDate" not in contents[0]["gains.pdf"]
+    pd.testing.assert_frame_equal(pd.read_csv(target / "gains.csv"), GAINS)
+
+
+def test_what_the_notebook_shows_has_caption_picture_and_links(study):
+    shown = figures.save(DRAWN["loss"](), "runs/loss", METRICS, preset="tiny", caption='Loss of "MoTE" <seed 0>').data
+    assert shown.startswith("<figure") and 'src="data:image/png;base64,' in shown
+    assert shown.count("Loss of &quot;MoTE&quot; &lt;seed 0&gt;") == 2
+    for kind in ("pdf", "png", "csv"):
+        assert f'reports/tiny/figures/runs/loss.{kind}"' in shown
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b/c", "/x", "a b", "..", ""])
+def test_a_name_cannot_leave_the_folder(study, name):
+    with pytest.raises(ValueError, match="figures: the name"):
+        figures.save(DRAWN["loss"](), name, METRICS, preset="tiny", caption="c")
+
+
+def test_a_figure_needs_data(study):
+    with pytest.raises(ValueError, match="'x' has no data"):
+        figures.save(DRAWN["loss"](), "x", METRICS[:0], preset="tiny", caption="c")
+
+
+def test_compared_methods_differ_in_grey_and_in_marker():
+    looks = [figures.METHODS[m] for m in ("em", "sem", "ic", "mote")]
+    light = sorted(
+        sum(w * int(v.colour[i : i + 2], 16) for w, i in ((0.299, 1), (0.587, 3), (0.114, 5))) for v in looks
+    )
+    assert min(b - a for a, b in zip(light, light[1:], strict=False)) > 30  # of 255
+    assert len({v.marker for v in figures.METHODS.values()}) == len(figures.METHODS) - 1  # sem and sem_c share one

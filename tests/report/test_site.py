@@ -1,0 +1,144 @@
+"""The site.
+
+Invariants: it can be built from nothing and says what is missing; the same inputs give the same bytes; no page asks
+for anything outside; formulas are MathML; code is there but hidden; the state of a run is what its files say.
+"""
+
+import json
+import re
+
+import pytest
+
+from tsembed.report import site, status
+from tsembed.report.notebook import mark_of
+
+
+@pytest.fixture
+def executed(study, write_notebook):
+    """Place a notebook as if it had been executed."""
+
+    def place(folder, name, *cells, done=True, **given):
+        path = study / folder / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_notebook(name, *cells, **given).rename(path)
+        if done:
+            mark_of(path).write_text(json.dumps({"parameters": {"preset": "tiny"}}))
+        return path
+
+    return place
+
+
+def put(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_nothing_yet_is_said(study):
+    text = site.build("tiny").read_text()
+    for missing in ("no headline table yet", "No notebook has been", "No figure", "no runs yet", "No data have"):
+        assert missing in text
+
+
+def test_the_same_inputs_give_the_same_bytes(study, executed):
+    executed("reports/tiny/notebooks", "20_gain", "x = 1")
+    put(study / "runs/tiny/em/seed0/env.json", {"commit": "abc", "python": "3.11"})
+    first = {p: p.read_bytes() for p in site.build("tiny").parent.rglob("*.html")}
+    assert len(first) == 2
+    site.build("tiny")
+    assert first == {p: p.read_bytes() for p in first}
+
+
+def test_a_page_has_title_navigation_language_and_nothing_from_outside(study, executed):
+    executed("reports/tiny/notebooks", "20_gain", "x = 1", title="# What is gained & lost?")
+    executed("runs/tiny/mote/seed1", "10_train", "x = 2")
+    site.build("tiny")
+    report = study / "reports/tiny"
+    for page, current in (("notebooks/20_gain.html", "20_gain.html"), ("runs/mote-seed1.html", "index.html#runs")):
+        text = (report / page).read_text()
+        assert (
+            '<html lang="en">' in text and 'href="../index.html"' in text and 'href="../notebooks/20_gain.html"' in text
+        )
+        assert re.search(rf'{re.escape(current)}"\s+aria-current="page"', text)
+        assert not re.search(r'(src|href)="(https?:)?//', text) and "@import" not in text
+    assert "<title>What is gained &amp; lost? · tsembed tiny</title>" in (report / "notebooks/20_gain.html").read_text()
+
+
+def test_formulas_are_mathml_and_code_is_kept(study, executed):
+    executed("reports/tiny/notebooks", "20_gain", ("The loss $e^{x} < 1$ and\n\n$$\\sum_i x_i$$",), "answer = 42")
+    site.build("tiny")
+    text = (study / "reports/tiny/notebooks/20_gain.html").read_text()
+    assert text.count("<math") == 2 and 'display="block"' in text and "$" not in text.split("<article")[1]
+    assert '<div class="input">' in text and "42" in text and 'id="show-code"' in text
+
+
+def test_links_to_figures_fit_the_page(study, executed):
+    link = '<a href="../reports/tiny/figures/gain.pdf">PDF</a>'
+    executed("reports/tiny/notebooks", "20_gain", (link,))
+    site.build("tiny")
+    assert 'href="../figures/gain.pdf"' in (study / "reports/tiny/notebooks/20_gain.html").read_text()
+
+
+def test_an_unfinished_notebook_is_named_so_and_a_removed_one_leaves_no_page(study, executed):
+    path = executed("reports/tiny/notebooks", "20_gain", done=False)
+    executed("reports/tiny/notebooks", "21_other.failed", done=False)
+    assert "not finished" in site.build("tiny").read_text()
+    page = path.with_suffix(".html")
+    assert "has not run to its end" in page.read_text()
+    assert [p.name for p in page.parent.glob("*.html")] == ["20_gain.html"]
+    path.unlink()
+    site.build("tiny")
+    assert not page.exists()
+
+
+def test_a_broken_notebook_is_named(study):
+    put(study / "reports/tiny/notebooks/20_gain.ipynb", "{")
+    with pytest.raises(ValueError, match="20_gain.ipynb is not a notebook"):
+        site.build("tiny")
+
+
+def test_the_state_of_a_run_is_what_its_files_say(study):
+    runs = study / "runs" / "tiny"
+    put(runs / "em/seed0/config.yaml", "variant: {label: EM}\ntraining: {steps: 9}\n")
+    put(runs / "em/seed0/metrics.jsonl", '{"step": 0}\n{"step": 8}\n{"st')
+    put(
+        runs / "em/seed0/done.json",
+        {"seconds": {"training": 12.3, "evaluation": 4.5}, "finished": "2026-01-02T03:04:05"},
+    )
+    put(runs / "ic/seed0/config.yaml", "training: {steps: 9}\n")
+    put(runs / "mote/seed0/config.yaml", "training: {steps: 9}\n")
+    put(runs / "mote/seed0/10_train.failed.ipynb", "{}")
+    put(runs / "sem_c/seed0/config.yaml", "training: {steps: 9}\n")
+    put(runs / "logs/sem_c.seed0.json", {"state": "failed"})
+    rows = {row["name"]: row for row in status.runs("tiny", {})}
+    assert {n: r["state"] for n, r in rows.items()} == {
+        "em": "done", "ic": "incomplete", "mote": "failed", "sem_c": "failed",
+    }  # fmt: skip
+    assert (rows["em"]["variant"], rows["em"]["steps"], rows["em"]["of"]) == ("EM", 9, 9)
+    text = site.build("tiny").read_text()
+    assert "1 of 4 runs are done" in text and "2026-01-02 03:04" in text
+
+
+def test_a_planned_run_is_listed_before_it_starts(study):
+    put(study / "configs/variants/text.yaml", "em: {label: EM}\n")
+    preset = "about: a test\ndata: {source: embedded}\nvariants: {em: 2}\n"
+    put(study / "configs/presets/tiny.yaml", preset)
+    assert [(r["name"], r["seed"], r["state"]) for r in status.runs("tiny", {})] == [
+        ("em", "0", "not started"), ("em", "1", "not started"),
+    ]  # fmt: skip
+    assert "a test." in site.build("tiny").read_text()
+
+
+def test_provenance_joins_equal_environments_and_warns_of_different_ones(study):
+    for variant, commit in (("em", "aaa"), ("ic", "aaa"), ("mote", "bbb")):
+        put(study / f"runs/tiny/{variant}/seed0/env.json", {"commit": commit, "python": "3.11"})
+        put(study / f"runs/tiny/{variant}/seed0/done.json", {"finished": f"2026-01-0{len(variant)}"})
+    assert [o["runs"] for o in status.origins("tiny")] == [["em/seed0", "ic/seed0"], ["mote/seed0"]]
+    assert "do not share one environment" in site.build("tiny").read_text()
+
+
+def test_the_data_are_listed_with_counts_and_licences(study):
+    row = {"name": "set_a", "part": "train", "form": "pairs", "task": "retrieval", "rows": {"rows": 1200}}
+    row |= {"sha256": "c" * 64, "origin": "somewhere 1.0", "licence": "MIT", "group": "", "notes": {}}
+    put(study / "runs/tiny/data/manifest.json", {"source": "local", "seed": 0, "sha256": "d" * 64, "datasets": [row]})
+    text = site.build("tiny").read_text()
+    assert "set_a" in text and "1,200 rows" in text and "MIT" in text

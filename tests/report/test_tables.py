@@ -1,0 +1,66 @@
+"""Tables.
+
+Invariants: three files with the same cells; LaTeX is escaped and set with booktabs; numbers stand to the right;
+nothing in a cell can become markup.
+"""
+
+import pandas as pd
+import pytest
+
+from tsembed.report import tables
+
+FRAME = pd.DataFrame(
+    {
+        "Task": ["Pair_class & more", "<b>STS</b>"],
+        "EM": ["42.31 ± 0.20", tables.MISSING],
+        "MoTE": [tables.gain_interval(5.21, -1.0, 6.0), tables.gain(-0.06)],
+        "p": [0.5, 0.25],
+        "note": ["50 % of 1", "none"],
+    }
+)
+
+
+@pytest.fixture
+def saved(study):
+    shown = tables.save(FRAME, "headline", preset="tiny", caption="Gain ± interval; 2 seeds").data
+    folder = study / "reports" / "tiny" / "tables"
+    return shown, {p.suffix: p.read_text() for p in folder.iterdir()}
+
+
+def test_a_table_is_csv_latex_and_html(saved):
+    assert set(saved[1]) == {".csv", ".tex", ".html"}
+
+
+def test_the_csv_holds_the_frame_or_the_numbers_behind_it(saved, study):
+    path = study / "reports" / "tiny" / "tables" / "headline.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(path), FRAME)
+    tables.save(FRAME, "headline", preset="tiny", caption="c", raw=pd.DataFrame({"gain": [5.2134]}))
+    assert path.read_text() == "gain\n5.2134\n"
+
+
+def test_latex_is_escaped_and_in_booktabs(saved):
+    tex = saved[1][".tex"]
+    assert r"Pair\_class \& more & 42.31 $\pm$ 0.20 & +5.21 [$-$1.00, +6.00] & 0.50 & 50 \% of 1 \\" in tex
+    assert r"\begin{tabular}{lrrrl}" in tex
+    assert [tex.count(rf"\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 1, 1]
+
+
+def test_html_is_escaped_and_marks_numbers_and_heads(saved):
+    text = saved[1][".html"]
+    assert '<th scope="row">&lt;b&gt;STS&lt;/b&gt;</th>' in text and "<b>" not in text
+    assert '<td class="number">42.31 ± 0.20</td>' in text and "<td>none</td>" in text
+    assert text in saved[0] and 'headline.tex"' in saved[0]
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign():
+    assert tables.gain(-0.004) == "0.00" and tables.gain(0.004) == "0.00"
+
+
+def test_what_is_missing_is_a_dash():
+    nan = float("nan")
+    assert {tables.interval(nan, 0, 1), tables.gain(nan), tables.gain_interval(nan, 0, 1)} == {tables.MISSING}
+
+
+def test_an_empty_table_is_an_error(study):
+    with pytest.raises(ValueError, match="'x' has no row"):
+        tables.save(FRAME[:0], "x", preset="tiny", caption="c")
