@@ -32,6 +32,10 @@ _RULED = re.compile(r"[\s=+|~^\"#*:.-]+|[|+].*")
 _NUMPY_ITEM = re.compile(r"\*{0,2}(\w+)\s*(?::\s*(.*))?")
 _GOOGLE_ITEM = re.compile(r"[-*]?\s*[`*]{0,2}(\w+)[`*]{0,2}\s*(?:\((.*?)\))?\s*:(?:\s+(.*)|$)")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|fig|figs|al|resp|eq|eqs|no|ref|refs|approx|incl|sec|dr|ch|p|pp)|\b[A-Z])\.$", re.I)  # fmt: skip  # noqa: E501
+_BETWEEN = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\x00])")
+_ASIDE = re.compile(
+    r"(?i:todo|see |for (?:more|further) |refer to )|[A-Z]\. ?([A-Z]\. ?)?[A-Z][a-z]+,"
+)  # says nothing itself
 _WORDLIKE = re.compile(r"[(\"'\[]*[A-Za-z]+(?:[-'/][A-Za-z]+)*[)\"'\]]*[.,;:!?)\"'\]]*")
 _REJECTED = re.compile(r"[\x00`\\|{}$<>^~@]|==|::|>>>|__|\w\(\w*[^)\s]*$|:\w+:")
 _UNSAID = "\x00"  # stands for markup without words: its sentence is left out
@@ -105,11 +109,15 @@ def words(text: str) -> list[str]:
 def natural(sentence: str) -> bool:
     """Whether a cleaned sentence reads as language: no markup left, mostly words, not an announcement of code."""
     tokens = sentence.split()
-    if sentence[:4].lower() == "todo":
+    if _ASIDE.match(sentence):
         return False
     if not SENTENCE_WORDS[0] <= len(tokens) <= SENTENCE_WORDS[1]:
         return False
-    if _REJECTED.search(sentence) or sentence.endswith(":") or sentence.count("(") != sentence.count(")"):
+    if (
+        _REJECTED.search(sentence)
+        or sentence.endswith((":", "e.g.", "i.e.", "by."))
+        or sentence.count("(") != sentence.count(")")
+    ):
         return False
     return sum(1 for t in tokens if t.isalpha() or _WORDLIKE.fullmatch(t)) >= NATURAL * len(tokens)
 
@@ -117,7 +125,7 @@ def natural(sentence: str) -> bool:
 def sentences(paragraph: str, strict: bool = True) -> list[str]:
     """The sentences of one cleaned paragraph; with `strict`, only the natural ones."""
     found: list[str] = []
-    for part in re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(\x00])", paragraph):
+    for part in _BETWEEN.split(paragraph) if _BETWEEN.search(paragraph) else [paragraph]:
         if found and _ABBREVIATION.search(found[-1]):
             found[-1] += " " + part
         else:
@@ -207,7 +215,7 @@ def _paragraphs(lines: list[str]) -> list[str]:
     i = 0
     while i < len(lines):
         line, indent = lines[i].strip(), _indent(lines[i])
-        directive = _DIRECTIVE.match(line)
+        directive = line.startswith("..") and _DIRECTIVE.match(line)
         if line.startswith(("```", "~~~")):
             _cut_open(found)
             closed = next((j for j in range(i + 1, len(lines)) if lines[j].strip().startswith(line[:3])), len(lines))
@@ -226,7 +234,7 @@ def _paragraphs(lines: list[str]) -> list[str]:
         elif line.startswith("!!!"):  # an admonition's title in Markdown
             found.append([])
             i += 1
-        elif not line or _RULED.fullmatch(line) or line.startswith("#"):
+        elif not line or (not line[0].isalnum() and _RULED.fullmatch(line)) or line.startswith("#"):
             found.append([])
             i += 1
         elif not found[-1] and _announced(found) and indent >= 2 and not _BULLET.match(line):

@@ -75,7 +75,7 @@ def role(record: Record) -> tuple[str, str] | None:
     tokens = words(rest)
     if found is None or len(tokens) < 3 or tokens[0] in _NOUN_BEFORE or _FORMS[found].intersection(tokens):
         return None
-    return found, rest[0].upper() + rest[1:]
+    return found, rest
 
 
 def readable(record: Record) -> str:

@@ -109,7 +109,7 @@ def pairs_object(found: list[Record], size: int, rng: random.Random) -> Tables:
         if other:
             label = 1 - len(rows) % 2
             rows.append({"a": record.summary, "b": _first(record if label else other[0]), "label": label})
-    return {"rows": rows[: size // 2 * 2]}
+    return {"rows": rows[: max(2, size // 4 * 2)]}
 
 
 def pairs_parameter(found: list[Record], size: int, rng: random.Random) -> Tables:
@@ -126,7 +126,7 @@ def pairs_parameter(found: list[Record], size: int, rng: random.Random) -> Table
         if same and others:
             label = 1 - len(rows) % 2
             rows.append({"a": one.text, "b": rng.choice(same if label else others).text, "label": label})
-    return {"rows": rows[: size // 2 * 2]}
+    return {"rows": rows[: max(2, size // 4 * 2)]}
 
 
 def sts(found: list[Record], size: int, rng: random.Random) -> Tables:
@@ -167,7 +167,7 @@ def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
                     "relevance": [score for score, _ in graded],
                 }
             )
-    return {"rows": rows[: max(8, size // 5)]}
+    return {"rows": rows[: max(8, size // 6)]}
 
 
 def articles(found: list[Record], size: int, rng: random.Random) -> Tables:

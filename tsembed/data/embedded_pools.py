@@ -9,6 +9,7 @@ from .docstrings import HELD_OUT, Record
 from .embedded_labels import key
 
 EVAL_SHARE = 0.3  # of a seen package's records, in whole modules
+REPEATS = 3  # bodies that may have the same sentence
 _HELD_OUT = {package.name for package in HELD_OUT}
 
 
@@ -25,9 +26,12 @@ def divide(found: list[Record]) -> Pools:
     """The pools. The division is fixed: it depends on the records, not on a seed.
 
     Evaluation takes whole modules. A summary that says the same as an earlier one of its pool is left out, so that
-    every text has one right answer. Training loses every sentence that an evaluation record has.
+    every text has one right answer. A sentence that many bodies have (a warning, a licence) is left out of all of them.
+    Training loses every sentence that an evaluation record has.
     """
     chosen = _evaluation_modules(found)
+    repeats = Counter(key(sentence) for record in found for sentence in set(record.body))
+    found = [replace(r, body=tuple(s for s in r.body if repeats[key(s)] <= REPEATS)) for r in found]
     unseen = _distinct([r for r in found if r.package in _HELD_OUT])
     seen = _distinct([r for r in found if r.package not in _HELD_OUT and r.module in chosen])
     said = {key(sentence) for record in seen + unseen for sentence in _sentences(record)}

@@ -11,7 +11,7 @@ from .embedded_labels import cut, description, key, parameter_type, question, re
 from .embedded_train import masked
 
 Tables = dict[str, list[dict]]
-BODY_WORDS = (12, 60)  # of a document to be retrieved
+BODY_WORDS = (12, 40)  # of a document to be retrieved
 TRAIN_PER_LABEL = 16  # least classifier rows of a label
 LABELS = 20  # most clusters of a set
 TEXTS_PER_LABEL = (6, 30)  # least and most texts of a cluster
@@ -86,8 +86,8 @@ def retrieval_name(found: list[Record], size: int, rng: random.Random) -> Tables
 
 
 def _retrieval(items: list[tuple[str, str, str]], size: int, rng: random.Random) -> Tables:
-    """`size` queries, and half as many more documents, of (package, query, document); evenly over packages."""
-    chosen = spread(items, lambda item: item[0], size + size // 2, rng)
+    """`size` queries, and a quarter as many more documents, of (package, query, document); evenly over packages."""
+    chosen = spread(items, lambda item: item[0], size + size // 4, rng)
     asked = chosen[:size]
     corpus = [{"doc_id": f"d{i}", "text": document} for i, (_, _, document) in enumerate(chosen)]
     rng.shuffle(corpus)
@@ -166,7 +166,7 @@ def clustering_parameter(found: list[Record], size: int, rng: random.Random) -> 
 
 
 def _clustering(items: list[tuple[str, str, str]], size: int, rng: random.Random) -> Tables:
-    """Up to `LABELS` labels with up to `TEXTS_PER_LABEL` texts of (package, label, text); labels evenly over packages."""
+    """Up to `LABELS` labels, evenly over packages, with up to `TEXTS_PER_LABEL` texts, of (package, label, text)."""
     by_label: dict[tuple[str, str], list[str]] = defaultdict(list)
     for package, label, text in items:
         by_label[package, label].append(text)
