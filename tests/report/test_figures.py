@@ -77,6 +77,12 @@ def test_what_the_notebook_shows_has_caption_picture_and_links(study):
         assert f'reports/tiny/figures/runs/loss.{kind}"' in shown
 
 
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_notebook_shows_an_unsaved_figure_as_a_picture_with_a_text(name):
+    shown = DRAWN[name]()._repr_html_()  # matplotlib's own figures need pyplot for this
+    assert shown.startswith('<img src="data:image/png;base64,') and ' alt="' in shown
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "/x", "a b", "..", ""])
 def test_a_name_cannot_leave_the_folder(study, name):
     with pytest.raises(ValueError, match="figures: the name"):

@@ -6,8 +6,11 @@ Figure; `save` writes it and gives the notebook something to display.
 
 import base64
 import html
+import io
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,13 +85,9 @@ def save(figure: "Figure", name: str, data: "pd.DataFrame", *, preset: str, capt
         figure.savefig(f"{target}.pdf", metadata={"CreationDate": None, "Title": caption}, bbox_inches="tight")
         figure.savefig(f"{target}.png", metadata={"Software": None, "Description": caption}, bbox_inches="tight")
     data.to_csv(f"{target}.csv", index=False)
-    picture = base64.b64encode(Path(f"{target}.png").read_bytes()).decode()
-    text, width = html.escape(caption), SCALE * figure.get_figwidth()
-    return HTML(
-        f'<figure class="figure"><img src="data:image/png;base64,{picture}" alt="{text}"'
-        f' style="width:{width:.1f}rem;max-width:100%">'
-        f"<figcaption>{text} {links(target, ('pdf', 'png', 'csv'))}</figcaption></figure>"
-    )
+    picture = _picture(Path(f"{target}.png").read_bytes(), caption, figure)
+    text = f"{html.escape(caption)} {links(target, ('pdf', 'png', 'csv'))}"
+    return HTML(f'<figure class="figure">{picture}<figcaption>{text}</figcaption></figure>')
 
 
 def target_of(preset: str, kind: str, name: str) -> Path:
@@ -120,7 +119,7 @@ def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":
         metrics: Columns step, task, loss: rows of one metrics.jsonl.
         window: Batches of a task in the running mean.
     """
-    with _drawing(COLUMN, 2.3) as figure:
+    with _drawing(COLUMN, 2.3, "training loss against the step") as figure:
         axes = figure.add_subplot()
         window = max(1, min(window, len(metrics) // 6))
         for task, rows in metrics.groupby("task", sort=True):
@@ -144,7 +143,7 @@ def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval
     """
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
     known = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
-    with _drawing(FULL, 0.7 + 0.42 * len(types)) as figure:
+    with _drawing(FULL, 0.7 + 0.42 * len(types), "gain over EM per task type") as figure:
         axes = figure.add_subplot()
         for row in scores.itertuples():
             look = METHODS[row.method]
@@ -181,7 +180,7 @@ def similarity_panels(
     pairs, methods = list(dict.fromkeys(similarities.pair)), list(dict.fromkeys(similarities.method))
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
-    with _drawing(FULL, 1.75 * rows + 0.4) as figure:
+    with _drawing(FULL, 1.75 * rows + 0.4, "inter-task similarity per pair of tasks") as figure:
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for axes, pair in zip(panels, pairs, strict=False):
             here = similarities[similarities.pair == pair]
@@ -210,7 +209,7 @@ def mean_similarity(means: "pd.DataFrame", *, seeds: int, interval: str) -> "Fig
         seeds: Number of seeds of each method.
         interval: What [low, high] is.
     """
-    with _drawing(COLUMN, 2.1) as figure:
+    with _drawing(COLUMN, 2.1, "mean inter-task similarity") as figure:
         axes = figure.add_subplot()
         for x, row in enumerate(means.itertuples()):
             error = [[row.mean - row.low], [row.high - row.mean]]
@@ -237,22 +236,29 @@ def _seeds(seeds: int) -> str:
     return f"{seeds} seed" + "s" * (seeds != 1)
 
 
-class _drawing:
-    """A figure of a size in inches, drawn in our style."""
+@contextmanager
+def _drawing(width: float, height: float, about: str) -> "Iterator[Figure]":
+    """A figure of a size in inches, drawn in our style. A notebook shows it without pyplot, `about` as its text."""
+    import matplotlib
+    from matplotlib.figure import Figure
 
-    def __init__(self, width: float, height: float):
-        self.size = (width, height)
+    class Shown(Figure):
+        def _repr_html_(self) -> str:
+            buffer = io.BytesIO()
+            with matplotlib.rc_context(STYLE):
+                self.savefig(buffer, format="png", bbox_inches="tight")
+            return _picture(buffer.getvalue(), about, self)
 
-    def __enter__(self) -> "Figure":
-        import matplotlib
-        from matplotlib.figure import Figure
+    with matplotlib.rc_context(STYLE):
+        yield Shown(figsize=(width, height), layout="constrained")
 
-        self.context = matplotlib.rc_context(STYLE)
-        self.context.__enter__()
-        return Figure(figsize=self.size, layout="constrained")
 
-    def __exit__(self, *error) -> None:
-        self.context.__exit__(*error)
+def _picture(png: bytes, text: str, figure: "Figure") -> str:
+    width = SCALE * figure.get_figwidth()
+    return (
+        f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{html.escape(text)}"'
+        f' style="width:{width:.1f}rem;max-width:100%">'
+    )
 
 
 def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
