@@ -79,6 +79,14 @@ def test_a_finished_notebook_has_its_output_and_mark(write_notebook, study, capf
     assert "TCP" not in capfd.readouterr().err  # ipykernel's warning of an unencrypted transport
 
 
+def test_a_long_temporary_path_is_no_obstacle(write_notebook, study, monkeypatch):
+    long = study / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    nb.execute(write_notebook("a", "1 + 1"), study / "a.ipynb", {})
+    assert nb.mark_of(study / "a.ipynb").exists()
+
+
 @pytest.mark.parametrize(
     ("cell", "timeout", "message"),
     [

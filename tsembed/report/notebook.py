@@ -24,7 +24,7 @@ from .process import launcher, stream
 __all__ = ["NotebookError", "check_parameters", "execute", "mark_of", "parameters_of", "stream"]
 
 _LAST_LINES = 12  # of a cell's traceback in the message
-_SOCKET_PATH = 80  # characters; a unix socket's path may have 107, and zmq appends a port number
+_SOCKET_PATH = 70  # characters of the folder; a unix socket's path may have 107, and zmq appends a port number
 
 
 class NotebookError(RuntimeError):
@@ -70,7 +70,8 @@ def execute(
         os.replace(running, failed)
         return NotebookError(f"{notebook.name}: {_cell(failed, at)}: {what}\nnotebook so far: {failed}")
 
-    folder = Path(tempfile.mkdtemp(prefix="tsembed-"))
+    short = len(tempfile.gettempdir()) < _SOCKET_PATH
+    folder = Path(tempfile.mkdtemp(prefix="tsembed-", dir=None if short else "/tmp"))
     try:
         papermill.execute_notebook(
             notebook, running, parameters, kernel_name=kernel, language="python", cwd=notebook.parent,
@@ -169,7 +170,6 @@ def _kernel_manager(folder: Path):
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from traitlets import default
 
-    sockets = folder if len(str(folder)) < _SOCKET_PATH else Path(tempfile.mkdtemp(prefix="tse-", dir="/tmp"))
     same_code = os.pathsep.join(filter(None, [str(Path(paths.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 
     class ThisInterpreter(KernelSpecManager):
@@ -189,7 +189,7 @@ def _kernel_manager(folder: Path):
 
         @default("ip")
         def _ip(self):
-            return str(sockets / "k")
+            return str(folder / "k")
 
         @default("connection_file")
         def _connection_file(self):
