@@ -83,6 +83,10 @@ def weights(encoder):
     return {name: p.detach().clone() for name, p in encoder.named_parameters()}
 
 
+def read_metrics(folder):
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_resumed_run_ends_with_bitwise_the_same_weights(tokenizer, tmp_path):
     whole = make(tokenizer, dropout=0.1)
     assert train(settings(checkpoint_every=5), whole, tables(), TASKS, tmp_path / "whole")
@@ -94,7 +98,7 @@ def test_resumed_run_ends_with_bitwise_the_same_weights(tokenizer, tmp_path):
     assert train(settings(checkpoint_every=5), second, tables(), TASKS, tmp_path / "cut", resume=True)
     for name, p in weights(whole).items():
         assert torch.equal(p, weights(second)[name]), name
-    rows = [[json.loads(row) for row in (tmp_path / d / "metrics.jsonl").read_text().splitlines()] for d in ("whole", "cut")]
+    rows = [read_metrics(tmp_path / d) for d in ("whole", "cut")]
     assert [r["step"] for r in rows[1]] == list(range(12))
     assert [r["loss"] for r in rows[0]] == [r["loss"] for r in rows[1]]
     assert len({r["loss"] for r in rows[0]}) == 12
@@ -170,7 +174,7 @@ def test_accumulated_micro_batches_average(tokenizer, tmp_path):
     norms = []
     for micro in (None, 4):
         train(settings(micro_batch_size=micro, steps=3), make(tokenizer), tables(), TASKS, tmp_path / str(micro))
-        norms.append([json.loads(r) for r in (tmp_path / str(micro) / "metrics.jsonl").read_text().splitlines()])
+        norms.append(read_metrics(tmp_path / str(micro)))
     assert [r["task"] for r in norms[0]] == [r["task"] for r in norms[1]]
     assert all(a["loss"] > b["loss"] for a, b in zip(*norms, strict=True))  # half the negatives
     assert all(0.3 < b["grad_norm"] / a["grad_norm"] < 3 for a, b in zip(*norms, strict=True))

@@ -59,10 +59,10 @@ class Training(Strict):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-6  # §4
     weight_decay: Annotated[float, Field(ge=0)] = 0.1  # §4; not on tensors with ndim < 2 (contrastors)
     warmup_steps: Annotated[int, Field(ge=0)] = 700  # not in the paper; contrastors' contrastive_pretrain.yaml
-    schedule: Literal["linear", "cosine"] = "linear"  # not in the paper; contrastors
+    schedule: Literal["linear", "cosine"] = "cosine"  # not in the paper; contrastors
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # contrastors
-    max_query_tokens: Positive = 512  # not in the paper; contrastors
-    max_document_tokens: Positive = 512
+    max_query_tokens: Positive = 2048  # not in the paper; contrastors
+    max_document_tokens: Positive = 2048
     precision: Literal["auto", "fp32", "bf16"] = "bf16"  # auto: bf16 where the processor has it
     micro_batch_size: Positive | None = None  # pairs per accumulation step; None: the whole batch at once (App. D.3)
     gradient_checkpointing: bool = False
@@ -75,6 +75,7 @@ class Evaluation(Strict):
     """What is scored after training."""
 
     benchmark: str | None = "MTEB(eng, v1)"  # Table 1; None: the prepared evaluation sets
+    without: tuple[str, ...] = ()  # tasks of the benchmark that are left out
     max_tokens: Positive = 512
     token_budget: Positive = 16384  # tokens of one forward pass
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from . import paths
-from .config import RunSettings, load_preset, resolve
+from .config import Evaluation, RunSettings, load_preset, resolve
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -176,23 +176,28 @@ def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder:
     _write(folder / "held_out.json", held_out_scores(encoder, tables, held_out, **encode))
     articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
     if encoder.specialised and articles:
-        texts = [text for name in articles for text in load(data, "eval", name)["text"]]
+        texts = [text for name in articles for text in load(data, "eval", name)["rows"]["text"]]
         inter_task_similarity(encoder, texts[:128], **encode).to_csv(folder / "similarity.csv", index=False)
     revision = weights_hash(encoder, json.dumps(evaluation.model_dump() | {"precision": precision}))
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, **encode)
-    chosen = [t for t in _tasks(evaluation.benchmark, data) if t.metadata.type in settings.variant.task_types]
+    chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
     _write(folder / "scores.json", evaluate(model, chosen, folder / "mteb"))
 
 
-def _tasks(benchmark: str | None, data: Path) -> list:
-    if benchmark is None:
+def mteb_tasks(evaluation: Evaluation, data: Path) -> list:
+    """The MTEB tasks of a benchmark, or of the prepared evaluation sets."""
+    if evaluation.benchmark is None:
         from .evaluation.local_tasks import tasks
 
-        return tasks(data)
-    import mteb
+        found = tasks(data)
+    else:
+        import mteb
 
-    return list(mteb.get_benchmark(benchmark).tasks)
+        found = list(mteb.get_benchmark(evaluation.benchmark).tasks)
+    if unknown := set(evaluation.without) - {task.metadata.name for task in found}:
+        raise ValueError(f"evaluation.without: {sorted(unknown)} are no tasks of {evaluation.benchmark or data}")
+    return [task for task in found if task.metadata.name not in evaluation.without]
 
 
 def _write(path: Path, content: Any) -> None:

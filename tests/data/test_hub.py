@@ -11,6 +11,7 @@ import json
 import random
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ import yaml
 from tsembed import config, paths
 from tsembed.config import Data, Preset
 from tsembed.data import hub, sources
+from tsembed.run import mteb_tasks
 from tsembed.tasks import TASK_OF_TYPE, TASKS, route_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -157,15 +159,13 @@ def test_without_a_network_the_mirror_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["paper", "gpu"])
 def test_the_hub_presets_resolve_completely(name):
-    import mteb
-
     made = config.load_preset(name)
     content = yaml.safe_load((paths.CONFIGS / "presets" / f"{name}.yaml").read_text())
     for section in ("training", "evaluation"):  # nothing is left to a default that could change
         assert set(content[section]) == set(type(getattr(made, section)).model_fields), section
     assert COMMIT.fullmatch(made.backbone.revision) and COMMIT.fullmatch(made.data.revision)
     assert made.backbone.key_mapping == {r"^bert\.": ""}
-    types = [task.metadata.type for task in mteb.get_benchmark(made.evaluation.benchmark).tasks]
+    types = [task.metadata.type for task in mteb_tasks(made.evaluation, Path())]
     assert set(types) == set(TASK_OF_TYPE)
     assert all(route_of(task_type, "query") for task_type in types)
     assert [config.resolve(made, variant, seed) for variant, seed in made.runs()]

@@ -1,6 +1,7 @@
 """An encoder as MTEB wants it: the route of every text from the task's type and the prompt type (MoTE §5.3)."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,8 @@ def weights_hash(encoder: Encoder, settings: str) -> str:
 def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> list[dict[str, Any]]:
     """Tidy scores, one row per task: {task_type, dataset, metric, score}, score in 0..100.
 
-    Finished tasks of an interrupted call are read from the cache.
+    Finished tasks of an interrupted call are read from the cache. A correlation that is undefined because the model
+    gives every pair the same similarity is no correlation: 0.
 
     Raises:
         RuntimeError: If a task fails; nothing is left out silently.
@@ -118,12 +120,13 @@ def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> li
     rows = []
     for result in results.task_results:
         metadata = metric.pop(result.task_name)
+        score = 100 * float(result.get_score())
         rows.append(
             {
                 "task_type": metadata.type,
                 "dataset": result.task_name,
                 "metric": metadata.main_score,
-                "score": 100 * float(result.get_score()),
+                "score": 0.0 if math.isnan(score) else score,
             }
         )
     if metric:

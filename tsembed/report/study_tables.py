@@ -36,7 +36,7 @@ def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]]) 
 
 
 def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
-    """A row per pair of tasks: both methods' similarity, difference with interval, the paper's test and the paired ones."""
+    """A row per pair of tasks: both similarities, their difference with interval, the paper's and paired tests."""
     import pandas as pd
 
     return pd.DataFrame(
