@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..config import Data
 from . import docstrings, embedded_pairs, embedded_sets, embedded_train
 from .docstrings import HELD_OUT, PACKAGES, SEEN, Record
-from .embedded_labels import key
+from .embedded_labels import key, question, readable
 from .embedded_pools import Pools, divide
 from .forms import Source
 
@@ -59,7 +59,7 @@ def from_records(found: Iterable[Record], data: Data) -> Iterator[Source]:
     """All datasets of these records; each evaluation set is drawn with a generator of its own name and `data.seed`."""
     pools = divide(list(found))
     about = {p.name: (f"docstrings of {p.distribution} {docstrings.version(p)}", p.licence) for p in PACKAGES}
-    yield from embedded_train.sources(pools.train, _masked_keys(pools), about)
+    yield from embedded_train.sources(pools.train, _evaluated(pools), about)
     for group, packages, pool in (("seen", SEEN, pools.seen), ("unseen", HELD_OUT, pools.unseen)):
         sets = [(f"{name}_{group}", form, build) for name, form, build in SETS]
         if group == "unseen":
@@ -72,8 +72,14 @@ def from_records(found: Iterable[Record], data: Data) -> Iterator[Source]:
             yield Source(name, "eval", form, tables, origin, licence, group=group)
 
 
-def _masked_keys(pools: Pools) -> set[str]:
-    return {key(text) for pool in (pools.seen, pools.unseen) for text in embedded_train.masked(pool)}
+def _evaluated(pools: Pools) -> set[str]:
+    """Keys of all texts that an evaluation set may have: sentences, and what is made of them."""
+    found = pools.seen + pools.unseen
+    masked = (text for pool in (pools.seen, pools.unseen) for text in embedded_train.masked(pool))
+    asked = (question(record, name) for record in found for name in record.params)
+    said = (one.text for most in (30, 40) for one in embedded_sets.described(found, most))
+    whole = (text for record in found for text in (record.summary, *record.body, readable(record)))
+    return {key(text) for text in (*masked, *asked, *said, *whole)}
 
 
 def texts(row: dict) -> Iterator[str]:

@@ -17,7 +17,7 @@ def sources(train: list[Record], avoid: set[str], about: dict[str, tuple[str, st
 
     Args:
         train: Records of `Pools.train`.
-        avoid: Keys of masked summaries that evaluation uses.
+        avoid: Keys of texts that evaluation may use; no row has one.
         about: Package -> (origin, licence).
     """
     by_package: dict[str, list[Record]] = defaultdict(list)
@@ -29,7 +29,8 @@ def sources(train: list[Record], avoid: set[str], about: dict[str, tuple[str, st
             ("parameter", "pairs", parameters(members)),
             ("module", "clustering", modules(members)),
         ):
-            yield _source(f"docs_{name}_{package}", form, rows, *about[package])
+            kept = [row for row in rows if not any(key(row[c]) in avoid for c in ("anchor", "positive") if c in row)]
+            yield _source(f"docs_{name}_{package}", form, kept, *about[package])
     origin = "; ".join(about[package][0] for package in by_package)
     licence = ", ".join(dict.fromkeys(about[package][1] for package in by_package))
     yield _source("docs_role", "classification", roles(train, avoid), origin, licence)
