@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -224,10 +225,11 @@ def _load_dense(
         for key, value in config.to_dict().items():
             if isinstance(value, int | float) and not isinstance(value, bool) and ("dropout" in key or "pdrop" in key):
                 setattr(config, key, dropout)
-    model, report = auto.from_pretrained(
-        name, revision=revision, config=config, key_mapping=key_mapping or None, dtype=torch.float32,
-        output_loading_info=True, **pooler_off(config.model_type),
-    )  # fmt: skip
+    with _quiet():  # its report names the pooling head that we leave out; what is missing we check ourselves
+        model, report = auto.from_pretrained(
+            name, revision=revision, config=config, key_mapping=key_mapping or None, dtype=torch.float32,
+            output_loading_info=True, **pooler_off(config.model_type),
+        )  # fmt: skip
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ValueError(
@@ -235,6 +237,22 @@ def _load_dense(
             "set backbone.key_mapping if its keys carry a prefix"
         )
     return model
+
+
+@contextmanager
+def _quiet():
+    """No progress bar and no warnings from transformers."""
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _truncate(model: nn.Module, num_layers: int) -> None:

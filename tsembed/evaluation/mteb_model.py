@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _SIMILAR_TYPE = {
     "BitextMining": "STS",
     "MultilabelClassification": "Classification",
+    "ZeroShotClassification": "Classification",
+    "Regression": "Classification",
     "InstructionRetrieval": "Retrieval",
     "InstructionReranking": "Reranking",
 }
