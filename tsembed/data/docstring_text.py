@@ -43,7 +43,7 @@ _UNSAID = "\x00"  # stands for markup without words: its sentence is left out
 _INLINE: tuple[tuple[re.Pattern, str], ...] = (
     (re.compile(r"</?(?:tip|br|p|img|a|div|code|b|i|em|li|ul|ol|pre|span|strong|h\d|frameworkcontent)\b[^<>]*>", re.I), " "),  # noqa: E501
     (re.compile(r":math:`[^`]*`|\$[^$\n]+\$"), _UNSAID),
-    (re.compile(r"\[`~?(?:[\w.]*\.)?(\w+)(?:\(\))?`\](?:\([^)]*\))?"), r"\1"),
+    (re.compile(r"\[`~?(?:[\w.]*\.)?(\w+)(?:\(\))?`\](?:\([^)]*\)|\[[^\]]*\])?"), r"\1"),
     (re.compile(r":[\w:+-]+:`~(?:[^`]*\.)?([^`.]+)`"), r"\1"),
     (re.compile(r":[\w:+-]+:`[.!]?(?:_\w+\.)?([^`<]+?)(?:\s*<[^`>]*>)?`"), r"\1"),
     (re.compile(r"``([^`\n]+?)``"), r"\1"),
