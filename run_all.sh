@@ -80,6 +80,7 @@ export PIP_CACHE_DIR="$cache/pip" UV_CACHE_DIR="$cache/uv" UV_PYTHON_DOWNLOADS=n
 export HF_HOME="${HF_HOME:-$cache/huggingface}" MTEB_CACHE="$cache/mteb" MPLCONFIGDIR="$cache/matplotlib"
 export TORCH_HOME="$cache/torch" TORCHINDUCTOR_CACHE_DIR="$cache/inductor" TRITON_CACHE_DIR="$cache/triton"
 export IPYTHONDIR="$cache/ipython" JUPYTER_CONFIG_DIR="$cache/jupyter/config" JUPYTER_DATA_DIR="$cache/jupyter/data"
+export npm_config_cache="$cache/npm" # jupyter-lsp asks npm where its packages are
 export JUPYTER_RUNTIME_DIR="$cache/jupyter/runtime" JUPYTER_PREFER_ENV_PATH=1 PLAYWRIGHT_BROWSERS_PATH="$cache/playwright"
 if [ "${#cache}" -le 50 ]; then export TMPDIR="$cache/tmp"; fi # a socket's path below it may have 107 characters
 export HF_HUB_DISABLE_TELEMETRY=1 DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 WANDB_MODE=disabled TOKENIZERS_PARALLELISM=false
