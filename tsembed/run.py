@@ -9,6 +9,7 @@ A finished run is left alone; a half-finished one goes on where it was. done.jso
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import yaml
 
 from . import paths
 from .config import Evaluation, RunSettings, load_preset, resolve
+
+ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -160,24 +163,20 @@ def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: P
 
 
 def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
-    """Held-out pairs, MTEB tasks, and inter-task similarity, each to its file."""
+    """Inter-task similarity and MTEB tasks, each to its file; scores.json last."""
     from .analysis.similarity import inter_task_similarity
     from .data.sources import load
-    from .evaluation.held_out import held_out_scores
     from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
 
     evaluation, precision = settings.evaluation, settings.training.precision
     encode = {
         "max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision,
     }  # fmt: skip
-    held_out = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "validation"}
-    held_out = {name: task for name, task in held_out.items() if task in settings.variant.tasks}
-    tables = {name: load(data, "validation", name) for name in held_out}
-    _write(folder / "held_out.json", held_out_scores(encoder, tables, held_out, **encode))
     articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
     if encoder.specialised and articles:
         texts = [text for name in articles for text in load(data, "eval", name)["rows"]["text"]]
-        inter_task_similarity(encoder, texts[:128], **encode).to_csv(folder / "similarity.csv", index=False)
+        drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
+        inter_task_similarity(encoder, drawn, **encode).to_csv(folder / "similarity.csv", index=False)
     revision = weights_hash(encoder, json.dumps(evaluation.model_dump() | {"precision": precision}))
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, **encode)

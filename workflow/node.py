@@ -44,7 +44,7 @@ def _stop(signum, frame):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
-    process._die_with_parent(os.getppid(), signal.SIGTERM)
+    process.die_with_parent(os.getppid(), signal.SIGTERM)
     divider = sys.argv.index("--")
     preset, node = sys.argv[1:divider]
     sys.exit(main(preset, node, sys.argv[divider + 1 :]))

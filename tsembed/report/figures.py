@@ -233,7 +233,7 @@ def p_value(p: float) -> str:
 
 
 def _seeds(seeds: int) -> str:
-    return f"{seeds} seed" + "s" * (seeds != 1)
+    return f"{seeds} seed{'' if seeds == 1 else 's'}"
 
 
 @contextmanager

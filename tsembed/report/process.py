@@ -93,7 +93,7 @@ def _stop(process: subprocess.Popen) -> None:
             process.wait()
 
 
-def _die_with_parent(parent: int, signum: int) -> None:
+def die_with_parent(parent: int, signum: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:  # it died before the line above
@@ -132,9 +132,9 @@ def _signal_group(group: int, signum: int) -> bool:
 
 def _main(mode: str, parent: str, *command: str) -> int:
     if mode == "exec":
-        _die_with_parent(int(parent), signal.SIGKILL)
+        die_with_parent(int(parent), signal.SIGKILL)
         os.execvp(command[0], command)
-    _die_with_parent(int(parent), signal.SIGTERM)
+    die_with_parent(int(parent), signal.SIGTERM)
     return _supervise(list(command))
 
 
