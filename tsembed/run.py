@@ -108,11 +108,8 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     _evaluate(settings, encoder, data, listing, folder)
     _write(folder / "env.json", environment())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    seconds = time.time() - started
-    done = {
-        "seconds": round(seconds, 1), "training_seconds": round(trained_seconds, 1),
-        "evaluation_seconds": round(seconds - trained_seconds, 1), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }  # fmt: skip
+    seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
+    done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     _write(folder / "done.json", done)
 
 

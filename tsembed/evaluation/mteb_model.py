@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,26 +112,29 @@ def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> li
     Raises:
         RuntimeError: If a task fails; nothing is left out silently.
     """
+    import datasets
     import mteb
     from mteb.cache import ResultCache
 
-    results = mteb.evaluate(
-        model, tasks, cache=ResultCache(cache), overwrite_strategy="only-missing", raise_error=True,
-        show_progress_bar=False, encode_kwargs={"batch_size": 1024},
-    )  # fmt: skip
-    metric = {task.metadata.name: task.metadata for task in tasks}
+    datasets.disable_progress_bars()
     rows = []
-    for result in results.task_results:
-        metadata = metric.pop(result.task_name)
-        score = 100 * float(result.get_score())
-        rows.append(
-            {
-                "task_type": metadata.type,
-                "dataset": result.task_name,
-                "metric": metadata.main_score,
-                "score": 0.0 if math.isnan(score) else score,
-            }
+    for task in tasks:
+        begin = time.monotonic()
+        results = mteb.evaluate(
+            model, task, cache=ResultCache(cache), overwrite_strategy="only-missing", raise_error=True,
+            show_progress_bar=False, encode_kwargs={"batch_size": 1024},
+        )  # fmt: skip
+        if len(results.task_results) != 1:
+            raise RuntimeError(f"{task.metadata.name}: no score")
+        score = 100 * float(results.task_results[0].get_score())
+        row = {
+            "task_type": task.metadata.type, "dataset": task.metadata.name, "metric": task.metadata.main_score,
+            "score": 0.0 if math.isnan(score) else score,
+        }  # fmt: skip
+        rows.append(row)
+        seconds = time.monotonic() - begin
+        print(
+            f"{len(rows)}/{len(tasks)}  {row['dataset']}  {row['metric']} {row['score']:.2f}  {seconds:.1f} s",
+            flush=True,
         )
-    if metric:
-        raise RuntimeError(f"no score for {', '.join(metric)}")
     return rows

@@ -33,3 +33,8 @@ class LiveLoss:
             self.handle = display(figure, display_id=True)
         else:
             self.handle.update(figure)
+
+    def clear(self) -> None:
+        """Take the figure away, where a saved one follows."""
+        if self.handle is not None:
+            self.handle.update({"text/plain": ""}, raw=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]]) -> "pd.DataFrame":
-    """A row per task type: datasets, EM's score, then per method the gain with interval, its p, and the paper's.
+    """A row per task type: number of datasets, EM's score, then per method the gain with interval, and the paper's.
 
     Args:
         gains: As `analysis.scores.gains` returns it.
@@ -21,18 +21,30 @@ def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]]) 
 
     rows = []
     for name, group in gains.groupby("row", sort=False):
-        published = paper.get(name, {})
-        first = group.iloc[0]
-        row = {"Task type": name, "Datasets": int(first.datasets), "EM": f"{first.baseline:.2f}"}
-        row["EM, paper"] = f"{published['em']:.2f}" if "em" in published else MISSING
-        for ours in group.itertuples():
-            label = METHODS[ours.method].label
-            row[label] = gain_interval(ours.gain, ours.low, ours.high)
-            row[f"p {label}"] = MISSING if ours.p_holm != ours.p_holm else f"{ours.p_holm:.2g}"
-            if any(ours.method in values for values in paper.values()):
-                row[f"{label}, paper"] = gain(published.get(ours.method, float("nan")))
+        published, first = paper.get(name, {}), group.iloc[0]
+        row = {"Task type": f"{name} ({int(first.datasets)})", "EM": f"{first.baseline:.2f}"}
+        row["paper"] = f"{published['em']:.2f}" if "em" in published else MISSING
+        for number, ours in enumerate(group.itertuples()):
+            row[METHODS[ours.method].label] = gain_interval(ours.gain, ours.low, ours.high)
+            row["paper" + " " * (number + 1)] = gain(
+                published.get(ours.method, float("nan"))
+            )  # a column's key is unique
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def tests_table(gains: "pd.DataFrame") -> "pd.DataFrame":
+    """A row per task type and method: the paired tests of its gain over datasets, and the effect size."""
+    import pandas as pd
+
+    rows = gains[gains.row != "Average"]
+    return pd.DataFrame(
+        {
+            "Task type": rows.row, "Method": [METHODS[m].label for m in rows.method], "Datasets": rows.datasets,
+            "Gain": rows.gain.map(gain), "paired t": rows.p_t.map(p_value),
+            "Holm": rows.p_holm.map(p_value), "Wilcoxon": rows.p_wilcoxon.map(p_value), "d_z": rows.d_z.map(gain),
+        }
+    )  # fmt: skip
 
 
 def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
@@ -44,7 +56,7 @@ def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
             "Pair": tests.pair, "IC": tests.ic.map("{:.3f}".format), "MoTE": tests.mote.map("{:.3f}".format),
             "MoTE − IC": [gain_interval(r.difference, r.low, r.high, 3) for r in tests.itertuples()],
             "Welch (paper)": tests.welch.map(p_value), "paired t, Holm": tests.paired_t_holm.map(p_value),
-            "Wilcoxon, Holm": tests.wilcoxon_holm.map(p_value), "d_z": tests.d_z.map("{:.2f}".format),
+            "Wilcoxon, Holm": tests.wilcoxon_holm.map(p_value), "d_z": tests.d_z.map(gain),
         }
     )  # fmt: skip
 

@@ -1,0 +1,92 @@
+"""Invariants of the study's tables, claims and live figure.
+
+- Gains stand beside the paper's of the same row and method, and a row that the paper lacks says so.
+- Every claim names an existing notebook, method and type; a verdict follows the interval and nothing else.
+- The live figure draws whole rows only, and nothing anew without new rows.
+"""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tsembed import paths
+from tsembed.analysis import scores as study
+from tsembed.analysis.similarity import PAIRS
+from tsembed.analysis.statistics import Interval
+from tsembed.config import load_variants
+from tsembed.report import claims, figures, live, study_tables, tables
+from tsembed.tasks import TASK_OF_TYPE
+
+
+def scores():
+    rows = []
+    for seed in (0, 1):
+        for k, (kind, dataset) in enumerate([("STS", "a"), ("STS", "b"), ("Reranking", "c")]):
+            for method, shift in (("em", 0.0), ("ic", 1.0 + k + seed), ("mote", 3.0)):
+                rows.append(
+                    {"method": method, "seed": seed, "task_type": kind, "dataset": dataset, "score": 50 + shift}
+                )
+    return pd.DataFrame(rows)
+
+
+def test_gains_are_paired_and_beside_the_papers():
+    gains = study.gains(scores(), ["ic", "mote"], ["STS", "Reranking"])
+    ic = gains[gains.method == "ic"].set_index("row")
+    assert ic.gain.to_dict() == pytest.approx({"STS": 2.0, "Reranking": 3.5, "Average": 2.5})
+    assert ic.low["Average"] < 2.5 < ic.high["Average"] and ic.datasets["Average"] == 3 and ic.seeds["STS"] == 2
+    mote = gains[gains.method == "mote"].set_index("row")
+    assert (mote.low == 3.0).all() and (mote.high == 3.0).all() and pd.isna(mote.p_holm["Average"])
+    table = study_tables.gain_table(gains, {"STS": {"em": 70.0, "ic": 2.11}})
+    assert table.columns.tolist() == ["Task type", "EM", "paper", "IC", "paper ", "MoTE", "paper  "]
+    assert table.iloc[0].tolist()[:5] == ["STS (2)", "50.00", "70.00", "+2.00 [+1.00, +3.00]", "+2.11"]
+    assert table.iloc[1].tolist()[2] == tables.MISSING == table.iloc[1].tolist()[4]
+    assert len(study_tables.tests_table(gains)) == 4
+
+
+def test_missing_scores_and_unfinished_runs_are_named(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="ic: scores of STS are missing"):
+        study.gains(scores().query("not (method == 'ic' and dataset == 'b' and seed == 1)"), ["ic"], ["STS"])
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    with pytest.raises(ValueError, match="preset smoke: not finished: base seed 0, em seed 0, .*run_all.sh smoke"):
+        study.load_scores("smoke")
+
+
+def test_every_claim_can_be_judged():
+    methods = {study.METHOD_OF_VARIANT.get(v, v) for v in load_variants()}
+    pairs = {f"{a}–{b}" for a, b in PAIRS}
+    assert len(claims.claims()) >= 18
+    for claim in claims.claims():
+        assert (paths.NOTEBOOKS / f"{claim.notebook}.ipynb").is_file()
+        assert {claim.method, claim.baseline} <= methods
+        assert set(claim.over) <= (set(TASK_OF_TYPE) if claim.quantity == "score" else pairs)
+
+
+def test_a_verdict_follows_the_interval():
+    judged = claims.verdicts("20_specialization", lambda c: Interval(1.0, 0.5, 1.5))
+    expected = {"greater": "reproduced", "less": "contradicted"}
+    assert (judged.verdict == judged.claimed.map(expected)).all() and set(judged.claimed) == set(expected)
+    assert study_tables.claim_table(judged).Difference[0] == "+1.00 [+0.50, +1.50]"
+
+
+def test_the_live_figure_draws_whole_new_rows_only(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda figure, display_id: shown.append(figure) or Handle(shown))
+    metrics = tmp_path / "metrics.jsonl"
+    drawn = live.LiveLoss(metrics)
+    drawn.update()
+    rows = [json.dumps({"step": k, "task": "clustering", "loss": 1.0}) + "\n" for k in range(4)]
+    metrics.write_text("".join(rows[:3]) + rows[3][:9])
+    drawn.update(), drawn.update()
+    assert len(shown) == 1 and drawn.drawn == 3
+    metrics.write_text("".join(rows))
+    drawn.update()
+    assert len(shown) == 2 and isinstance(shown[1], type(figures.loss_curves(pd.DataFrame(map(json.loads, rows)))))
+
+
+class Handle:
+    def __init__(self, shown):
+        self.shown = shown
+
+    def update(self, figure):
+        self.shown.append(figure)

@@ -1,0 +1,116 @@
+"""Invariants of one run, in real processes.
+
+- kill -9 in the middle of the training, then the same command: it resumes from its checkpoint, and weights and scores
+  equal those of an undisturbed run. A finished run is left alone.
+- A changed setting under an existing run's name is an error that names the setting; nothing is overwritten.
+- A machine with several GPUs launches through Accelerate, any other plainly.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from tests.tiny import tiny
+from tsembed import paths
+from tsembed.run import launch_command
+
+WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
+
+
+@pytest.fixture
+def checkout(tmp_path, tokenizer):
+    """A folder with a tiny backbone, a small text folder and a preset; TSEMBED_ROOT of the processes."""
+    tiny("bert").save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
+    text = [f"{a} {b} {c}" for a in WORDS[:8] for b in WORDS[4:12] for c in WORDS[8:10]]
+    sets = {
+        "classification/small/train": [{"text": t, "label": str(k % 2)} for k, t in enumerate(text[:64])],
+        "classification/small/test": [{"text": f"{t} now", "label": str(k % 2)} for k, t in enumerate(text[:32])],
+        "clustering/topics/train": [{"text": f"on {t}", "label": str(k % 4)} for k, t in enumerate(text[:64])],
+        "pairs/faq/train": [{"anchor": f"what is {t}", "positive": f"{t} is it"} for t in text[:64]],
+        "wikipedia/pages/passages": [{"id": str(k), "text": f"the {t}"} for k, t in enumerate(text[:8])],
+    }
+    for name, rows in sets.items():
+        path = tmp_path / "text" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    preset = {
+        "about": "a test", "backbone": {"name": str(tmp_path / "backbone"), "dropout": 0.1},
+        "data": {"source": "local", "path": str(tmp_path / "text")},
+        "training": {"steps": 60, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 2, "precision": "fp32",
+                     "task_sampling": "balanced", "max_query_tokens": 32, "max_document_tokens": 32,
+                     "checkpoint_every": 10},
+        "evaluation": {"benchmark": None}, "variants": {"mote": 1},
+    }  # fmt: skip
+    (tmp_path / "configs" / "presets").mkdir(parents=True)
+    (tmp_path / "configs" / "variants").symlink_to(paths.CONFIGS / "variants")
+    (tmp_path / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(preset))
+    start(tmp_path, "tsembed.data.sources", "test").communicate()
+    return tmp_path
+
+
+def start(root, module, *arguments):
+    environment = os.environ | {
+        "TSEMBED_ROOT": str(root), "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(root):
+    process = start(root, "tsembed.run", "test", "mote", "0", "--resume")
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
+    folder = checkout / "runs" / "test" / "mote" / "seed0"
+    code, output = finish(checkout)
+    assert code == 0, output
+    expected, scores = (
+        load_file(folder / "model" / "model.safetensors"),
+        json.loads((folder / "scores.json").read_text()),
+    )
+    assert {row["dataset"] for row in scores} == {"small"} and (folder / "similarity.csv").is_file()
+    assert "is done" in finish(checkout)[1]
+
+    folder.rename(folder.with_name("undisturbed"))
+    process = start(checkout, "tsembed.run", "test", "mote", "0", "--resume")
+    end = time.monotonic() + 120
+    while not list((folder / "checkpoints").glob("step-*[0-9]")) and time.monotonic() < end:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert list((folder / "checkpoints").glob("step-*[0-9]")) and not (folder / "model").exists()
+    code, output = finish(checkout)
+    assert code == 0, output
+    steps = [json.loads(row)["step"] for row in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(60)) and "step 1/60" not in output
+    found = load_file(folder / "model" / "model.safetensors")
+    assert all((found[name] == tensor).all() for name, tensor in expected.items())
+    assert json.loads((folder / "scores.json").read_text()) == scores
+
+    preset = checkout / "configs" / "presets" / "test.yaml"
+    preset.write_text(preset.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
+    code, output = finish(checkout)
+    assert code != 0 and "training.learning_rate was 0.001, is 0.002" in output and "delete" in output
+    assert (folder / "done.json").is_file()
+
+
+def test_only_several_gpus_need_a_launcher(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert launch_command("smoke", "em", 1)[1:] == ["-m", "tsembed.run", "smoke", "em", "1", "--resume"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    command = launch_command("smoke", "em", 1)
+    assert "accelerate.commands.launch" in command and command[command.index("--num_processes") + 1] == "3"
+    assert command[command.index("--config_file") + 1].endswith("configs/accelerate/ddp.yaml")
