@@ -47,7 +47,7 @@ def checkout(tmp_path, tokenizer):
         "training": {"steps": 60, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 2, "precision": "fp32",
                      "task_sampling": "balanced", "max_query_tokens": 32, "max_document_tokens": 32,
                      "checkpoint_every": 10},
-        "evaluation": {"benchmark": None}, "variants": {"mote": 1},
+        "evaluation": {"benchmark": None}, "variants": {"mote": 1, "ic": 1},
     }  # fmt: skip
     (tmp_path / "configs" / "presets").mkdir(parents=True)
     (tmp_path / "configs" / "variants").symlink_to(paths.CONFIGS / "variants")
@@ -56,12 +56,16 @@ def checkout(tmp_path, tokenizer):
     return tmp_path
 
 
-def start(root, module, *arguments):
-    environment = os.environ | {
+def start(root, *module):
+    return start_command(root, [sys.executable, "-m", *module])
+
+
+def start_command(root, command, **variables):
+    environment = os.environ | variables | {
         "TSEMBED_ROOT": str(root), "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], env=environment, start_new_session=True, text=True,
+        command, env=environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -105,6 +109,30 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     code, output = finish(checkout)
     assert code != 0 and "training.learning_rate was 0.001, is 0.002" in output and "delete" in output
     assert (folder / "done.json").is_file()
+
+
+@pytest.mark.slow
+def test_two_launched_processes_train_as_one(checkout, monkeypatch):
+    preset = checkout / "configs" / "presets" / "test.yaml"
+    preset.write_text(preset.read_text().replace("dropout: 0.1", "dropout: 0.0").replace("steps: 60", "steps: 9"))
+    folder = checkout / "runs" / "test" / "mote" / "seed0"
+    code, output = finish(checkout)
+    assert code == 0, output
+    folder.rename(folder.with_name("one"))
+    monkeypatch.setenv("TSEMBED_PROCESSES", "2")
+    process = start_command(checkout, launch_command("test", "mote", 0), ACCELERATE_USE_CPU="true")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    one, two = (load_file(folder.with_name(n) / "model" / "model.safetensors") for n in ("one", "seed0"))
+    start = load_file(checkout / "backbone" / "model.safetensors")
+    moved = max((one[n] - start[n]).abs().max() for n in start if n in one)
+    assert moved > 1e-3 and max((one[n] - two[n]).abs().max() for n in one) < moved / 100
+    rows = [
+        [json.loads(r) for r in (folder.with_name(n) / "metrics.jsonl").read_text().splitlines()]
+        for n in ("one", "seed0")
+    ]
+    assert [r["task"] for r in rows[0]] == [r["task"] for r in rows[1]]
+    assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-4)
 
 
 def test_only_several_gpus_need_a_launcher(monkeypatch):

@@ -96,14 +96,16 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
             return
     from accelerate import PartialState
 
-    if not PartialState().is_main_process:
+    state = PartialState()
+    state.destroy_process_group()  # the ranks part here: gloo aborts where one ends without it
+    if not state.is_main_process:
         return
     from .encoder import Encoder
     from .provenance import environment
 
     encoder = Encoder.load(model)
-    if PartialState().device.type == "cuda":
-        encoder = encoder.cuda()
+    if state.device.type == "cuda":
+        encoder = encoder.to(state.device)
     trained_seconds = time.time() - started
     _evaluate(settings, encoder, data, listing, folder)
     _write(folder / "env.json", environment())
