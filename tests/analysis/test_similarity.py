@@ -1,0 +1,45 @@
+"""Invariants of inter-task similarity and of held-out recall.
+
+- A generic encoder has similarity 1 on all six pairs, one with experts less; a row per text and pair.
+- A collapsed or non-finite model has recall 0; documents of the query's own group are no candidates.
+"""
+
+import numpy as np
+import torch
+
+from tests.tiny import tiny
+from tsembed.analysis.similarity import PAIRS, inter_task_similarity, per_text
+from tsembed.encoder import Encoder
+from tsembed.evaluation.held_out import recall_at_1
+from tsembed.mote.experts import upcycle
+from tsembed.tasks import ROUTES
+
+
+def test_experts_lower_the_similarity_of_a_text_with_itself(tokenizer):
+    texts = ["one river", "two stones and a lamp"]
+    generic = inter_task_similarity(Encoder(tiny("bert"), tokenizer), texts)
+    assert len(generic) == len(texts) * len(PAIRS) == 12
+    np.testing.assert_allclose(generic.cosine, 1, atol=1e-6)
+    model = upcycle(tiny("bert"), ROUTES)
+    for name, p in model.named_parameters():
+        if ".search_query." in name:
+            p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    found = inter_task_similarity(Encoder(model, tokenizer), texts)
+    moved = (found["first"] == "search_query") | (found["second"] == "search_query")
+    assert found.cosine[moved].max() < 0.999 and found.cosine[~moved].min() > 1 - 1e-6
+    table = found.assign(pair=found["first"] + "–" + found["second"], similarity=found.cosine, method="mote", seed=0)
+    assert per_text(table, "mote", ["clustering–search_query"]).shape == (1, 2)
+
+
+def test_recall_counts_ties_and_nan_as_wrong():
+    eye, groups = np.eye(3), np.arange(3)
+    assert recall_at_1(eye, eye, groups) == 1.0
+    assert recall_at_1(np.ones((3, 2)), np.ones((3, 2)), groups) == 0.0
+    assert recall_at_1(np.full((3, 2), np.nan), eye[:, :2], groups) == 0.0
+
+
+def test_recall_leaves_out_documents_of_the_own_group():
+    queries, documents = np.eye(3), np.eye(3)[[1, 0, 2]]  # 0 and 1 are each other's answers
+    assert recall_at_1(queries, documents, np.array([0, 1, 2])) == 1 / 3
+    documents[1] = 0.9 * documents[1] + 0.1 * np.eye(3)[1]
+    assert recall_at_1(np.eye(3)[[0, 0, 2]], np.eye(3)[[0, 0, 2]], np.array([5, 5, 2])) == 1.0

@@ -1,0 +1,103 @@
+"""Invariants of the settings.
+
+- Every preset and variant in configs/ is valid; the defaults are the paper's.
+- A wrong value is one error with file, key, rule and value. Settings cannot change after they are read.
+- A variant is scored on the task types that its tasks serve.
+"""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from tsembed import paths
+from tsembed.config import Preset, Training, Variant, load_preset, load_variants, resolve
+from tsembed.tasks import ROUTES
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    """Writes a preset and variants into a folder of their own, and reads the preset."""
+    monkeypatch.setattr(paths, "CONFIGS", tmp_path)
+
+    def write(preset=None, variants=None):
+        content = {"about": "", "data": {"source": "embedded"}, "variants": {"em": 1}} | (preset or {})
+        for name, what in (("presets/test", content), ("variants/text", variants or {"em": {"label": "EM"}})):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(what))
+        return load_preset("test")
+
+    return write
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (paths.CONFIGS / "presets").glob("*.yaml")))
+def test_every_preset_resolves(name):
+    preset = load_preset(name)
+    assert preset.name == name and preset.about
+    for variant, seed in preset.runs():
+        assert resolve(preset, variant, seed).seed == seed
+
+
+def test_the_defaults_are_the_papers():
+    training = Training()
+    assert (training.batch_size, training.learning_rate, training.weight_decay, training.steps) == (
+        6144,
+        5e-6,
+        0.1,
+        None,
+    )
+    variants = load_variants()
+    assert variants["mote"].experts == {r: r for r in ROUTES} and variants["mote"].instruction
+    assert variants["ic"].experts is None and variants["ic"].instruction and not variants["em"].instruction
+
+
+def test_specialised_models_are_scored_on_their_types():
+    variants = load_variants()
+    assert variants["sem_r"].task_types == ("Retrieval", "Reranking")
+    assert variants["sem_c"].task_types == ("Classification", "PairClassification", "STS", "Summarization")
+    assert variants["sem_k"].task_types == ("Clustering",) and len(variants["em"].task_types) == 7
+
+
+def test_seeds_come_seed_by_seed(configs):
+    preset = configs({"variants": {"em": 2, "ic": 1}}, {"em": {"label": "EM"}, "ic": {"label": "IC"}})
+    assert preset.runs() == [("em", 0), ("ic", 0), ("em", 1)]
+
+
+@pytest.mark.parametrize(
+    ("preset", "variants", "message"),
+    [
+        ({"training": {"step": 3}}, None, r"test\.yaml: training\.step: Extra inputs .*got 3"),
+        ({"training": {"steps": 0}}, None, r"training\.steps: Input should be greater than 0 \(got 0\)"),
+        ({"data": {"source": "hub"}}, None, "needs a pinned `revision`"),
+        ({"variants": {"icc": 1}}, None, r"\['icc'\] are not in configs/variants; known: em"),
+        ({}, {"em": {"label": "EM", "temperature": 0}}, r"text\.yaml: em: temperature.*greater than 0"),
+        ({}, {"em": {"label": "EM", "tasks": ["sts"]}}, r"tasks \['sts'\] are unknown; known: classification"),
+        (
+            {},
+            {"em": {"label": "E", "experts": {"search_query": "q"}}},
+            r"no expert for \['classification', 'clustering'",
+        ),
+        ({}, {"em": {"label": "E", "experts": {"query": "q"}}}, r"routes \['query'\], which are unknown"),
+    ],
+)
+def test_wrong_values_name_file_key_rule_and_value(configs, preset, variants, message):
+    with pytest.raises(ValueError, match=message):
+        configs(preset, variants)
+
+
+def test_unknown_names_list_the_known_ones(configs):
+    configs()
+    with pytest.raises(ValueError, match="'cpus' is not in .*known: test"):
+        load_preset("cpus")
+    with pytest.raises(ValueError, match="variant 'mote' is not in configs/variants; known: em"):
+        resolve(load_preset("test"), "mote", 0)
+    (paths.CONFIGS / "presets" / "bad.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match=r"bad\.yaml: not valid YAML"):
+        load_preset("bad")
+
+
+def test_settings_are_frozen(configs):
+    with pytest.raises(ValidationError, match="frozen"):
+        configs().name = "other"
+    with pytest.raises(ValidationError, match="frozen"):
+        Variant(label="EM").label = "IC"
+    assert Preset.model_config["extra"] == "forbid"
