@@ -37,9 +37,16 @@ def main(words: list[str]) -> None:
     _become(python, str(ROOT / "workflow" / "study.py"), command, given.preset, *options)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong argument, without the usage."""
+
+    def error(self, message: str) -> None:
+        raise environment.Failed(f"{message} (see ./run_all.sh --help)")
+
+
 def _arguments(command: str, words: list[str]) -> argparse.Namespace:
     name = "./run_all.sh" if command == "run" else f"./run_all.sh {command}"
-    parser = argparse.ArgumentParser(prog=name, allow_abbrev=False, add_help=False)
+    parser = _Parser(prog=name, allow_abbrev=False, add_help=False)
     parser.add_argument("preset", nargs="?", default="cpu", type=_preset)
     if command in ("run", "plan"):
         parser.add_argument("--data", type=_folder, metavar="PATH")

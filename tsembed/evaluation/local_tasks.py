@@ -61,7 +61,10 @@ def task(folder: Path, entry: dict):
 
 
 class Prepared:
-    """Mixin before an MTEB base class: the data come from the prepared tables in `folder`."""
+    """Mixin before an MTEB base class: the data come from the prepared tables in `folder`.
+
+    A class of a form has `convert(tables)`: the prepared tables in the columns of its MTEB base class.
+    """
 
     main_score: str
     folder: Path
@@ -70,10 +73,6 @@ class Prepared:
         if not self.data_loaded:
             self.dataset = self.convert(sources.load(self.folder, "eval", self.metadata.name))
             self.data_loaded = True
-
-    def convert(self, tables: Tables):
-        """The prepared tables in the columns of MTEB's base class."""
-        raise NotImplementedError
 
 
 class Classification(Prepared, AbsTaskClassification):
