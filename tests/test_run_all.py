@@ -84,7 +84,8 @@ def test_conda_is_used_only_when_one_is_active(root):
 
 def test_an_unknown_word_names_the_presets(root):
     answer = checkout.call(root, "tinny")
-    assert answer.returncode == 1 and len(answer.stderr.splitlines()) == 1 and "'tinny' is neither a command nor a preset; presets: tiny" in answer.stderr
+    assert answer.returncode == 1 and len(answer.stderr.splitlines()) == 1
+    assert "'tinny' is neither a command nor a preset; presets: tiny" in answer.stderr
     assert "is not a folder" in checkout.call(root, "tiny", "--data", "nowhere").stderr
     assert "'0' is not a whole number > 0" in checkout.call(root, "tiny", "--jobs", "0").stderr
 
