@@ -13,6 +13,9 @@ from jaxtyping import Float
 Verdict = Literal["reproduced", "contradicted", "inconclusive at this scale"]
 
 
+ROUNDING = 1e-9  # a bound that differs from the value by less is that value
+
+
 class Interval(NamedTuple):
     """A mean with its 95 % interval."""
 
@@ -114,7 +117,7 @@ def verdict(interval: Interval, claimed: Literal["greater", "less"], *, than: fl
     """
     if claimed not in ("greater", "less"):
         raise ValueError(f"a claim is 'greater' or 'less', not {claimed!r}")
-    above, below = interval.low > than, interval.high < than
+    above, below = interval.low > than + ROUNDING, interval.high < than - ROUNDING
     if above or below:
         return "reproduced" if above == (claimed == "greater") else "contradicted"
     return "inconclusive at this scale"
