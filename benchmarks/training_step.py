@@ -44,8 +44,8 @@ def ours(pairs: Dataset, steps: int) -> float:
 def peer(pairs: Dataset, steps: int) -> float:
     """The same through sentence-transformers."""
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.training_args import SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
