@@ -4,16 +4,19 @@
 - An expert is {norm, MLP, norm} (post-norm) or {norm, MLP} (pre-norm): exactly these are copied.
 - A sequence sees its own expert only; a mixed batch equals its sequences alone, in value and in gradient.
 - Inactive experts get no gradient at all. Gradient checkpointing changes no gradient, with two passes per backward too.
-- Saving, loading and extracting change nothing.
+- Saving, loading and extracting change nothing. Averaging takes the mean over experts, each once; of equal experts it
+  is exactly the dense model.
+- A checkpoint of another family, task map, choice of blocks or size is one line that names folder, value and rule.
 """
 
 import copy
+import json
 
 import pytest
 import torch
 
 from tests.tiny import FAMILIES, tiny
-from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
+from tsembed.mote.experts import PerExpert, TaskRouted, average_experts, upcycle
 from tsembed.tasks import ROUTES
 
 
@@ -186,3 +189,77 @@ def test_bad_routes_and_families_are_named():
         routed(torch.tensor([0, 1, 2, 3, 4]), **batch())
     with pytest.raises(ValueError, match="experts already"):
         upcycle(routed.model, ROUTES)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("experts", [2, 3])
+def test_the_average_of_upcycled_experts_is_the_dense_model_exactly(model_type, experts):
+    dense = tiny(model_type)
+    averaged = average_experts(upcycle(copy.deepcopy(dense), ROUTES[:experts]))
+    assert type(averaged) is type(dense) and averaged.state_dict().keys() == dense.state_dict().keys()
+    assert torch.equal(averaged(**batch()).last_hidden_state, dense(**batch()).last_hidden_state)
+
+
+def test_the_average_is_the_mean_over_experts_each_once():
+    routes = {"clustering": "documents", "search_document": "documents", "search_query": "query"}
+    routed = upcycle(tiny("bert"), routes, [1])
+    shared = routed.model.encoder.layer[0].output.dense.weight.detach().clone()
+    experts = routed.model.encoder.layer[1].output.experts
+    experts["documents"].dense.weight.data.fill_(1.0)
+    experts["query"].dense.weight.data.fill_(4.0)
+    averaged = average_experts(routed)
+    assert averaged.encoder.layer[1].output.dense.weight.unique().tolist() == [2.5]  # by route it would be 2
+    assert torch.equal(averaged.encoder.layer[0].output.dense.weight, shared)
+    averaged.encoder.layer[0].output.dense.weight.data.zero_()
+    assert torch.equal(routed.model.encoder.layer[0].output.dense.weight, shared)  # weights of its own
+
+
+def saved(folder, **changes):
+    """A checkpoint of two experts in block 1, with changes to its mote.json."""
+    upcycle(tiny("bert"), {"clustering": "a", "search_query": "b"}, [1]).save_pretrained(folder)
+    mote = json.loads((folder / "mote.json").read_text()) | changes
+    (folder / "mote.json").write_text(json.dumps(mote))
+    return folder
+
+
+def error_of(folder):
+    with pytest.raises(ValueError) as error:
+        TaskRouted.from_pretrained(folder)
+    message = str(error.value)
+    assert "\n" not in message and str(folder) in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"routes": {"clustering": "a", "sts": "c"}}, "has no experts ['c'], which mote.json names; it has ['a', 'b']"),
+        ({"routes": {"clustering": "a"}}, "has experts ['b'], which no route of mote.json names; it names ['a']"),
+        ({"blocks": [0]}, "has experts in blocks [1], mote.json says [0]"),
+        ({"blocks": [0, 1]}, "has experts in blocks [1], mote.json says [0, 1]"),
+        ({"blocks": [2]}, "different indices in 0..1, got [2]"),
+        ({"blocks": "every"}, '"blocks": [index]}, got {"routes"'),
+        ({"routes": ["clustering"]}, 'must be {"routes": {route: expert}'),
+        ({"routes": {}}, "at least one route"),
+        ({"routes": {"clustering": "a.b"}}, "got ['a.b']"),
+        ({"top_k": 1}, '"top_k": 1}'),
+    ],
+)
+def test_a_checkpoint_with_another_task_map_or_other_blocks_is_named(changes, message, tmp_path):
+    assert message in error_of(saved(tmp_path, **changes))
+
+
+def test_a_checkpoint_of_another_family_or_size_is_named(tmp_path):
+    assert "no mote.json and no config.json and no model.safetensors" in error_of(tmp_path)
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+    assert "has shape (64, 32), by config.json it must be (48, 32)" in error_of(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    assert "has no encoder.layer.2" in error_of(tmp_path)
+    tiny("nomic_bert").config.save_pretrained(tmp_path)
+    assert "no weights of model_type 'nomic_bert'" in error_of(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "albert"}))
+    assert "no MoTE for model_type 'albert'; known: nomic_bert" in error_of(tmp_path)
+    (tmp_path / "mote.json").write_text("{")
+    assert "not valid JSON" in error_of(tmp_path)

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import check_weights, expert_of, read_settings
+
 
 class Family(NamedTuple):
     """Names of an encoder family: the list of blocks, and the modules of a block that make up an expert."""
@@ -158,16 +160,8 @@ class TaskRouted(nn.Module):
 
     def dense_state_dict(self, expert: str) -> dict[str, Tensor]:
         """The weights of one expert and all that is shared, under the dense encoder's names."""
-        weights = {}
-        for name, tensor in self.model.state_dict().items():
-            before, found, after = name.partition(".experts.")
-            if found:
-                owner, _, after = after.partition(".")
-                if owner != expert:
-                    continue
-                name = f"{before}.{after}"
-            weights[name] = tensor
-        return weights
+        named = [(*expert_of(name), tensor) for name, tensor in self.model.state_dict().items()]
+        return {dense: tensor for owner, dense, tensor in named if owner in (None, expert)}
 
     def extract_expert(self, route: str) -> nn.Module:
         """The plain dense encoder of a route, with weights of its own; it needs no code of ours.
@@ -195,20 +189,23 @@ class TaskRouted(nn.Module):
         """Read what `save_pretrained` wrote.
 
         Raises:
-            ValueError: If the folder is no MoTE checkpoint, or its weights do not fit its mote.json.
+            ValueError: If the folder is no MoTE checkpoint, mote.json is malformed, or the weights are of another
+                family, task map, choice of blocks or size than config.json and mote.json say.
         """
         from safetensors.torch import load_file
-        from transformers import AutoConfig
 
         folder = Path(folder)
-        if not (folder / "mote.json").is_file():
-            raise ValueError(f"{folder}: no mote.json, so this is no MoTE checkpoint")
-        mote = json.loads((folder / "mote.json").read_text())
-        routed = upcycle(_new_encoder(AutoConfig.from_pretrained(folder)), mote["routes"], mote["blocks"])
+        config, routes, blocks = read_settings(folder)
         try:
-            routed.model.load_state_dict(load_file(folder / "model.safetensors"))
-        except RuntimeError as error:
-            raise ValueError(f"{folder}: the weights do not fit mote.json: {error}") from None
+            routed = upcycle(new_encoder(config), routes, blocks)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+        weights = load_file(folder / "model.safetensors")
+        check_weights(
+            folder / "model.safetensors", shapes(weights), shapes(routed.model.state_dict()),
+            model_type=config.model_type, blocks=FAMILIES[config.model_type].blocks,
+        )  # fmt: skip
+        routed.model.load_state_dict(weights)
         return routed
 
 
@@ -227,7 +224,8 @@ def upcycle(
         blocks: Which blocks get experts: "every" (EB), "every_other" (EOB: 1, 3, 5, …; Table 6), or indices.
 
     Raises:
-        ValueError: For an unknown family, no routes, a block out of range, or a model that has experts already.
+        ValueError: For an unknown family, no routes, a name that no module can have, a block out of range, or a model
+            that has experts already.
     """
     family = FAMILIES.get(model.config.model_type)
     if family is None:
@@ -238,8 +236,10 @@ def upcycle(
     if any(isinstance(module, PerExpert) for module in model.modules()):
         raise ValueError("this model has task experts already")
     layers = model.get_submodule(family.blocks)
-    indices = _block_indices(blocks, len(layers))
+    indices = block_indices(blocks, len(layers))
     names = tuple(dict.fromkeys(routes.values()))
+    if wrong := [name for name in names if not name or "." in name or hasattr(nn.ModuleDict(), name)]:
+        raise ValueError(f"an expert's name must not be empty, hold a dot or be a word of ModuleDict, got {wrong}")
     for index in indices:
         for path in family.expert:
             parent, _, name = path.rpartition(".")
@@ -248,7 +248,31 @@ def upcycle(
     return TaskRouted(model, routes, indices)
 
 
-def _block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
+def average_experts(model: TaskRouted) -> nn.Module:
+    """The dense encoder of which every expert tensor is the mean over the experts (EA; MoTE App. B, Table 7).
+
+    An expert that several routes share counts once: the mean is over experts, not over routes. The mean is taken in
+    fp64, so of equal experts, as up-cycling makes them, it is exactly the dense encoder. Needs no code of ours.
+
+    Args:
+        model: It keeps its weights; those of the result are its own.
+
+    Raises:
+        ValueError: If the experts are offloaded.
+    """
+    owned = {expert_of(name)[1] for name in model.model.state_dict() if expert_of(name)[0]}
+    if not owned:
+        raise ValueError("the experts are not in the model: average them before they are offloaded")
+    every = [model.dense_state_dict(expert) for expert in model.expert_names]
+    weights = {name: tensor for name, tensor in every[0].items() if name not in owned}
+    for name in owned:
+        tensor = every[0][name]
+        weights[name] = torch.stack([one[name].double() for one in every]).mean(0).to(tensor.dtype)
+    return _dense_model(model.config, type(model.model), weights)
+
+
+def block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
+    """Indices that "every", "every_other" (1, 3, 5, …) or a list of indices means in a model of so many blocks."""
     if blocks == "every":
         return tuple(range(depth))
     if blocks == "every_other":
@@ -262,7 +286,7 @@ def _block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
     return indices
 
 
-def _new_encoder(config) -> nn.Module:
+def new_encoder(config) -> nn.Module:
     """An encoder of the config with weights yet to be loaded, without the pooling head that no route uses."""
     from transformers import AutoModel
 
@@ -273,6 +297,11 @@ def _new_encoder(config) -> nn.Module:
 def pooler_off(model_type: str) -> dict[str, bool]:
     """Keyword that leaves out the pooling head of the families that have one: mean pooling never uses it."""
     return {"add_pooling_layer": False} if model_type in ("bert", "xlm-roberta", "roberta", "mpnet") else {}
+
+
+def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape per weight."""
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _dense_model(config, kind: type[nn.Module], weights: dict[str, Tensor]) -> nn.Module:

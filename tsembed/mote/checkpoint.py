@@ -1,0 +1,91 @@
+"""A MoTE checkpoint on disk: config.json, model.safetensors and mote.json, read strictly.
+
+Exports carry a copy of this file beside `experts.py`; it needs nothing but the standard library and transformers.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Shapes = Mapping[str, tuple[int, ...]]  # name of a weight -> its shape
+
+
+def expert_of(name: str) -> tuple[str | None, str]:
+    """The expert that owns a weight (None: shared) and the weight's name in the dense encoder.
+
+    >>> expert_of("layers.0.mlp.experts.clustering.up_proj.weight")
+    ('clustering', 'layers.0.mlp.up_proj.weight')
+    """
+    before, found, after = name.partition(".experts.")
+    owner, _, after = after.partition(".")
+    return (owner, f"{before}.{after}") if found else (None, name)
+
+
+def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:
+    """The dense encoder's config, the routes (route -> expert) and the indices of the blocks with experts.
+
+    Raises:
+        ValueError: If a file is missing, or mote.json is not {"routes": {route: expert}, "blocks": [index]}.
+    """
+    from transformers import AutoConfig
+
+    if missing := [n for n in ("mote.json", "config.json", "model.safetensors") if not (folder / n).is_file()]:
+        raise ValueError(f"{folder}: no {' and no '.join(missing)}, so this is no MoTE checkpoint")
+    place = folder / "mote.json"
+    try:
+        mote = json.loads(place.read_text())
+    except ValueError as error:
+        raise ValueError(f"{place}: not valid JSON: {error}") from None
+    sound = (
+        isinstance(mote, dict) and set(mote) == {"routes", "blocks"}
+        and isinstance(mote["routes"], dict) and all(isinstance(expert, str) for expert in mote["routes"].values())
+        and isinstance(mote["blocks"], list) and all(type(index) is int for index in mote["blocks"])
+    )  # fmt: skip
+    if not sound:
+        rule = '{"routes": {route: expert}, "blocks": [index]}'
+        raise ValueError(f"{place}: must be {rule}, got {json.dumps(mote):.200}")
+    return AutoConfig.from_pretrained(folder), mote["routes"], mote["blocks"]
+
+
+def check_weights(place: Path, found: Shapes, wanted: Shapes, *, model_type: str, blocks: str) -> None:
+    """Check that a file's weights are those of the model that config.json and mote.json describe.
+
+    Args:
+        place: The file, for the message.
+        found, wanted: Weights of the file and of the model.
+        blocks: Name of the model's list of blocks.
+
+    Raises:
+        ValueError: One line that says what the weights are of instead: another task map, choice of blocks, family
+            or size.
+    """
+    held, named = _experts(found), _experts(wanted)
+    if lacking := sorted(named - held):
+        raise ValueError(f"{place}: has no experts {lacking}, which mote.json names; it has {sorted(held)}")
+    if unnamed := sorted(held - named):
+        raise ValueError(f"{place}: has experts {unnamed}, which no route of mote.json names; it names {sorted(named)}")
+    there, said = _blocks(found, blocks), _blocks(wanted, blocks)
+    if there and there != said:
+        raise ValueError(f"{place}: has experts in blocks {there}, mote.json says {said}")
+    if other := sorted(set(wanted) ^ set(found)):
+        has = "has no" if other[0] in wanted else "has"
+        raise ValueError(
+            f"{place}: these are no weights of model_type {model_type!r}, as config.json says: {len(other)} names "
+            f"differ; the file {has} {other[0]}"
+        )
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise ValueError(f"{place}: {name} has shape {found[name]}, by config.json it must be {shape}")
+
+
+def _experts(names: Shapes) -> set[str]:
+    return {owner for owner, _ in map(expert_of, names) if owner is not None}
+
+
+def _blocks(names: Shapes, blocks: str) -> list[int]:
+    """Indices of the blocks that have experts; none, if the model's blocks are called something else."""
+    within = [
+        name.removeprefix(f"{blocks}.") for name in names if ".experts." in name and name.startswith(f"{blocks}.")
+    ]
+    return sorted({int(name.partition(".")[0]) for name in within})
