@@ -55,6 +55,7 @@ def test_specialised_models_are_scored_on_their_types():
     assert variants["sem_r"].task_types == ("Retrieval", "Reranking")
     assert variants["sem_c"].task_types == ("Classification", "PairClassification", "STS", "Summarization")
     assert variants["sem_k"].task_types == ("Clustering",) and len(variants["em"].task_types) == 7
+    assert variants["mote_topical"].task_types == ("PairClassification", "STS", "Summarization")
 
 
 def test_seeds_come_seed_by_seed(configs):
@@ -77,6 +78,27 @@ def test_seeds_come_seed_by_seed(configs):
             r"no expert for \['classification', 'clustering'",
         ),
         ({}, {"em": {"label": "E", "experts": {"query": "q"}}}, r"routes \['query'\], which are unknown"),
+        (
+            {},
+            {"em": {"label": "E", "token_routing": {"num_experts": 2, "top_k": 3}}},
+            r"text\.yaml: em: token_routing: .*top_k 3 must be <= num_experts 2",
+        ),
+        (
+            {},
+            {"em": {"label": "E", "token_routing": {}, "experts": {r: r for r in ROUTES}}},
+            "experts .routed by task. and token_routing exclude each other",
+        ),
+        ({}, {"em": {"label": "E", "blocks": [-1]}}, r"blocks.*greater than or equal to 0 \(got -1\)"),
+        ({}, {"em": {"label": "E", "batching": "heterogeneous"}}, "temperature must be a number"),
+        ({}, {"em": {"label": "E", "weights_of": "ic"}}, "weights_of 'ic' is not trained again: set trained: false"),
+        ({}, {"em": {"label": "E", "average": True}}, "average needs weights_of"),
+        ({}, {"em": {"label": "E", "task_of_type": {"sts": "clustering"}}}, r"unknown types \['sts'\]; known: Retr"),
+        ({}, {"em": {"label": "E", "task_of_type": {"STS": "topic"}}}, r"unknown tasks \['topic'\]; known: class"),
+        (
+            {"variants": {"em": 1, "ea": 2}},
+            {"em": {"label": "E"}, "ea": {"label": "EA", "weights_of": "em", "trained": False}},
+            "ea has 2 seeds of em's weights, which has fewer",
+        ),
     ],
 )
 def test_wrong_values_name_file_key_rule_and_value(configs, preset, variants, message):

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from tests.tiny import tiny
 from tsembed import paths
 from tsembed.run import launch_command
+from tsembed.tasks import ROUTES
 
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 
@@ -109,6 +110,29 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     code, output = finish(checkout)
     assert code != 0 and "training.learning_rate was 0.001, is 0.002" in output and "delete" in output
     assert (folder / "done.json").is_file()
+
+
+@pytest.mark.slow
+def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
+    preset = checkout / "configs" / "presets" / "test.yaml"
+    text = preset.read_text().replace("steps: 60", "steps: 9")
+    preset.write_text(text.replace("variants:", "variants:\n  ea: 1\n  mote_topical: 1"))
+
+    def run(variant):
+        process = start(checkout, "tsembed.run", "test", variant, "0", "--resume")
+        return process.communicate(timeout=300)[0], checkout / "runs" / "test" / variant / "seed0"
+
+    output, folder = run("ea")
+    assert "takes the weights of" in output and "mote/seed0, which is not finished; run that first" in output
+    _, mote = run("mote")
+    output, ea = run("ea")
+    assert (ea / "done.json").is_file(), output
+    experts = load_file(mote / "model" / "model.safetensors")
+    dense = load_file(ea / "model" / "model.safetensors")
+    mean = sum(experts[f"encoder.layer.0.output.experts.{route}.dense.weight"] for route in ROUTES) / len(ROUTES)
+    assert (dense["encoder.layer.0.output.dense.weight"] - mean).abs().max() < 1e-6
+    _, topical = run("mote_topical")
+    assert json.loads((topical / "scores.json").read_text()) == [] and not (topical / "model").exists()
 
 
 @pytest.mark.slow

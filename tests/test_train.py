@@ -17,17 +17,19 @@ from datasets import Dataset
 
 from tests.ranks import run_ranks
 from tests.tiny import tiny
-from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
+from tsembed.config import Backbone, Data, Evaluation, RunSettings, TokenRouting, Training, Variant
 from tsembed.data.batches import StepBatches
 from tsembed.data.sampler import TaskSampler
 from tsembed.encoder import Encoder
 from tsembed.evaluation.held_out import recall_at_1
 from tsembed.mote.experts import upcycle
+from tsembed.mote.token_routing import route_tokens
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 from tsembed.train import contrastive_loss, learning_rate, make_optimizer, train
 
 TASKS = {"c": "classification", "k": "clustering", "r": "retrieval"}
 MOTE = Variant(label="MoTE", experts={route: route for route in ROUTES})
+TLR = Variant(label="TLR", token_routing=TokenRouting())
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 
 
@@ -61,10 +63,12 @@ def make(tokenizer, variant=MOTE, dropout=0.0):
             module.p = dropout
     if variant.experts:
         model = upcycle(model, variant.experts, variant.blocks)
+    if variant.token_routing:
+        model = route_tokens(model)
     return Encoder(model, tokenizer, instructions=dict(INSTRUCTIONS) if variant.instruction else None)
 
 
-@pytest.mark.parametrize("variant", [MOTE, Variant(label="EM", instruction=False)], ids=["MoTE", "EM"])
+@pytest.mark.parametrize("variant", [MOTE, TLR, Variant(label="EM", instruction=False)], ids=["MoTE", "TLR", "EM"])
 def test_overfits_32_pairs(tokenizer, variant, tmp_path):
     data, variant = {"r": tables()["r"]}, variant.model_copy(update={"tasks": ("retrieval",)})
     encoder = make(tokenizer, variant)
@@ -124,7 +128,8 @@ def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
     )  # fmt: skip
     model = wrap(PairEncoder(encoder))
     for batch in batches[step]:
-        contrastive_loss(*model(batch), batch).backward()
+        queries, documents, balance = model(batch)
+        (contrastive_loss(queries, documents, batch) + 0.01 * balance).backward()
     return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, batch.task
 
 
@@ -188,6 +193,17 @@ def test_experts_of_other_tasks_do_not_move(tokenizer, tmp_path):
     for name, p in weights(encoder).items():
         expert = name.partition(".experts.")[2].partition(".")[0]
         assert torch.equal(p, before[name]) == (expert not in ("", "clustering")), name
+
+
+def test_load_balancing_reaches_the_routers_alone_through_its_factor(tokenizer, tmp_path):
+    found = []
+    for factor in (0.0, 10.0):
+        variant = TLR.model_copy(update={"token_routing": TokenRouting(load_balancing=factor)})
+        encoder = make(tokenizer, variant)
+        train(settings(variant, steps=6), encoder, tables(), TASKS, tmp_path / str(factor))
+        found.append((weights(encoder), read_metrics(tmp_path / str(factor))))
+    assert found[0][1][0]["loss"] == found[1][1][0]["loss"], "the logged loss is InfoNCE alone"
+    assert any(not torch.equal(p, found[1][0][name]) for name, p in found[0][0].items() if ".router." in name)
 
 
 def test_no_weight_decay_on_norms_and_biases(tokenizer):

@@ -14,6 +14,7 @@ from . import paths
 from .tasks import ROUTES, TASK_OF_TYPE, TASKS
 
 Positive = Annotated[int, Field(gt=0)]
+Block = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
@@ -80,17 +81,52 @@ class Evaluation(Strict):
     token_budget: Positive = 16384  # tokens of one forward pass
 
 
+class TokenRouting(Strict):
+    """Learned routing of single tokens, the baseline of Table 5. What §6 leaves open follows Fedus et al. 2022."""
+
+    num_experts: Positive = 4  # §6: "keeping the number of experts constant"
+    top_k: Positive = 1  # not in the paper; 1 makes the active parameters equal
+    load_balancing: Annotated[float, Field(ge=0)] = 0.01  # not in the paper; factor of the auxiliary loss
+
+    @model_validator(mode="after")
+    def _enough_experts(self):
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
+        return self
+
+
 class Variant(Strict):
     """One row of the comparison. The defaults are IC with TA-CL."""
 
     label: str
     instruction: bool = True
     experts: dict[str, str] | None = None  # route -> expert; None: a dense model
-    blocks: Literal["every", "every_other"] | tuple[int, ...] = "every"  # which blocks have experts (Table 6)
+    token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
+    blocks: Literal["every", "every_other"] | tuple[Block, ...] = "every"  # which blocks have experts (Table 6)
     tasks: tuple[str, ...] = tuple(TASKS)  # an SEM has one
     batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware"
     temperature: Literal["task_aware"] | Annotated[float, Field(gt=0)] = "task_aware"
-    trained: bool = True  # False: the backbone as it is
+    trained: bool = True  # False: the backbone as it is, or the weights of another variant
+    weights_of: str | None = None  # score the trained weights of another variant, of the same seed
+    average: bool = False  # of `weights_of`: average its experts into a dense model (App. B)
+    task_of_type: dict[str, str] = {}  # MTEB type -> task in place of the paper's (§5.3); then only these are scored
+    probe: bool = False  # measure gradient conflict, expert drift and similarity by layer
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.experts is not None and self.token_routing is not None:
+            raise ValueError("experts (routed by task) and token_routing exclude each other")
+        if self.batching == "heterogeneous" and self.temperature == "task_aware" and self.trained:
+            raise ValueError("heterogeneous batches hold all tasks, so temperature must be a number")
+        if self.weights_of is not None and self.trained:
+            raise ValueError(f"weights_of {self.weights_of!r} is not trained again: set trained: false")
+        if self.average and self.weights_of is None:
+            raise ValueError("average needs weights_of, the variant of which the experts are averaged")
+        if unknown := set(self.task_of_type) - set(TASK_OF_TYPE):
+            raise ValueError(f"task_of_type has unknown types {sorted(unknown)}; known: {', '.join(TASK_OF_TYPE)}")
+        if unknown := set(self.task_of_type.values()) - set(TASKS):
+            raise ValueError(f"task_of_type has unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
+        return self
 
     @model_validator(mode="after")
     def _known_names(self):
@@ -108,6 +144,8 @@ class Variant(Strict):
     @property
     def task_types(self) -> tuple[str, ...]:
         """MTEB types that this variant is scored on: those that its tasks serve (Tables 2 and 3)."""
+        if self.task_of_type:
+            return tuple(self.task_of_type)
         return tuple(t for t, task in TASK_OF_TYPE.items() if task in self.tasks)
 
 
@@ -121,6 +159,7 @@ class Preset(Strict):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     variants: dict[str, Positive]  # variant -> number of seeds (0, 1, …)
+    side_by_side: Positive = 1  # runs at once on a machine without a GPU, each with its share of the cores
 
     def runs(self) -> list[tuple[str, int]]:
         """All (variant, seed) of the preset, seed by seed, so that an early stop leaves whole seeds."""
@@ -178,6 +217,10 @@ def load_preset(name: str, **data: Any) -> Preset:
     known = load_variants()
     if unknown := set(preset.variants) - set(known):
         raise ValueError(f"{path}: variants: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
+    for name, seeds in preset.variants.items():
+        other = known[name].weights_of
+        if other is not None and preset.variants.get(other, 0) < seeds:
+            raise ValueError(f"{path}: variants: {name} has {seeds} seeds of {other}'s weights, which has fewer")
     return preset
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .config import Backbone, Variant
 from .data.collate import Chunk, chunks
 from .mote.experts import FAMILIES, TaskRouted, pooler_off, upcycle
+from .mote.token_routing import TokenRouted, route_tokens
 from .tasks import INSTRUCTIONS, ROUTES
 
 if TYPE_CHECKING:
@@ -170,13 +171,18 @@ class Encoder(nn.Module):
         settings = json.loads((folder / "tsembed.json").read_text())
         if (folder / "mote.json").is_file():
             backbone = TaskRouted.from_pretrained(folder)
+        elif (folder / "token_routing.json").is_file():
+            backbone = TokenRouted.from_pretrained(folder)
         else:
             backbone = _load_dense(AutoModel, str(folder), None, {})
         return cls(backbone, AutoTokenizer.from_pretrained(folder), **settings).eval()
 
 
-def build(backbone: Backbone, variant: Variant) -> Encoder:
-    """The untrained encoder of a variant: backbone, task experts where it has them, instructions where it uses them.
+def build(backbone: Backbone, variant: Variant, *, seed: int = 0) -> Encoder:
+    """The untrained encoder of a variant: backbone, experts where it has them, instructions where it uses them.
+
+    Args:
+        seed: Of the routers of token-level routing; nothing else is drawn.
 
     Raises:
         ValueError: If the checkpoint lacks weights, the family has no experts, or the embedded weights are not the
@@ -191,6 +197,10 @@ def build(backbone: Backbone, variant: Variant) -> Encoder:
     if variant.experts is not None:
         experts = {route: variant.experts[route] for route in ROUTES}
         model = upcycle(model, experts, variant.blocks)
+    if (routing := variant.token_routing) is not None:
+        model = route_tokens(
+            model, num_experts=routing.num_experts, top_k=routing.top_k, blocks=variant.blocks, seed=seed
+        )
     tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
     instructions = dict(INSTRUCTIONS) if variant.instruction else None
     return Encoder(model, tokenizer, pooling=backbone.pooling, instructions=instructions).eval()

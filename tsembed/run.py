@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from . import paths
-from .config import Evaluation, RunSettings, load_preset, resolve
+from .config import Evaluation, RunSettings, Variant, load_preset, resolve
 
 ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
@@ -47,7 +47,7 @@ def launch_command(preset: str, variant: str, seed: int) -> list[str]:
     Does not import torch, so a notebook can call it before its launch. The environment variable TSEMBED_PROCESSES
     overrides the number of GPUs; TSEMBED_ACCELERATE names another file of configs/accelerate.
     """
-    processes = int(os.environ.get("TSEMBED_PROCESSES") or _gpus() or 1)
+    processes = int(os.environ.get("TSEMBED_PROCESSES") or gpus() or 1)
     module = ["-m", "tsembed.run", preset, variant, str(seed), "--resume"]
     if processes == 1:
         return [sys.executable, *module]
@@ -57,7 +57,7 @@ def launch_command(preset: str, variant: str, seed: int) -> list[str]:
     return [*launch, "--num_processes", str(processes), *module]
 
 
-def _gpus() -> int:
+def gpus() -> int:
     """Number of NVIDIA GPUs that processes of ours may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -89,7 +89,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
         print(f"{folder} is done")
         return
     started = time.time()
-    model = folder / "model"
+    model = _weights(settings, folder)
     trained = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "train"}
     if not model.is_dir():
         if not _train(settings, {name: load(data, "train", name) for name in trained}, trained, folder, resume):
@@ -113,6 +113,21 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
     done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     _write(folder / "done.json", done)
+
+
+def _weights(settings: RunSettings, folder: Path) -> Path:
+    """Folder of the model that is scored: the run's own, or that of the run whose weights it takes as they are.
+
+    Raises:
+        ValueError: If that run is not finished.
+    """
+    variant = settings.variant
+    if variant.weights_of is None:
+        return folder / "model"
+    other = folder.parent.parent / variant.weights_of / folder.name
+    if not (other / "done.json").is_file():
+        raise ValueError(f"{settings.variant_name} takes the weights of {other}, which is not finished; run that first")
+    return folder / "model" if variant.average else other / "model"
 
 
 def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
@@ -146,10 +161,15 @@ def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: P
     """Train and save the model by rename; whether it is whole."""
     from accelerate import PartialState
 
-    from .encoder import build
+    from .encoder import Encoder, build
+    from .mote.experts import average_experts
     from .train import train
 
-    encoder = build(settings.backbone, settings.variant)
+    if settings.variant.average:
+        encoder = Encoder.load(folder.parent.parent / settings.variant.weights_of / folder.name / "model")
+        encoder.backbone = average_experts(encoder.backbone)
+    else:
+        encoder = build(settings.backbone, settings.variant, seed=settings.seed)
     if settings.variant.trained and not train(settings, encoder, tables, tasks, folder, resume=resume):
         return False
     if PartialState().is_main_process:
@@ -162,25 +182,52 @@ def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: P
 
 
 def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
-    """Inter-task similarity and MTEB tasks, each to its file; scores.json last."""
-    from .analysis.similarity import inter_task_similarity
-    from .data.sources import load
+    """Similarities, probes and MTEB tasks, each to its file; scores.json last."""
     from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
 
     evaluation, precision = settings.evaluation, settings.training.precision
     encode = {
         "max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision,
     }  # fmt: skip
+    if settings.variant.weights_of is None:
+        _probe(settings, encoder, data, listing, folder, encode)
+    routes = settings.variant.task_of_type
+    scored = evaluation.model_dump() | {"precision": precision, "task_of_type": routes}
+    revision = weights_hash(encoder, json.dumps(scored))
+    name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
+    model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
+    chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
+    _write(folder / "scores.json", evaluate(model, chosen, folder / "mteb"))
+
+
+def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path, encode: dict[str, Any]) -> None:
+    """What is measured of a model beside its scores, each as a table of its own."""
+    from .analysis.drift import expert_drift
+    from .analysis.gradients import task_gradients_conflict
+    from .analysis.routing import expert_shares
+    from .analysis.similarity import inter_task_similarity, similarity_by_layer
+    from .data.sources import load
+    from .encoder import build
+
+    variant = settings.variant
     articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
+    found = {}
     if encoder.specialised and articles:
         texts = [text for name in articles for text in load(data, "eval", name)["rows"]["text"]]
         drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
-        inter_task_similarity(encoder, drawn, **encode).to_csv(folder / "similarity.csv", index=False)
-    revision = weights_hash(encoder, json.dumps(evaluation.model_dump() | {"precision": precision}))
-    name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
-    model = MtebEncoder(encoder, name=name, revision=revision, **encode)
-    chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
-    _write(folder / "scores.json", evaluate(model, chosen, folder / "mteb"))
+        found["similarity"] = inter_task_similarity(encoder, drawn, **encode)
+        if variant.probe:
+            found["layers"] = similarity_by_layer(encoder, drawn, **encode)
+        if variant.token_routing is not None:
+            found["routing"] = expert_shares(encoder, drawn, **encode)
+    if variant.probe:
+        trained = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "train"}
+        tables = {name: load(data, "train", name) for name in trained}
+        found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
+        dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
+        found["drift"] = expert_drift(encoder.backbone, dense)
+    for name, table in found.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
 
 
 def mteb_tasks(evaluation: Evaluation, data: Path) -> list:

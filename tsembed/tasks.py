@@ -4,6 +4,7 @@ A *task* is what a training batch has (classification, clustering, retrieval). A
 retrieval has two, one for queries and one for documents. A route names an instruction and, in MoTE, an expert.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 Route = Literal["classification", "clustering", "search_query", "search_document"]
@@ -40,15 +41,17 @@ TASK_OF_TYPE: dict[str, str] = {
     "Summarization": "classification",
 }
 SEEN_TYPES = ("Retrieval", "Classification", "Clustering")
+ONE_SIDED = ("Classification", "Clustering", "PairClassification", "STS", "Summarization")  # no queries, no documents
 UNSEEN_TYPES = ("Reranking", "PairClassification", "STS", "Summarization")
 
 
-def route_of(task_type: str, prompt_type: str | None) -> Route:
+def route_of(task_type: str, prompt_type: str | None, task_of_type: Mapping[str, str] = TASK_OF_TYPE) -> Route:
     """The route of one text of an MTEB task.
 
     Args:
         task_type: MTEB's `TaskMetadata.type`, a key of `TASK_OF_TYPE`.
         prompt_type: "query", "document" or None, as mteb passes it. A type with one route ignores it.
+        task_of_type: Which task serves which type.
 
     Raises:
         ValueError: If the type is unknown, or a retrieval-like type comes without a prompt type.
@@ -56,11 +59,13 @@ def route_of(task_type: str, prompt_type: str | None) -> Route:
     >>> route_of("Reranking", "document"), route_of("STS", None)
     ('search_document', 'classification')
     """
-    if task_type not in TASK_OF_TYPE:
-        raise ValueError(f"MTEB type {task_type!r} has no route; known types: {', '.join(TASK_OF_TYPE)}")
-    task = TASKS[TASK_OF_TYPE[task_type]]
+    if task_type not in task_of_type:
+        raise ValueError(f"MTEB type {task_type!r} has no route; known types: {', '.join(task_of_type)}")
+    task = TASKS[task_of_type[task_type]]
     if task.query_route == task.document_route:
         return task.query_route
+    if task_type in ONE_SIDED:  # both texts play the same part
+        return task.document_route
     if prompt_type not in ("query", "document"):
         raise ValueError(f"a {task_type} text needs prompt_type 'query' or 'document', not {prompt_type!r}")
     return task.query_route if prompt_type == "query" else task.document_route

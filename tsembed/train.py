@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from .config import RunSettings, Training
 from .contrastive.gather import gather, gather_with_grad
-from .contrastive.losses import info_nce, same_group_weights
+from .contrastive.losses import info_nce, load_balancing, same_group_weights
 from .data.batches import Batch, StepBatches
 from .data.sampler import TaskSampler
 from .encoder import Encoder, has_fast_bf16
+from .mote.token_routing import Routing, routing_record
 
 if TYPE_CHECKING:
     import datasets
@@ -33,9 +34,23 @@ class PairEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embeddings of the queries and of the documents, each (batch, dim)."""
-        return self.encoder.embed(batch.queries), self.encoder.embed(batch.documents)
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings of the queries and of the documents, each (batch, dim), and the balance of learned routers."""
+        with routing_record() as record:
+            queries, documents = self.encoder.embed(batch.queries), self.encoder.embed(batch.documents)
+        return queries, documents, router_balance(record).to(queries.device)
+
+
+def router_balance(record: list[Routing]) -> Tensor:
+    """Load-balancing loss, mean over blocks, each over all tokens of its passes; 0 without learned routers."""
+    if not record:
+        return torch.zeros(())
+    found = []
+    for block in sorted({routing.block for routing in record}):
+        passes = [routing for routing in record if routing.block == block]
+        probabilities = torch.cat([routing.probabilities for routing in passes])  # (tokens, experts)
+        found.append(load_balancing(probabilities, torch.cat([routing.chosen for routing in passes])))
+    return torch.stack(found).mean()
 
 
 def contrastive_loss(queries: Tensor, documents: Tensor, batch: Batch) -> Tensor:
@@ -104,8 +119,10 @@ def train(
     accelerator = Accelerator(
         mixed_precision=_mixed_precision(training.precision),
         gradient_accumulation_steps=micro_batches,
-        # a step uses the experts of its own task only
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=variant.experts is not None)],
+        # a step uses the experts of its own task only; a router may leave one out
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=bool(variant.experts or variant.token_routing))
+        ],
     )
     set_seed(settings.seed, device_specific=True)
     sampler = TaskSampler(
@@ -121,6 +138,7 @@ def train(
         _enable_checkpointing(encoder)
     pairs = PairEncoder(encoder)
     model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
+    balancing = variant.token_routing.load_balancing if variant.token_routing else 0.0
     steps = len(sampler)
     start = _resume(accelerator, folder, sampler, resume)
     model.train()
@@ -137,13 +155,13 @@ def train(
             total = torch.zeros((), device=accelerator.device)
             for batch in micro:
                 with accelerator.accumulate(model):
-                    queries, documents = model(batch)
+                    queries, documents, balance = model(batch)
                     loss = contrastive_loss(queries, documents, batch)
                     if not torch.isfinite(loss):
                         raise FloatingPointError(
                             f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
                         )
-                    accelerator.backward(loss)
+                    accelerator.backward(loss + balancing * balance if balancing else loss)
                     total += loss.detach() / micro_batches
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
@@ -170,8 +188,9 @@ def _mixed_precision(precision: str) -> str:
 
 def _enable_checkpointing(encoder: Encoder) -> None:
     from .mote.experts import TaskRouted
+    from .mote.token_routing import TokenRouted
 
-    if isinstance(encoder.backbone, TaskRouted):
+    if isinstance(encoder.backbone, TaskRouted | TokenRouted):
         encoder.backbone.gradient_checkpointing_enable()
     else:
         encoder.backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -16,6 +16,8 @@ from tsembed import config, paths
 LAUNCH = "10_train"  # the notebook of one run
 HEADING = "=== "  # of one execution in a log
 ANALYSES = "[2349]*.ipynb"  # the notebooks that read results
+CLAIMS = "90_claims"  # reads what the other notebooks found
+TIMED = ("40_efficiency",)  # need the machine for themselves
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Study:
     @cached_property
     def analyses(self) -> list[str]:
         return sorted(p.stem for p in paths.NOTEBOOKS.glob(ANALYSES))
+
+    def needs(self, variant: str, seed: int) -> list[str]:
+        """The nodes that a run reads: the data, and the run whose weights it takes."""
+        other = config.load_variants()[variant].weights_of
+        return ["data", *([f"{other}/seed{seed}"] if other else [])]
+
+    def inputs_of(self, notebook: str) -> list[str]:
+        """The nodes that an analysis reads."""
+        others = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
+        return [*(f"{variant}/seed{seed}" for variant, seed in self.runs), *others]
 
     @property
     def outputs(self) -> dict[str, Path]:

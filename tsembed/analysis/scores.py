@@ -68,8 +68,9 @@ def gains(
 
     Returns:
         Rows: row (a type, or "Average"), method, datasets, seeds, baseline (its mean score), gain, low, high (95 %
-        hierarchical bootstrap), p_t and p_wilcoxon (over datasets, mean over seeds, two-sided), d_z, p_holm
-        (Holm over the rows of one method, from p_t).
+        hierarchical bootstrap), detectable (minimal detectable effect), p_t and p_wilcoxon (over datasets, mean over
+        seeds, two-sided), p_welch (the paper's test over datasets, one-sided, unpaired), d_z, p_holm (Holm over the
+        types of one method, from p_t).
     """
     import pandas as pd
 
@@ -85,14 +86,24 @@ def gains(
                 {
                     "row": name, "method": method, "datasets": difference.shape[1], "seeds": difference.shape[0],
                     "baseline": float(base.to_numpy().mean()), "gain": interval.mean, "low": interval.low,
-                    "high": interval.high, "p_t": statistics.paired_t(means),
-                    "p_wilcoxon": statistics.wilcoxon(means), "d_z": statistics.effect_size(means),
+                    "high": interval.high, "detectable": statistics.minimal_detectable_effect(difference),
+                    "p_t": statistics.paired_t(means), "p_wilcoxon": statistics.wilcoxon(means),
+                    "p_welch": statistics.welch_less(base.mean().to_numpy(), ours.mean().to_numpy()),
+                    "d_z": statistics.effect_size(means),
                 }
             )  # fmt: skip
     frame = pd.DataFrame(rows)
     types_only = frame.row != "Average"
     frame["p_holm"] = frame[types_only].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
     return frame
+
+
+def seed_means(scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[str]) -> "pd.DataFrame":
+    """Mean score over the datasets of some types, per method and seed: columns method, seed, score."""
+    import pandas as pd
+
+    found = [matrix(scores, m, types).mean(axis=1).rename("score").reset_index().assign(method=m) for m in methods]
+    return pd.concat(found, ignore_index=True)[["method", "seed", "score"]]
 
 
 def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
@@ -111,9 +122,6 @@ def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
     return ours.to_numpy() - base.to_numpy()
 
 
-def difference(
-    scores: "pd.DataFrame", method: str, baseline: str, types: Sequence[str], *, seed: int = 0
-) -> statistics.Interval:
-    """Mean score of a method minus a baseline over the datasets of some types, with its hierarchical bootstrap."""
-    values = paired(matrix(scores, method, types), matrix(scores, baseline, types))
-    return statistics.bootstrap(values, rng=np.random.default_rng(seed))
+def differences(scores: "pd.DataFrame", method: str, baseline: str, types: Sequence[str]) -> np.ndarray:
+    """Scores of a method minus those of a baseline over the datasets of some types: (seeds, datasets), paired."""
+    return paired(matrix(scores, method, types), matrix(scores, baseline, types))

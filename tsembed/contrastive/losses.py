@@ -1,4 +1,4 @@
-"""InfoNCE with optional weights on the negatives."""
+"""InfoNCE with optional weights on the negatives, and the load-balancing loss of learned routers."""
 
 import torch
 from jaxtyping import Float, Int
@@ -67,3 +67,20 @@ def same_group_weights(
     [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
     """
     return (query_groups[:, None] != document_groups[None, :]).float()
+
+
+def load_balancing(
+    probabilities: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens top_k"]
+) -> Float[Tensor, ""]:
+    """How unevenly a router uses its experts: 1 if all alike, the number of experts if all tokens take the same.
+
+        num_experts * sum_e f_e P_e,   f_e: share of the choices that fell on e,  P_e: mean probability of e
+
+    (Fedus et al. 2021, https://arxiv.org/abs/2101.03961, eq. 4 to 6.) The gradient flows through P alone.
+
+    >>> load_balancing(torch.tensor([[0.9, 0.1], [0.1, 0.9]]), torch.tensor([[0], [1]])).item()
+    1.0
+    """
+    experts = probabilities.shape[1]
+    shares = torch.bincount(chosen.flatten(), minlength=experts).float() / chosen.numel()  # (experts,)
+    return experts * (shares * probabilities.float().mean(0)).sum()

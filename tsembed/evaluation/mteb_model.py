@@ -34,6 +34,7 @@ class MtebEncoder:
         name: "organisation/name" for mteb's reports.
         revision: Identity of weights and settings; mteb keys its result cache by name and revision alone, so two
             models must never share one. See `weights_hash`.
+        task_of_type: MTEB type -> task in place of the paper's (§5.3).
         max_tokens, token_budget, precision: As in `Encoder.encode`.
     """
 
@@ -43,6 +44,7 @@ class MtebEncoder:
         *,
         name: str,
         revision: str,
+        task_of_type: dict[str, str] | None = None,
         max_tokens: int = 512,
         token_budget: int = 1536,
         precision: str = "fp32",
@@ -50,6 +52,7 @@ class MtebEncoder:
         from mteb.models import ModelMeta
 
         self.encoder = encoder
+        self.task_of_type = TASK_OF_TYPE | (task_of_type or {})
         self.settings = {"max_tokens": max_tokens, "token_budget": token_budget, "precision": precision}
         self.mteb_model_meta = ModelMeta.create_empty({"name": name, "revision": revision, "modalities": ["text"]})
         self._vectors: dict[tuple[str, str], np.ndarray] = {}
@@ -70,7 +73,7 @@ class MtebEncoder:
         task_type = _SIMILAR_TYPE.get(task_metadata.type, task_metadata.type)
         prompt = getattr(prompt_type, "value", prompt_type)
         if task_type in TASK_OF_TYPE:
-            route = route_of(task_type, prompt)
+            route = route_of(task_type, prompt, self.task_of_type)
         else:
             raise ValueError(f"{task_metadata.name}: type {task_metadata.type} has no route; see tsembed/tasks.py")
         if task_metadata.name != self._task:  # mteb evaluates task after task

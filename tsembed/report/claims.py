@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import yaml
 
 from .. import paths
-from ..analysis.statistics import Interval, verdict
+from ..analysis.statistics import bootstrap, minimal_detectable_effect, verdict
 from ..config import Strict, check
 
 if TYPE_CHECKING:
@@ -14,17 +15,18 @@ if TYPE_CHECKING:
 
 
 class Claim(Strict):
-    """One claim: (method - baseline) over some task types or route pairs is greater or less than zero."""
+    """One claim: (method - baseline) over some task types or pairs is greater or less than a value."""
 
     id: str
     text: str
     place: str
     notebook: str
-    quantity: Literal["score", "similarity"]
+    quantity: Literal["score", "similarity", "gradient"]
     method: str
-    baseline: str
+    baseline: str | None  # None: the method's own value
     over: tuple[str, ...]
     claimed: Literal["greater", "less"]
+    than: float = 0.0
 
 
 def claims(notebook: str | None = None) -> list[Claim]:
@@ -41,22 +43,28 @@ def claims(notebook: str | None = None) -> list[Claim]:
     return [claim for claim in found if notebook in (None, claim.notebook)]
 
 
-def verdicts(notebook: str, measure: Callable[[Claim], Interval]) -> "pd.DataFrame":
+def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray]") -> "pd.DataFrame":
     """A row per claim of the notebook: claim, place, difference with interval, verdict.
 
     Args:
-        measure: The quantity's mean and 95 % interval, from the runs.
+        measure: The quantity per seed and dataset (text, batch), from the runs: (seeds, n).
+
+    Returns:
+        Columns id, quantity, claim, place, claimed, than, difference, low, high, detectable (the difference from `than`
+        that the rule would have seen with a power of 0.8), verdict.
     """
     import pandas as pd
 
     rows = []
     for claim in claims(notebook):
-        interval = measure(claim)
+        values = measure(claim)
+        interval = bootstrap(values, rng=np.random.default_rng(0))
         rows.append(
             {
-                "id": claim.id, "claim": claim.text, "place": claim.place, "claimed": claim.claimed,
-                "difference": interval.mean, "low": interval.low, "high": interval.high,
-                "verdict": verdict(interval, claim.claimed),
+                "id": claim.id, "quantity": claim.quantity, "claim": claim.text, "place": claim.place,
+                "claimed": claim.claimed, "than": claim.than, "difference": interval.mean, "low": interval.low,
+                "high": interval.high, "detectable": minimal_detectable_effect(values),
+                "verdict": verdict(interval, claim.claimed, than=claim.than),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -49,6 +49,11 @@ METHODS: dict[str, Look] = {
     "mote_shared": Look("MoTE-shared", "#F2A07B", "h"),
     "tlr": Look("TLR", "#1B7F5C", "^"),
     "ea": Look("EA", "#62B6CB", "*"),
+    "ic_homogeneous": Look("one dataset per batch", "#4C8BD1", "<"),
+    "ic_heterogeneous": Look("mixed batches", "#0B4A8F", "s"),
+    "ic_warm": Look("mixed batches, 0.06", "#E3B505", ">"),
+    "ic_topical": Look("IC, clustering route", "#4C8BD1", "d"),
+    "mote_topical": Look("MoTE, clustering route", "#F2A07B", "X"),
 }
 TASK_COLOURS = dict(zip(TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))
 
@@ -132,8 +137,10 @@ def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":
     return figure
 
 
-def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
-    """Gain over EM per task type and method, with its interval, beside the paper's (hollow).
+def gains(
+    scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval: str, baseline: str = "em"
+) -> "Figure":
+    """Gain over a baseline per task type and method, with its interval, beside the paper's (hollow).
 
     Args:
         scores: Columns task_type, method, gain, low, high, in points; task types from top to bottom.
@@ -143,7 +150,8 @@ def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval
     """
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
     known = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
-    with _drawing(FULL, 0.7 + 0.42 * len(types), "gain over EM per task type") as figure:
+    over = f"gain over {METHODS[baseline].label}"
+    with _drawing(FULL, 0.7 + 0.42 * len(types), f"{over} per task type") as figure:
         axes = figure.add_subplot()
         for row in scores.itertuples():
             look = METHODS[row.method]
@@ -157,7 +165,7 @@ def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval
         axes.set_yticks(range(len(types)), types)
         for y in range(len(types) - 1):
             axes.axhline(y + 0.5, color="#E2E2E2", linewidth=0.5)
-        axes.set(xlabel="gain over EM (points)", ylim=(len(types) - 0.5, -0.5))
+        axes.set(xlabel=f"{over} (points)", ylim=(len(types) - 0.5, -0.5))
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         _legend(figure, methods, paper=bool(known))
@@ -220,6 +228,57 @@ def mean_similarity(means: "pd.DataFrame", *, seeds: int, interval: str) -> "Fig
         axes.set(ylabel="mean inter-task\ncosine similarity", ylim=(min(0, means.low.min()), 1.08))
         axes.grid(False, axis="x")
         _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+    return figure
+
+
+def seed_averages(means: "pd.DataFrame", *, datasets: int, difference: str) -> "Figure":
+    """Average score per method: a point per seed, a line at their mean (Figures 4 and 6).
+
+    Args:
+        means: Columns method, seed, score.
+        datasets: Number of datasets in an average.
+        difference: The paired difference of the methods with its interval, for the note.
+    """
+    methods = list(dict.fromkeys(means.method))
+    with _drawing(COLUMN, 2.1, "average score per method") as figure:
+        axes = figure.add_subplot()
+        for x, method in enumerate(methods):
+            scores, look = means.score[means.method == method], METHODS[method]
+            axes.plot([x] * len(scores), scores, look.marker, color=look.colour, alpha=0.8)
+            axes.hlines(scores.mean(), x - 0.2, x + 0.2, color=look.colour)
+            axes.annotate(f"{scores.mean():.2f}", (x + 0.24, scores.mean()), va="center")
+        axes.set_xticks(range(len(methods)), [METHODS[m].label for m in methods])
+        axes.set(ylabel=f"average score over\n{datasets} datasets (points)", xlim=(-0.5, len(methods) - 0.3))
+        axes.margins(y=0.3)
+        axes.grid(False, axis="x")
+        seeds = int(means.groupby("method").seed.nunique().min())
+        _note(figure, f"{_seeds(seeds)}: points; line: their mean; {difference}")
+    return figure
+
+
+def expert_shares(shares: "pd.DataFrame", *, seeds: int, texts: int) -> "Figure":
+    """Share of tokens per expert under each instruction, a panel per route, blocks from left to right.
+
+    Args:
+        shares: Columns route, block, expert, share, and seed; the first seed is shown, since experts have no names.
+        seeds: Number of seeds that were trained.
+        texts: Number of texts behind the shares.
+    """
+    routes, blocks = list(dict.fromkeys(shares.route)), sorted(shares.block.unique())
+    experts = sorted(shares.expert.unique())
+    shown = shares[shares.seed == shares.seed.min()]
+    with _drawing(FULL, 1.7, "share of tokens per expert and route") as figure:
+        panels = figure.subplots(1, len(routes), sharey=True)
+        for axes, route in zip(panels, routes, strict=True):
+            table = shown[shown.route == route].pivot(index="expert", columns="block", values="share")
+            image = axes.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+            axes.set(title=route, xlabel="block")
+            axes.set_xticks(range(len(blocks)), [b + 1 for b in blocks])
+            axes.set_yticks(range(len(experts)), [e + 1 for e in experts])
+            axes.grid(False)
+        panels[0].set_ylabel("expert")
+        figure.colorbar(image, ax=panels, label="share of tokens", shrink=0.9)
+        _note(figure, f"seed {int(shown.seed.iloc[0])} of {_seeds(seeds)}; {texts} texts; no interval")
     return figure
 
 

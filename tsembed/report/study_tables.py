@@ -10,20 +10,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]]) -> "pd.DataFrame":
-    """A row per task type: number of datasets, EM's score, then per method the gain with interval, and the paper's.
+def published_gains(rows: Mapping[str, Mapping[str, float]], baseline: str) -> dict[str, dict[str, float]]:
+    """A published table of scores as `gain_table` takes it: the baseline's score and the others' gains over it."""
+    return {
+        name: {m: score if m == baseline else score - row[baseline] for m, score in row.items()}
+        for name, row in rows.items()
+    }
+
+
+def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]], baseline: str = "em") -> "pd.DataFrame":
+    """A row per task type: number of datasets, the baseline's score, then per method gain, interval and the paper's.
 
     Args:
         gains: As `analysis.scores.gains` returns it.
-        paper: Row -> {em, method: gain} of the published table.
+        paper: Row -> {baseline: score, method: gain} of the published table.
     """
     import pandas as pd
 
     rows = []
     for name, group in gains.groupby("row", sort=False):
         published, first = paper.get(name, {}), group.iloc[0]
-        row = {"Task type": f"{name} ({int(first.datasets)})", "EM": f"{first.baseline:.2f}"}
-        row["paper"] = f"{published['em']:.2f}" if "em" in published else MISSING
+        row = {"Task type": f"{name} ({int(first.datasets)})", METHODS[baseline].label: f"{first.baseline:.2f}"}
+        row["paper"] = f"{published[baseline]:.2f}" if baseline in published else MISSING
         for number, ours in enumerate(group.itertuples()):
             row[METHODS[ours.method].label] = gain_interval(ours.gain, ours.low, ours.high)
             row["paper" + " " * (number + 1)] = gain(
@@ -34,15 +42,20 @@ def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]]) 
 
 
 def tests_table(gains: "pd.DataFrame") -> "pd.DataFrame":
-    """A row per task type and method: the paired tests of its gain over datasets, and the effect size."""
+    """A row per task type and method: gain, what could have been seen, the tests over datasets, and the effect size.
+
+    Without Holm on the averages, which are not of the family of single types.
+    """
     import pandas as pd
 
-    rows = gains[gains.row != "Average"]
+    rows = gains
     return pd.DataFrame(
         {
             "Task type": rows.row, "Method": [METHODS[m].label for m in rows.method], "Datasets": rows.datasets,
-            "Gain": rows.gain.map(gain), "paired t": rows.p_t.map(p_value),
-            "Holm": rows.p_holm.map(p_value), "Wilcoxon": rows.p_wilcoxon.map(p_value), "d_z": rows.d_z.map(gain),
+            "Gain": rows.gain.map(gain), "detectable": rows.detectable.map(lambda d: f"±{d:.2f}"),
+            "paired t": rows.p_t.map(p_value), "Holm": rows.p_holm.map(p_value),
+            "Wilcoxon": rows.p_wilcoxon.map(p_value), "Welch (paper)": rows.p_welch.map(p_value),
+            "d_z": rows.d_z.map(gain),
         }
     )  # fmt: skip
 
