@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import paths
-from . import status
+from . import claim_overview, status
 from .figures import COLUMN, STYLE
 from .notebook import mark_of
 
@@ -29,28 +29,34 @@ class Page(NamedTuple):
     parameters: dict[str, Any] | None  # None: the notebook has no mark, so it did not run to its end
 
 
-def build(preset: str) -> Path:
+def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | None = None) -> Path:
     """Write the site of a preset; its index.html.
+
+    Args:
+        into: A folder with the preset's figures/ and tables/; the report's own by default.
+        reference: The content of reference.json, for the committed site: it says so, and leaves the pages of runs out.
 
     Raises:
         ValueError: If a notebook on disk is not valid JSON.
     """
-    report = paths.report_dir(preset)
+    report = into or paths.report_dir(preset)
     report.mkdir(parents=True, exist_ok=True)
-    notebooks, runs = _notebook_pages(report), _run_pages(preset)
+    notebooks = _notebook_pages(paths.report_dir(preset))
+    runs = {} if reference else _run_pages(preset)
     pages = {page.href: page for page in [*notebooks, *runs.values()]}
     for folder in ("notebooks", "runs"):
         for stale in (report / folder).glob("*.html"):
             if f"{folder}/{stale.name}" not in pages:
                 stale.unlink()
-    shared = {"preset": preset, "notebooks": notebooks, **_assets()}
+    shared = {"preset": preset, "notebooks": notebooks, "reference": reference, **_assets()}
     template = _environment().get_template
     for page in pages.values():
         body = _local_links(_body(page.executed), preset)
         text = template("notebook.html.j2").render(**shared, page=page, body=body, root="../")
         _write(report / page.href, text)
     index = template("index.html.j2").render(
-        **shared, page=None, root="", about=_about(preset), headline=_headline(report), figures=_figures(report),
+        **shared, page=None, root="", about=_about(preset), headline=_headline(report),
+        claims=_claims(preset, {page.executed.stem: page.href for page in notebooks}), figures=_figures(report),
         tables=_tables(report), runs=status.runs(preset, {k: v.href for k, v in runs.items()}),
         origins=status.origins(preset), data=status.data(preset),
     )  # fmt: skip
@@ -142,6 +148,16 @@ def _about(preset: str) -> str | None:
 def _headline(report: Path) -> str | None:
     path = report / "tables" / "headline.html"
     return path.read_text() if path.is_file() else None
+
+
+def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
+    """Every claim as the index shows it, with the page of its notebook, and how many have which verdict."""
+    if not (paths.REFERENCES / "claims.yaml").is_file():
+        return {"rows": [], "counts": {}}
+    found = claim_overview.collect(preset)
+    rows = claim_overview.table(found).assign(page=found.notebook.map(pages), notebook=found.notebook)
+    rows = rows.astype(object).where(rows.notna(), None)
+    return {"rows": rows.to_dict("records"), "counts": claim_overview.counts(found)}
 
 
 def _figures(report: Path) -> list[dict[str, str]]:

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 _NUMERIC = re.compile(r"\s*(p\s*[<=]\s*)?[+−–-]?[\d.,]*([eE][+-]?\d+)?\s*(%|\*+)?\s*([\[±(].*)?")
+COLUMN_CHARACTERS = 46  # of a table that fits one column of a two-column page in \small
+LONG = 40  # characters of a cell from which its column is set as paragraphs
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "—": "---",
     "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "→": r"$\rightarrow$", "·": r"$\cdot$",
+    "≈": r"$\approx$", "∞": r"$\infty$", "|": r"$|$", "‖": r"$\Vert$", "«": "``", "»": "''", "“": "``", "”": "''",
+    "’": "'", "…": r"\ldots{}", "§": r"\S{}", "\N{NO-BREAK SPACE}": "~", "²": r"$^2$", "³": r"$^3$", "Δ": r"$\Delta$",
+    "α": r"$\alpha$", "β": r"$\beta$", "θ": r"$\theta$", "µ": r"$\mu$", "μ": r"$\mu$", "τ": r"$\tau$", "\n": " ",
+    "●": r"$\bullet$", "○": r"$\circ$", "✕": r"$\times$",
 }  # fmt: skip
 
 
@@ -105,23 +111,42 @@ def latex(text: str) -> str:
 
 
 def _tex(head: list[str], cells: list[list[str]], numeric: list[bool], caption: str, label: str) -> str:
-    rows = [" & ".join(latex(cell) for cell in row) + r" \\" for row in [head, *cells]]
+    r"""The table in a float, at most as wide as the text around it: what is wider is scaled down.
+
+    A table that no column of a two-column page takes is a `table*`, which spans both. Long text is set as paragraphs.
+    """
+    longest = [max(len(row[j]) for row in [head, *cells]) for j in range(len(head))]
+    float_ = "table" if sum(longest) + 2 * len(head) <= COLUMN_CHARACTERS else "table*"
+    kinds = "".join(_kind(n, characters) for n, characters in zip(numeric, longest, strict=True))
     lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}[t]",
-        r"\centering",
+        r"% needs \usepackage{array, booktabs, graphicx}",
+        rf"\begin{{{float_}}}[t]",
+        r"\centering\small\setlength{\belowcaptionskip}{5pt}",
         rf"\caption{{{latex(caption)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{kinds}}}",
         r"\toprule",
-        rows[0],
+        _row(head),
         r"\midrule",
-        *rows[1:],
+        *map(_row, cells),
         r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
+        r"\end{tabular}}",
+        rf"\end{{{float_}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _kind(numeric: bool, characters: int) -> str:
+    if numeric:
+        return "r"
+    return r">{\raggedright\arraybackslash}p{22em}" if characters > LONG else "l"
+
+
+def _row(cells: list[str]) -> str:
+    r"""The row's LaTeX; a `[` at its start would be read as the option of the `\\` before it."""
+    text = " & ".join(map(latex, cells)) + r" \\"
+    return "{[}" + text[1:] if text.startswith("[") else text
 
 
 def _html(head: list[str], cells: list[list[str]], numeric: list[bool], caption: str) -> str:
