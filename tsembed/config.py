@@ -77,6 +77,7 @@ class Evaluation(Strict):
 
     benchmark: str | None = "MTEB(eng, v1)"  # Table 1; None: the prepared evaluation sets
     without: tuple[str, ...] = ()  # tasks of the benchmark that are left out
+    sets_per_type: Positive | None = None  # only the first so many tasks of each type (smoke tests)
     max_tokens: Positive = 512
     token_budget: Positive = 16384  # tokens of one forward pass
 

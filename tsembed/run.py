@@ -242,7 +242,11 @@ def mteb_tasks(evaluation: Evaluation, data: Path) -> list:
         found = list(mteb.get_benchmark(evaluation.benchmark).tasks)
     if unknown := set(evaluation.without) - {task.metadata.name for task in found}:
         raise ValueError(f"evaluation.without: {sorted(unknown)} are no tasks of {evaluation.benchmark or data}")
-    return [task for task in found if task.metadata.name not in evaluation.without]
+    by_type: dict[str, list] = {}
+    for task in found:
+        if task.metadata.name not in evaluation.without:
+            by_type.setdefault(task.metadata.type, []).append(task)
+    return [task for tasks in by_type.values() for task in tasks[: evaluation.sets_per_type]]
 
 
 def _write(path: Path, content: Any) -> None:
