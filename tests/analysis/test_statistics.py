@@ -1,8 +1,11 @@
 """Invariants of the statistics.
 
-- Welch and the paired tests are scipy's; Holm and the effect size equal hand-worked values.
-- The bootstrap's interval covers the true mean about as often as it says, holds the variation over seeds, and is the
-  same for the same Generator.
+- Welch and the paired tests are scipy's, in every direction; Holm, the effect size and Wilcoxon equal hand-worked
+  values.
+- The bootstrap's interval is scipy's where scipy has one (one seed), covers the true mean about as often as it says,
+  holds the variation over seeds, and is the same for the same Generator. Its error in closed form is that of resamples.
+- The minimal detectable effect is seen about as often as its power says where seeds and datasets make up the variation,
+  and no effect about as often as alpha.
 - A verdict needs the whole interval on one side.
 """
 
@@ -10,7 +13,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tsembed.analysis.statistics import Interval, bootstrap, effect_size, holm, paired_t, verdict, welch_less, wilcoxon
+from tsembed.analysis.statistics import (
+    Interval,
+    bootstrap,
+    bootstrap_error,
+    effect_size,
+    holm,
+    minimal_detectable_effect,
+    paired_t,
+    verdict,
+    welch_less,
+    wilcoxon,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -28,6 +42,20 @@ def test_paired_tests_are_scipys():
     d = RNG.normal(0.4, 1, 12)
     assert paired_t(d) == pytest.approx(stats.ttest_rel(d, np.zeros(12)).pvalue)
     assert wilcoxon(d, "greater") == pytest.approx(stats.wilcoxon(d, alternative="greater").pvalue)
+    for alternative in ("two-sided", "less", "greater"):
+        assert paired_t(d, alternative) == pytest.approx(stats.ttest_1samp(d, 0, alternative=alternative).pvalue)
+        assert wilcoxon(d, alternative) == pytest.approx(stats.wilcoxon(d, alternative=alternative).pvalue)
+
+
+def test_paired_tests_and_effect_size_by_hand():
+    d = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert wilcoxon(d, "greater") == pytest.approx(1 / 32)  # the most extreme of 2^5 equally likely signs
+    assert wilcoxon(d) == pytest.approx(2 / 32) and wilcoxon(-d, "less") == pytest.approx(1 / 32)
+    t = 3 / np.sqrt(2.5 / 5)  # mean 3, variance 2.5
+    assert paired_t(d, "greater") == pytest.approx(stats.t.sf(t, 4)) and paired_t(d) == pytest.approx(
+        2 * stats.t.sf(t, 4)
+    )
+    assert effect_size(d) == pytest.approx(3 / np.sqrt(2.5)) and effect_size(-d) == -effect_size(d)
 
 
 def test_degenerate_samples_have_an_answer_and_no_warning():
@@ -47,6 +75,64 @@ def test_bootstrap_is_reproducible_and_centred():
     values = RNG.normal(1, 2, (3, 30))
     a, b = (bootstrap(values, rng=np.random.default_rng(7)) for _ in range(2))
     assert a == b and a.mean == pytest.approx(values.mean()) and a.low < a.mean < a.high
+
+
+def test_bootstrap_over_datasets_alone_is_scipys():
+    values = RNG.normal(1, 2, 30)
+    ours = bootstrap(values[None], rng=np.random.default_rng(0))
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1))
+    error = theirs.standard_error
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.1 * error)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * error)
+    assert bootstrap_error(values[None]) == pytest.approx(error, rel=0.03)
+
+
+def test_bootstrap_error_by_hand_and_by_resampling():
+    # mean 2.5; seeds -1, +1; datasets -0.5, +0.5; left over 1, -1, -1, 1
+    values = np.array([[2.0, 1.0], [2.0, 5.0]])
+    assert bootstrap_error(values) == pytest.approx(np.sqrt(2 / 4 + 0.5 / 4 + 4 / 16))
+    values = RNG.normal(0, 1, (4, 1)) + RNG.normal(0, 1, (1, 9)) + RNG.normal(0, 1, (4, 9))
+    rng = np.random.default_rng(3)
+    means = [values[rng.integers(0, 4, 4)][:, rng.integers(0, 9, 9)].mean() for _ in range(4000)]
+    assert bootstrap_error(values) == pytest.approx(np.std(means), rel=0.05)
+    assert bootstrap_error(np.full((2, 3), 7.0)) == 0 and np.isnan(bootstrap_error(np.array([[1.0]])))
+
+
+def test_minimal_detectable_effect_by_hand():
+    differences = np.array([[0.0, 1.0, 2.0, 3.0]])  # sum of squares 5, over 4^2
+    assert minimal_detectable_effect(differences) == pytest.approx((1.959964 + 0.841621) * np.sqrt(5 / 16), rel=1e-6)
+    assert minimal_detectable_effect(differences, power=0.5) == pytest.approx(1.959964 * np.sqrt(5 / 16), rel=1e-6)
+    assert minimal_detectable_effect(3 * differences + 8) == pytest.approx(3 * minimal_detectable_effect(differences))
+    assert np.isnan(minimal_detectable_effect(np.array([[1.0]])))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"power": 1.0}, "power must be in .*got 1.0"), ({"alpha": 0}, "alpha")]
+)
+def test_a_power_outside_0_and_1_is_an_error(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        minimal_detectable_effect(np.ones((2, 2)), **wrong)
+
+
+def test_the_minimal_effect_is_seen_with_its_power():
+    spread = {"seed": 0.5, "dataset": 1.0, "rest": 0.1}
+    true_error = np.sqrt(0.5**2 / 5 + 1.0**2 / 12 + 0.1**2 / 60)
+    effect = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * true_error
+    seen, false, stated = 0, 0, []
+    for k in range(300):
+        rng = np.random.default_rng(k)
+        noise = (
+            rng.normal(0, spread["seed"], (5, 1))
+            + rng.normal(0, spread["dataset"], (1, 12))
+            + rng.normal(0, spread["rest"], (5, 12))
+        )
+        interval = bootstrap(noise, rng=rng, resamples=300)
+        seen += interval.low + effect > 0  # adding a constant moves the interval
+        false += interval.low > 0 or interval.high < 0
+        stated.append(minimal_detectable_effect(noise))
+    assert 0.75 <= seen / 300 <= 0.92
+    assert 0.03 <= false / 300 <= 0.15  # few seeds and datasets: above alpha
+    assert np.mean(stated) == pytest.approx(effect, rel=0.12)
 
 
 def test_bootstrap_covers_the_true_mean():

@@ -1,13 +1,22 @@
-"""Inter-task similarity: how far apart a model puts the same text under two routes (MoTE §5.2, Figs. 1 and 3)."""
+"""Inter-task similarity: how far apart a model puts the same text under two routes (MoTE §5.2, Figs. 1 and 3).
 
-from collections.abc import Sequence
+`similarity_by_layer` asks the same of the hidden states: from which block on the routes part (not in the paper).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from ..encoder import Encoder
+from ..data.collate import chunks
+from ..encoder import Encoder, autocast
+from ..mote.experts import FAMILIES
 from ..tasks import ROUTES
+from . import probes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,22 +41,96 @@ def inter_task_similarity(encoder: Encoder, texts: Sequence[str], **encode) -> "
     return pd.concat(frames, ignore_index=True)
 
 
-def load_similarity(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
-    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
+@torch.inference_mode()
+def similarity_by_layer(
+    encoder: Encoder,
+    texts: Sequence[str],
+    *,
+    max_tokens: int = 512,
+    token_budget: int = 1536,
+    precision: str = "fp32",
+) -> "pd.DataFrame":
+    """Mean cosine similarity of a text's pooled hidden states over the six pairs of routes, layer by layer.
+
+    Hidden states are pooled as the encoder pools its last ones, so the last layer has the mean of
+    `inter_task_similarity`. Layer 0 is what enters the first block: there the instruction alone sets routes apart.
+
+    Args:
+        max_tokens, token_budget, precision: As in `Encoder.encode`.
+
+    Returns:
+        Columns layer (0 .. number of blocks), text, cosine (rounded to five digits: it is kept with the results).
+    """
     import pandas as pd
 
-    from .scores import run_folders
+    was_training = encoder.training
+    encoder.eval()
+    states = {route: _layers(encoder, texts, route, max_tokens, token_budget, precision) for route in ROUTES}
+    encoder.train(was_training)
+    cosine = sum((states[first] * states[second]).sum(axis=2) for first, second in PAIRS) / len(PAIRS)
+    layers, count = cosine.shape
+    return pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(layers), count), "text": np.tile(np.arange(count), layers),
+            "cosine": cosine.ravel().astype(float).round(5),
+        }
+    )  # fmt: skip
 
-    frames = []
-    for (variant, seed), folder in run_folders(preset).items():
-        if variant in methods:
-            rows = pd.read_csv(folder / "similarity.csv")
-            rows = rows.assign(method=variant, seed=seed, pair=rows["first"] + "–" + rows["second"])
-            frames.append(rows.rename(columns={"cosine": "similarity"}))
-    return pd.concat(frames, ignore_index=True)[["method", "seed", "text", "pair", "similarity"]]
+
+def load_similarity(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
+    rows = probes.load(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
+    rows["pair"] = rows["first"] + "–" + rows["second"]
+    return rows[["method", "seed", "text", "pair", "similarity"]]
+
+
+def load_layers(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+    """Similarities by layer of a preset's runs: method, seed, layer, text, cosine."""
+    return probes.load(preset, methods, "layers.csv")
 
 
 def per_text(similarities: "pd.DataFrame", method: str, pairs: Sequence[str]) -> np.ndarray:
     """Mean similarity over some pairs of routes: (seeds, texts)."""
     rows = similarities[(similarities.method == method) & similarities.pair.isin(pairs)]
     return rows.pivot_table(index="seed", columns="text", values="similarity", aggfunc="mean").to_numpy()
+
+
+def _layers(encoder: Encoder, texts: Sequence[str], route: str, max_tokens: int, token_budget: int, precision: str):
+    """Unit-norm pooled hidden states under a route: (layers, texts, dim)."""
+    tokens = encoder.tokenize(texts, route, max_tokens=max_tokens)
+    parts = chunks(
+        tokens, route, pad_id=encoder.tokenizer.pad_token_id, max_tokens=token_budget,
+        padding_side=encoder.tokenizer.padding_side,
+    )  # fmt: skip
+    found = []
+    with autocast(encoder.device, precision), _hidden_states(encoder) as states:
+        for part in parts:
+            states.clear()
+            mask = part.attention_mask.to(encoder.device)
+            last = encoder(part.input_ids.to(encoder.device), mask, route)
+            pooled = [torch.nn.functional.normalize(encoder._pool(state, mask), dim=-1) for state in states]
+            found.append(torch.stack([*pooled[:-1], last]).cpu())  # a norm may follow the last block
+    order = torch.cat([part.positions for part in parts]).argsort()
+    return torch.cat(found, dim=1)[:, order].numpy()
+
+
+@contextmanager
+def _hidden_states(encoder: Encoder) -> "Iterator[list[Tensor]]":
+    """A list that every forward pass appends to: what enters the first block, then what leaves each."""
+    path = FAMILIES[encoder.backbone.config.model_type].blocks
+    blocks = getattr(encoder.backbone, "model", encoder.backbone).get_submodule(path)
+    states: list[Tensor] = []
+
+    def enter(_, args, kwargs):
+        states.append(args[0] if args else kwargs["hidden_states"])
+
+    def leave(_, __, output):
+        states.append(output[0] if isinstance(output, tuple) else output)
+
+    hooks = [blocks[0].register_forward_pre_hook(enter, with_kwargs=True)]
+    hooks += [block.register_forward_hook(leave) for block in blocks]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
