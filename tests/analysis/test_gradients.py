@@ -1,0 +1,150 @@
+"""Invariants of gradient conflict.
+
+- Part and block of every parameter: feed-forward is what makes up an expert, in every family.
+- The cosine is that of the gradients that `backward` gives; gradients of opposite losses have -1, of one batch 1.
+- Tasks with experts of their own share attention and embeddings alone; a shared expert is compared, a norm and all.
+- All methods see the same batches, which no training seed draws; the encoder is left as it was.
+"""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from tests.tiny import FAMILIES, tiny
+from tsembed.analysis import gradients
+from tsembed.analysis.probes import intervals, load, place
+from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
+from tsembed.data.batches import StepBatches
+from tsembed.data.sampler import TaskSampler
+from tsembed.encoder import Encoder
+from tsembed.mote.experts import FAMILIES as NAMES
+from tsembed.mote.experts import PerExpert, upcycle
+from tsembed.tasks import INSTRUCTIONS, ROUTES, TASKS
+from tsembed.train import contrastive_loss
+
+TASK_OF = {"c": "classification", "k": "clustering", "r": "retrieval"}
+PAIRS = {("classification", "clustering"), ("classification", "retrieval"), ("clustering", "retrieval")}
+WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
+OWN = {route: route for route in ROUTES}
+SHARED = OWN | {"clustering": "both", "search_document": "both"}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rng = np.random.default_rng(0)
+    pairs = {name: [[" ".join(rng.choice(WORDS, 4)) for _ in range(24)] for _ in "qd"] for name in TASK_OF}
+    return {n: Dataset.from_dict({"query": q, "document": d, "group": range(24)}) for n, (q, d) in pairs.items()}
+
+
+def settings(**variant):
+    training = Training(steps=6, batch_size=6, precision="fp32", max_query_tokens=16, max_document_tokens=16)
+    return RunSettings(
+        preset="test", variant_name="v", seed=0, backbone=Backbone(name="tiny"), data=Data(source="embedded"),
+        training=training, evaluation=Evaluation(), variant=Variant(label="V", **variant),
+    )  # fmt: skip
+
+
+def encoder_of(tokenizer, experts=None):
+    model = tiny("bert")
+    return Encoder(upcycle(model, experts) if experts else model, tokenizer, instructions=dict(INSTRUCTIONS)).eval()
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_feed_forward_is_what_makes_up_an_expert(model_type):
+    routed = upcycle(tiny(model_type), ROUTES)
+    experts = {id(p) for module in routed.modules() if isinstance(module, PerExpert) for p in module.parameters()}
+    inside = {id(p) for p in routed.model.get_submodule(NAMES[model_type].blocks).parameters()}
+    blocks = set()
+    for name, p in routed.named_parameters():
+        block, part = place(name, model_type)
+        assert (part == "feed_forward") == (id(p) in experts) and (part == "embeddings") == (id(p) not in inside)
+        blocks.add(block)
+    assert blocks == {"0", "1", "embeddings"}
+
+
+def test_cosines_are_those_of_backward(tokenizer, tables):
+    encoder, chosen = encoder_of(tokenizer), settings()
+    found = gradients.task_gradients_conflict(encoder, tables, TASK_OF, chosen, batches=2)
+    sampler = TaskSampler(
+        {n: (TASK_OF[n], 24) for n in tables}, batch_size=6, steps=6, sampling="balanced", seed=gradients.PROBE_SEED
+    )
+    steps = StepBatches(tables, TASK_OF, sampler, encoder, training=chosen.training, variant=chosen.variant)
+    names = [n for n, _ in encoder.backbone.named_parameters() if place(n, "bert") == ("1", "attention")]
+    vectors = {}
+    for step in range(6):
+        (batch,) = steps[step]
+        assert batch.temperature == TASKS[batch.task].temperature
+        encoder.zero_grad()
+        contrastive_loss(encoder.embed(batch.queries), encoder.embed(batch.documents), batch).backward()
+        weights = dict(encoder.backbone.named_parameters())
+        vectors.setdefault(batch.task, []).append(torch.cat([weights[n].grad.flatten() for n in names]))
+    rows = found[(found.block == "1") & (found.part == "attention")].set_index(["first", "second", "batch"])
+    for first, second in PAIRS:
+        for number in range(2):
+            a, b = vectors[first][number], vectors[second][number]
+            expected = torch.nn.functional.cosine_similarity(a, b, dim=0).item()
+            assert rows.cosine[first, second, number] == pytest.approx(expected, abs=1e-5)
+            assert rows.norm_first[first, second, number] == pytest.approx(a.norm().item(), rel=1e-4)
+    assert rows.cosine.abs().max() < 0.999 and len(rows) == 2 * len(PAIRS) + len(TASKS)
+
+
+def test_one_and_opposite_gradients():
+    where, weight = ("0", "attention"), torch.randn(9)
+    a, zero = {where: {"w": weight}}, {where: {"w": torch.zeros(9)}}
+    (same,), (opposite,) = (gradients._rows(0, "x", "y", a, {where: {"w": by * weight}}) for by in (2, -3))
+    assert same["cosine"] == pytest.approx(1) and opposite["cosine"] == pytest.approx(-1)
+    assert np.isnan(gradients._rows(0, "x", "y", a, zero)[0]["cosine"])
+    assert gradients._rows(0, "x", "y", a, {where: {"v": weight}}) == []
+
+
+@pytest.mark.parametrize(("experts", "shares"), [(None, PAIRS), (OWN, set()), (SHARED, {("clustering", "retrieval")})])
+def test_only_what_both_tasks_train_is_compared(tokenizer, tables, experts, shares):
+    chosen = settings(experts=experts)
+    found = gradients.task_gradients_conflict(encoder_of(tokenizer, experts), tables, TASK_OF, chosen, batches=2)
+    for (first, second), rows in found.groupby(["first", "second"]):
+        has = "feed_forward" in set(rows.part)
+        assert has == (first == second or (first, second) in shares)
+        assert {"attention", "embeddings"} <= set(rows.part)
+    assert found.cosine.between(-1, 1).all() and (found[["norm_first", "norm_second"]] > 0).all(axis=None)
+
+
+def test_the_encoder_is_left_as_it_was_and_the_temperature_is_the_tasks(tokenizer, tables):
+    encoder = encoder_of(tokenizer, OWN)
+    before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+    found = [
+        gradients.task_gradients_conflict(encoder, tables, TASK_OF, settings(experts=OWN, **other), batches=2)
+        for other in ({}, {"batching": "heterogeneous", "temperature": 0.5})
+    ]
+    assert found[0].equals(found[1])
+    assert not encoder.training and all(p.grad is None for p in encoder.parameters())
+    assert all(torch.equal(p, before[name]) for name, p in encoder.named_parameters())
+
+
+def test_one_batch_is_an_error(tokenizer, tables):
+    with pytest.raises(ValueError, match="batches must be >= 2 .*got 1"):
+        gradients.task_gradients_conflict(encoder_of(tokenizer), tables, TASK_OF, settings(), batches=1)
+
+
+def test_files_of_runs_are_read_with_their_blocks_as_text(tokenizer, tables, tmp_path, monkeypatch):
+    found = gradients.task_gradients_conflict(encoder_of(tokenizer), tables, TASK_OF, settings(), batches=2)
+    runs = {("ic", seed): tmp_path / f"ic{seed}" for seed in range(2)}
+    for folder in runs.values():
+        folder.mkdir()
+        found.to_csv(folder / "gradients.csv", index=False)
+    monkeypatch.setattr("tsembed.analysis.scores.run_folders", lambda preset: runs)
+    rows = gradients.load_gradients("p", ["ic"])
+    assert set(rows.block) == {"0", "1", "embeddings"} and set(rows.seed) == {0, 1}
+    pair = "classification–clustering"
+    table = gradients.per_batch(rows, "ic", [pair])
+    chosen = found[(found["first"] == "classification") & (found.second == "clustering") & (found.part == "attention")]
+    assert table.shape == (2, 2) and table.to_numpy().mean() == pytest.approx(chosen.cosine.mean())
+    means = intervals(rows[rows.part == "attention"], "cosine", ["pair", "block"], ["batch"])
+    assert list(means.columns) == ["pair", "block", "mean", "low", "high", "seeds"] and set(means.seeds) == {2}
+    assert ((means.low <= means["mean"]) & (means["mean"] <= means.high)).all()
+    with pytest.raises(ValueError, match="ic: no attention gradients of a–b"):
+        gradients.per_batch(rows, "ic", ["a–b"])
+    with pytest.raises(ValueError, match="preset p has no run of mote"):
+        gradients.load_gradients("p", ["ic", "mote"])
+    with pytest.raises(ValueError, match="ic0 has no drift.csv: was it measured for variant 'ic'"):
+        load("p", ["ic"], "drift.csv")
