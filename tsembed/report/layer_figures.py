@@ -1,0 +1,145 @@
+"""Figures over the blocks of a model: gradient conflict, drift of experts, similarity by layer (beyond the paper)."""
+
+from typing import TYPE_CHECKING
+
+from .figures import COLUMN, FULL, METHODS, Look, _drawing, _note, _seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# For experts and pairs of experts, in their order of appearance; six that differ in lightness and in marker.
+LOOKS = tuple(
+    Look("", colour, marker)
+    for colour, marker in zip(
+        ("#0B4A8F", "#D1603D", "#1B7F5C", "#E3B505", "#7B3E8C", "#8A8A8A"), ("s", "D", "^", "v", "p", "x"), strict=True
+    )
+)
+ALL_PAIRS = "all pairs of tasks"
+
+
+def drift(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+    """Relative drift from the initial weights by block: feed-forward in one panel, attention in the other.
+
+    Args:
+        rows: Columns method, what ("shared", "dense model" or an expert), block, mean, low, high: fractions of the
+            initial weights' norm. Several experts of a method are a line each, dense models dashed.
+        seeds: Number of seeds behind each point.
+        interval: What [low, high] is.
+    """
+    experts = [name for name in dict.fromkeys(rows.what) if name not in ("shared", "dense model")]
+    with _drawing(FULL, 2.5, "drift of the weights by block") as figure:
+        feed_forward, attention = figure.subplots(1, 2, sharey=True)
+        for (method, what), line in rows.groupby(["method", "what"], sort=False):
+            look, label = METHODS[method], METHODS[method].label
+            if what in experts:
+                look = LOOKS[experts.index(what) % len(LOOKS)]
+                _line(feed_forward, line, look, f"{label}: {what}")
+            elif what == "shared":
+                _line(attention, line, look, label)
+            else:
+                _line(feed_forward, line, look, f"{label}: dense", dashed=True)
+        for axes, title in (
+            (feed_forward, "feed-forward and its norms"),
+            (attention, "attention (shared by all tasks)"),
+        ):
+            axes.set(title=title, xlabel="block")
+        feed_forward.set(ylabel="drift (% of the initial norm)", ylim=(0, None))
+        _percent(feed_forward)
+        feed_forward.legend(loc="lower right", ncols=2)
+        attention.legend(loc="lower right")
+        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+    return figure
+
+
+def expert_distance(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+    """Distance between every two experts by block.
+
+    Args:
+        rows: Columns pair, block, mean, low, high: fractions of the initial weights' norm.
+        seeds: Number of seeds behind each point.
+        interval: What [low, high] is.
+    """
+    pairs = list(dict.fromkeys(rows.pair))
+    with _drawing(COLUMN, 3.1, "distance between experts by block") as figure:
+        axes = figure.add_subplot()
+        for number, pair in enumerate(pairs):
+            _line(axes, rows[rows.pair == pair], LOOKS[number % len(LOOKS)], pair)
+        axes.set(xlabel="block", ylabel="distance of two experts\n(% of the initial norm)", ylim=(0, None))
+        _percent(axes)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=1 + (len(pairs) > 3))
+        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+    return figure
+
+
+def gradient_conflict(rows: "pd.DataFrame", *, seeds: int, batches: int, interval: str) -> "Figure":
+    """Cosine between the gradients of two tasks by block: a panel over all pairs, then one per pair.
+
+    Args:
+        rows: Columns pair (a pair of tasks, or `ALL_PAIRS`), method, same_task (whether two batches of one task are
+            compared), block, mean, low, high. Lines of one task are dashed and hollow.
+        seeds: Number of seeds of each method.
+        batches: Batches per task.
+        interval: What [low, high] is.
+    """
+    pairs, methods = list(dict.fromkeys(rows.pair)), list(dict.fromkeys(rows.method))
+    columns = min(2, len(pairs))
+    with _drawing(FULL, 1.9 * -(-len(pairs) // columns) + 0.5, "cosine of task gradients by block") as figure:
+        panels = figure.subplots(-(-len(pairs) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, pair in zip(panels, pairs, strict=False):
+            axes.axhline(0, color="#444444", linewidth=0.8)
+            for method in methods:
+                for same in (True, False):
+                    line = rows[(rows.pair == pair) & (rows.method == method) & (rows.same_task == same)]
+                    label = f"{METHODS[method].label}, {'one task' if same else 'two tasks'}"
+                    _line(axes, line, METHODS[method], label, dashed=same)
+            axes.set_title(pair)
+        for axes in panels[len(pairs) :]:
+            axes.set_visible(False)
+        for axes in panels[::columns]:
+            axes.set_ylabel("cosine of gradients")
+        for axes in panels[max(0, len(pairs) - columns) : len(pairs)]:
+            axes.set_xlabel("block")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
+        _note(figure, f"attention only; {_seeds(seeds)}, {batches} batches per task; bars: {interval}")
+    return figure
+
+
+def similarity_by_layer(rows: "pd.DataFrame", *, seeds: int, texts: int, interval: str) -> "Figure":
+    """Mean inter-task cosine similarity of the pooled hidden states by layer, a line per method.
+
+    Args:
+        rows: Columns method, layer (0: what enters the first block), mean, low, high.
+        seeds: Number of seeds of each method.
+        texts: Number of texts.
+        interval: What [low, high] is.
+    """
+    with _drawing(COLUMN, 2.3, "inter-task similarity by layer") as figure:
+        axes = figure.add_subplot()
+        for method, line in rows.groupby("method", sort=False):
+            _line(axes, line.rename(columns={"layer": "block"}), METHODS[method], METHODS[method].label)
+        axes.set(xlabel="layer (0: embeddings)", ylabel="mean inter-task\ncosine similarity", ylim=(None, 1.02))
+        axes.legend(loc="lower left")
+        _note(figure, f"{_seeds(seeds)}; {texts} texts; bars: {interval}")
+    return figure
+
+
+def _line(axes: "Axes", rows: "pd.DataFrame", look: Look, label: str, *, dashed: bool = False) -> None:
+    """Means by block with bars from low to high; hollow markers where dashed."""
+    from matplotlib.ticker import MaxNLocator
+
+    rows = rows.astype({"block": int}).sort_values("block")
+    error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]
+    axes.errorbar(
+        rows.block, rows["mean"], yerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=0.8,
+        linestyle="--" if dashed else "-", linewidth=0.9 if dashed else 1.2, fillstyle="none" if dashed else "full",
+        label=label,
+    )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _percent(axes: "Axes") -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
