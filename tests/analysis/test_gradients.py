@@ -142,6 +142,14 @@ def test_files_of_runs_are_read_with_their_blocks_as_text(tokenizer, tables, tmp
     means = intervals(rows[rows.part == "attention"], "cosine", ["pair", "block"], ["batch"])
     assert list(means.columns) == ["pair", "block", "mean", "low", "high", "seeds"] and set(means.seeds) == {2}
     assert ((means.low <= means["mean"]) & (means["mean"] <= means.high)).all()
+    blocks = gradients.by_block(rows).set_index(["pair", "same_task", "block"])
+    assert len(blocks) == (1 + 3) * 2 * 2
+    first = chosen[chosen.block == "0"]
+    assert blocks["mean"][pair, False, "0"] == pytest.approx(first.cosine.mean())
+    own = found[(found["first"] == found["second"]) & (found.block == "0") & (found.part == "attention")]
+    own = own.set_index("first").cosine
+    assert blocks["mean"][pair, True, "0"] == pytest.approx(own[["classification", "clustering"]].mean())
+    assert blocks["mean"][gradients.ALL_PAIRS, True, "0"] == pytest.approx(own.mean())
     with pytest.raises(ValueError, match="ic: no attention gradients of a–b"):
         gradients.per_batch(rows, "ic", ["a–b"])
     with pytest.raises(ValueError, match="preset p has no run of mote"):

@@ -12,6 +12,7 @@ import matplotlib.text
 import pandas as pd
 import pytest
 
+from tsembed.analysis.gradients import ALL_PAIRS
 from tsembed.report import figures, layer_figures
 
 
@@ -24,7 +25,7 @@ def rows(blocks=(1, 0), **keys):
 
 EXPERTS = ["classification", "clustering", "search_query", "search_document"]
 PAIRS = [f"{a}–{b}" for a, b in itertools.combinations(EXPERTS, 2)]
-TASKS = [layer_figures.ALL_PAIRS, "classification–clustering", "classification–retrieval", "clustering–retrieval"]
+TASKS = [ALL_PAIRS, "classification–clustering", "classification–retrieval", "clustering–retrieval"]
 SAID = {"seeds": 2, "interval": "95 % bootstrap over seeds"}
 
 

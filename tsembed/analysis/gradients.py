@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROBE_SEED = 1_000_003  # of the batches: no training run has it, all probed models see the same batches
 MAX_PAIRS = 1024  # of a batch: what one device holds
+ALL_PAIRS = "all pairs of tasks"
 
 Gradients = dict[tuple[str, probes.Part], dict[str, Tensor]]  # (block, part) -> parameter -> its flat gradient
 
@@ -103,6 +104,32 @@ def per_batch(
     if missing := set(pairs) - set(rows.pair):
         raise ValueError(f"{method}: no {part} gradients of {', '.join(sorted(missing))}")
     return rows.pivot_table(index="seed", columns=["pair", "batch"], values="cosine", aggfunc="mean")
+
+
+def by_block(conflict: "pd.DataFrame", *, part: probes.Part = "attention") -> "pd.DataFrame":
+    """Mean cosine and its 95 % bootstrap interval over seeds and batches, per block, method and pair of tasks.
+
+    Args:
+        conflict: As `load_gradients` returns it, with two tasks or more.
+
+    Returns:
+        Columns pair (`ALL_PAIRS` first, with its interval over pairs too), method, same_task (False: the pair; True:
+        both of its tasks, each with itself), block, mean, low, high, seeds.
+    """
+    import pandas as pd
+
+    rows = conflict[conflict.part == part]
+    same = rows["first"] == rows["second"]
+    apart = rows[~same]
+    pairs = {ALL_PAIRS: (apart, rows[same])}
+    for (first, second), own in apart.groupby(["first", "second"], sort=False):
+        pairs[f"{first}–{second}"] = own, rows[same & rows["first"].isin([first, second])]
+    frames = []
+    for pair, sides in pairs.items():
+        for same_task, side in zip((False, True), sides, strict=True):
+            means = probes.intervals(side, "cosine", ["method", "block"], ["pair", "batch"])
+            frames.append(means.assign(pair=pair, same_task=same_task))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _batches(encoder: Encoder, tables, tasks, settings: RunSettings, count: int, seed: int):

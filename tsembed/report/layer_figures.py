@@ -16,7 +16,6 @@ LOOKS = tuple(
         ("#0B4A8F", "#D1603D", "#1B7F5C", "#E3B505", "#7B3E8C", "#8A8A8A"), ("s", "D", "^", "v", "p", "x"), strict=True
     )
 )
-ALL_PAIRS = "all pairs of tasks"
 
 
 def drift(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
@@ -77,8 +76,7 @@ def gradient_conflict(rows: "pd.DataFrame", *, seeds: int, batches: int, interva
     """Cosine between the gradients of two tasks by block: a panel over all pairs, then one per pair.
 
     Args:
-        rows: Columns pair (a pair of tasks, or `ALL_PAIRS`), method, same_task (whether two batches of one task are
-            compared), block, mean, low, high. Lines of one task are dashed and hollow.
+        rows: As `analysis.gradients.by_block` returns it. Lines of one task are dashed and hollow.
         seeds: Number of seeds of each method.
         batches: Batches per task.
         interval: What [low, high] is.
