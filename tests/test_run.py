@@ -105,6 +105,9 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     assert all((found[name] == tensor).all() for name, tensor in expected.items())
     assert json.loads((folder / "scores.json").read_text()) == scores
 
+    written = folder / "config.yaml"
+    written.write_text(written.read_text().replace("  average: false\n", ""))  # of before this setting was made
+    assert written.read_text().count("average") == 0
     preset = checkout / "configs" / "presets" / "test.yaml"
     preset.write_text(preset.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
     code, output = finish(checkout)

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from . import paths
-from .config import Evaluation, RunSettings, Variant, load_preset, resolve
+from .config import Evaluation, RunSettings, Variant, check, load_preset, resolve
 
 ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
@@ -140,7 +140,11 @@ def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
         partial.write_text(yaml.safe_dump(content, sort_keys=False))
         partial.rename(path)
         return
-    changed = _differences(yaml.safe_load(path.read_text()), content)
+    old = yaml.safe_load(path.read_text())
+    known = check(
+        RunSettings, {k: v for k, v in old.items() if k != "data_sha256"}, str(path)
+    )  # new settings: defaults
+    changed = _differences(known.model_dump(mode="json") | {"data_sha256": old.get("data_sha256")}, content)
     if changed:
         raise ValueError(
             f"{path}: this run has other settings: {'; '.join(changed)}. "

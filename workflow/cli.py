@@ -27,12 +27,15 @@ def main(words: list[str]) -> None:
         if command == "lab":
             _become(python, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *rest)
         sys.exit(environment.lock(python))
-    if command not in ("plan", "status", "clean"):
+    if command not in ("plan", "status", "verify", "clean"):
         command, words = "run", ["run", *words]
     given = _arguments(command, words[1:])
     if command == "clean":
         sys.exit(_clean(given.preset, given.yes))
     python = environment.ready()
+    if command == "verify":
+        os.environ.update(OFFLINE)
+        _become(python, "-m", "tsembed.report.verify", given.preset)
     options = [f"--{name}={value}" for name, value in vars(given).items() if name != "preset" and value]
     _become(python, str(ROOT / "workflow" / "study.py"), command, given.preset, *options)
 

@@ -81,8 +81,12 @@ class Study:
         return _hash(self.settings.data.model_dump_json(), _content([lock]) if embedded else "")
 
     def run_key(self, variant: str, seed: int) -> str:
-        """Changes with the settings of the run. The data are not in it: their manifest is an input of the run."""
-        settings = config.resolve(self.settings, variant, seed).model_dump(mode="json", exclude={"data", "preset"})
+        """Changes with the settings of the run. The data are not in it: their manifest is an input of the run.
+
+        Nor are defaults, so that a new setting does not make finished runs old; `run.py` guards those that change.
+        """
+        resolved = config.resolve(self.settings, variant, seed)
+        settings = resolved.model_dump(mode="json", exclude={"data", "preset"}, exclude_defaults=True)
         return _hash(json.dumps(settings, sort_keys=True))
 
     def analysis_key(self, notebook: str) -> str:
