@@ -246,6 +246,12 @@ def _dump(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _no_bars() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tsembed.export", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a finished run, or a folder that Encoder.save wrote")
@@ -254,6 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     which.add_argument("--route", help=f"one route's dense model: {', '.join(ROUTES)}")
     which.add_argument("--average", action="store_true", help="the dense model of the averaged experts")
     options = parser.parse_args(arguments)
+    _no_bars()
     try:
         export(options.run, options.out, route=options.route, average=options.average)
     except ValueError as error:

@@ -166,6 +166,8 @@ def _settings(run) -> str:
     training, variant, env = run.config["training"], run.config["variant"], run.env
     rows = [[key, str(training[key])] for key in ("steps", "batch_size", "learning_rate", "weight_decay", "precision")]
     rows += [[key, str(variant[key])] for key in ("batching", "temperature", "blocks")]
+    if variant.get("experts"):
+        rows += [["experts", ", ".join(f"{route} → {expert}" for route, expert in variant["experts"].items())]]
     rows += [["tasks", ", ".join(variant["tasks"])], ["commit", env["commit"] + _changed(env)]]
     rows += [["data sha256", run.config["data_sha256"]], ["lock sha256", str(env["requirements_lock_sha256"])]]
     rows += [[package, number] for package, number in env["versions"].items()]
