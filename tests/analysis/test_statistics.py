@@ -9,6 +9,8 @@
 - A verdict needs the whole interval on one side.
 """
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -36,6 +38,9 @@ def test_welch_is_one_sided_and_has_unequal_variances():
     df = (va + vb) ** 2 / (va**2 / 39 + vb**2 / 29)
     assert welch_less(a, b) == pytest.approx(stats.t.cdf(t, df))
     assert welch_less(a, b) + welch_less(b, a) == pytest.approx(1)
+    same = np.full(3, 1.0)
+    assert (welch_less(same, same), welch_less(same, same + 1), welch_less(same + 1, same)) == (0.5, 0.0, 1.0)
+    assert math.isnan(welch_less(same[:1], same))
 
 
 def test_paired_tests_are_scipys():

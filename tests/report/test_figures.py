@@ -9,7 +9,8 @@ import re
 import pandas as pd
 import pytest
 
-from tsembed.report import figures
+from tsembed.config import load_variants
+from tsembed.report import ablation_figures, figures
 
 GAINS = pd.DataFrame(
     [("Retrieval", "ic", 1.0, 0.5, 1.5), ("Retrieval", "mote", 2.0, 1.0, 3.0), ("STS", "ic", -0.5, -1.0, 0.5)],
@@ -21,6 +22,13 @@ SIMILARITY = pd.DataFrame(
     columns=["pair", "method", "similarity"],
 )
 METRICS = pd.DataFrame({"step": range(40), "task": ["retrieval", "clustering"] * 20, "loss": range(40, 0, -1)})
+SEED_MEANS = pd.DataFrame(
+    {"method": ["ic_heterogeneous"] * 2 + ["ic_homogeneous"] * 2, "seed": [0, 1] * 2, "score": [50, 51, 49.0, 50.5]}
+)
+SHARES = pd.DataFrame(
+    [(r, b, e, 0.5, s) for r in ("clustering", "search_query") for b in (0, 1) for e in (0, 1) for s in (0, 1)],
+    columns=["route", "block", "expert", "share", "seed"],
+)
 MEANS = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7, 0.5], "high": [0.9, 0.7]})
 
 DRAWN = {
@@ -30,6 +38,8 @@ DRAWN = {
         SIMILARITY, {"a – b": 0.03, "a – c": 1e-9}, seeds=2, texts=8, test="one-sided Welch"
     ),
     "mean": lambda: figures.mean_similarity(MEANS, seeds=2, interval="95 % bootstrap"),
+    "averages": lambda: ablation_figures.seed_averages(SEED_MEANS, datasets=3, difference="+1 [0, 2]: 95 % bootstrap"),
+    "shares": lambda: ablation_figures.expert_shares(SHARES, seeds=2, texts=8),
 }
 
 
@@ -100,4 +110,21 @@ def test_compared_methods_differ_in_grey_and_in_marker():
         sum(w * int(v.colour[i : i + 2], 16) for w, i in ((0.299, 1), (0.587, 3), (0.114, 5))) for v in looks
     )
     assert min(b - a for a, b in zip(light, light[1:], strict=False)) > 30  # of 255
-    assert len({v.marker for v in figures.METHODS.values()}) == len(figures.METHODS) - 1  # sem and sem_c share one
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ("em", "sem", "ic", "mote"),
+        ("mote", "tlr", "mote_static", "mote_eob", "mote_shared", "ea"),
+        ("ic_homogeneous", "ic_heterogeneous", "ic_warm"),
+        ("ic", "mote", "ic_topical", "mote_topical"),
+        ("sem_c", "sem_k", "sem_r"),
+    ],
+)
+def test_methods_of_one_figure_differ_in_marker(methods):
+    assert len({figures.METHODS[m].marker for m in methods}) == len(methods)
+
+
+def test_every_variant_has_a_look():
+    assert set(load_variants()) <= set(figures.METHODS)

@@ -6,17 +6,18 @@
 """
 
 import json
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tsembed import paths
 from tsembed.analysis import scores as study
 from tsembed.analysis.similarity import PAIRS
-from tsembed.analysis.statistics import Interval
 from tsembed.config import load_variants
 from tsembed.report import claims, live, study_tables, tables
-from tsembed.tasks import TASK_OF_TYPE
+from tsembed.tasks import TASK_OF_TYPE, TASKS
 
 
 def scores():
@@ -41,7 +42,11 @@ def test_gains_are_paired_and_beside_the_papers():
     assert table.columns.tolist() == ["Task type", "EM", "paper", "IC", "paper ", "MoTE", "paper  "]
     assert table.iloc[0].tolist()[:5] == ["STS (2)", "50.00", "70.00", "+2.00 [+1.00, +3.00]", "+2.11"]
     assert table.iloc[1].tolist()[2] == tables.MISSING == table.iloc[1].tolist()[4]
-    assert len(study_tables.tests_table(gains)) == 4
+    assert len(study_tables.tests_table(gains)) == 6
+    scored = study_tables.published_gains({"STS": {"em": 70.0, "ic": 72.0}}, "em")
+    assert scored == {"STS": {"em": 70.0, "ic": 2.0}}
+    averages = study.seed_means(scores(), ["em", "ic"], ["STS"])
+    assert averages.score.tolist() == [50.0, 50.0, 51.5, 52.5]
 
 
 def test_missing_scores_and_unfinished_runs_are_named(tmp_path, monkeypatch):
@@ -55,18 +60,24 @@ def test_missing_scores_and_unfinished_runs_are_named(tmp_path, monkeypatch):
 def test_every_claim_can_be_judged():
     methods = {study.METHOD_OF_VARIANT.get(v, v) for v in load_variants()}
     pairs = {f"{a}–{b}" for a, b in PAIRS}
+    tasks = {f"{a}–{b}" for a, b in combinations(TASKS, 2)}
     assert len(claims.claims()) >= 18
     for claim in claims.claims():
         assert (paths.NOTEBOOKS / f"{claim.notebook}.ipynb").is_file()
-        assert {claim.method, claim.baseline} <= methods
-        assert set(claim.over) <= (set(TASK_OF_TYPE) if claim.quantity == "score" else pairs)
+        assert {claim.method, claim.baseline or claim.method} <= methods
+        known = {"score": set(TASK_OF_TYPE), "similarity": pairs, "gradient": tasks}[claim.quantity]
+        assert set(claim.over) <= known, claim.id
 
 
 def test_a_verdict_follows_the_interval():
-    judged = claims.verdicts("20_specialization", lambda c: Interval(1.0, 0.5, 1.5))
+    ones = np.full((2, 3), 1.0)
+    judged = claims.verdicts("20_specialization", lambda c: ones)
     expected = {"greater": "reproduced", "less": "contradicted"}
     assert (judged.verdict == judged.claimed.map(expected)).all() and set(judged.claimed) == set(expected)
-    assert study_tables.claim_table(judged).Difference[0] == "+1.00 [+0.50, +1.50]"
+    assert study_tables.claim_table(judged).Difference[0] == "+1.00 [+1.00, +1.00]"
+    half = claims.verdicts("23_block_placement", lambda c: -0.5 * ones).set_index("id")
+    assert half.than["t6-half"] == -1.0, "a claim of at most so much loss"
+    assert half.verdict.to_dict() == {"t6": "contradicted", "t6-half": "reproduced"}
 
 
 def test_the_live_figure_draws_whole_new_rows_only(tmp_path, monkeypatch):

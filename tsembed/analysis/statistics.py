@@ -25,9 +25,16 @@ class Interval(NamedTuple):
 
 
 def welch_less(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float:
-    """p-value of Welch's one-sided t-test, H_A: mean(a) < mean(b) (MoTE §5.2, Expression 1)."""
+    """p-value of Welch's one-sided t-test, H_A: mean(a) < mean(b) (MoTE §5.2, Expression 1).
+
+    nan for a sample of one.
+    """
     from scipy.stats import ttest_ind
 
+    if min(len(a), len(b)) < 2:
+        return float("nan")
+    if np.ptp(a) == np.ptp(b) == 0:  # no spread: scipy warns and divides by zero
+        return 0.5 if a[0] == b[0] else float(a[0] > b[0])
     return float(ttest_ind(a, b, equal_var=False, alternative="less").pvalue)
 
 
