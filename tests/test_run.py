@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from tests.tiny import tiny
 from tsembed import paths
+from tsembed.config import load_variants
 from tsembed.run import launch_command
 from tsembed.tasks import ROUTES
 
@@ -136,6 +137,20 @@ def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     assert (dense["encoder.layer.0.output.dense.weight"] - mean).abs().max() < 1e-6
     _, topical = run("mote_topical")
     assert json.loads((topical / "scores.json").read_text()) == [] and not (topical / "model").exists()
+
+
+@pytest.mark.slow
+def test_the_gpu_preset_of_own_data_runs_at_tiny_size(checkout):
+    preset = yaml.safe_load((paths.CONFIGS / "presets" / "local-gpu.yaml").read_text())
+    small = yaml.safe_load((checkout / "configs" / "presets" / "test.yaml").read_text())
+    preset |= {"backbone": small["backbone"], "data": small["data"] | {"eval_rows": 20, "validation_rows": 4}}
+    preset["training"] |= {"steps": 4, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 2, "log_every": 1}
+    assert set(preset["variants"]) == set(load_variants())
+    (checkout / "configs" / "presets" / "local-gpu.yaml").write_text(yaml.safe_dump(preset))
+    start(checkout, "tsembed.data.sources", "local-gpu").communicate()
+    for variant in ("tlr", "mote_shared", "ic_warm"):
+        output, _ = start(checkout, "tsembed.run", "local-gpu", variant, "4", "--resume").communicate(timeout=300)
+        assert (checkout / "runs" / "local-gpu" / variant / "seed4" / "done.json").is_file(), output
 
 
 @pytest.mark.slow
