@@ -1,0 +1,112 @@
+"""A fresh run against the committed one.
+
+Invariants: equal runs have moved nothing, status 0; a score beyond the tolerance, a changed verdict or a run that
+cannot be compared is named, status 1; no reference, or no run, is one line, status 2; other settings are never
+compared; on another kind of machine the tolerance is looser, and the text says so.
+"""
+
+import sys
+
+import pytest
+
+from tsembed.report import reference, verify
+
+from .test_reference import ENVIRONMENT, finish, finished, put
+
+__all__ = ["finished"]  # a fixture
+CLAIMS = "id,verdict\nt2,{}\n"
+
+
+@pytest.fixture
+def frozen(finished):
+    """A study with its own reference."""
+    put(finished / "reports/tiny/tables/claims_gain.csv", CLAIMS.format("reproduced"))
+    put(finished / "reports/tiny/tables/claims_gain.tex", "t2")
+    reference.freeze("tiny")
+    return finished
+
+
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    """Call the command; its status, its output and its errors."""
+
+    def call():
+        monkeypatch.setattr(sys, "argv", ["verify", "tiny"])
+        status = verify.main()
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def test_equal_runs_have_moved_nothing(frozen, ask):
+    status, text, errors = ask()
+    assert status == 0 and errors == "" and text.endswith("Nothing moved.\n")
+    rows = verify.compare("tiny").rows
+    assert dict(rows.quantity.value_counts()) == {"score": 4, "gain": 3, "similarity": 2}
+    assert rows[rows.row == "ic all types"].reference.item() == 1.0 and not rows.moved.any()
+    assert "the same kind of machine" in text and "tolerance 1e-06" in text and "commit aaaaaaaaaaaa" in text
+
+
+def test_a_moved_score_is_named_with_gain_and_similarity(frozen, ask):
+    finish(frozen, "ic", gain=3.0)
+    status, text, _ = ask()
+    assert status == 1
+    assert "moved: score ic/seed0 sts_a cosine_spearman: 71 -> 73 (+2)" in text
+    assert "moved: gain ic all types: 1 -> 3 (+2)" in text and "moved: similarity ic/seed0 a–b" in text
+    assert "em/seed0" not in text
+
+
+def test_another_machine_has_a_looser_tolerance(frozen, ask):
+    finish(frozen, "ic", gain=1.0 + 0.9 * verify.OTHER.gain, cpu_capability="AVX512")
+    status, text, _ = ask()
+    assert status == 0 and "another kind of machine" in text
+    finish(frozen, "ic", gain=1.0 + 1.1 * verify.OTHER.gain, cpu_capability="AVX512")
+    assert ask()[0] == 1
+
+
+def test_a_changed_verdict_has_moved(frozen, ask):
+    put(frozen / "reports/tiny/tables/claims_gain.csv", CLAIMS.format("contradicted"))
+    status, text, _ = ask()
+    assert status == 1 and "moved: verdict t2: reproduced -> contradicted" in text
+
+
+def test_other_settings_are_said_and_not_compared(frozen, ask):
+    put(
+        frozen / "configs/variants/text.yaml",
+        "em: {label: EM, instruction: false}\nic: {label: IC, temperature: 0.5}\n",
+    )
+    finish(frozen, "ic", gain=5.0)
+    status, text, _ = ask()
+    assert status == 1 and "moved:" not in text and "the verdicts are not compared" in text
+    assert "not compared: ic/seed0: other settings: variant.temperature was 'task_aware', is 0.5" in text
+
+
+def test_a_dataset_that_is_missing_here_has_moved(frozen):
+    put(
+        frozen / "runs/tiny/ic/seed0/scores.json", [{"task_type": "STS", "dataset": "sts_a", "metric": "m", "score": 1}]
+    )
+    rows = verify.compare("tiny").rows
+    assert set(rows[rows.moved & rows.difference.isna()].row) >= {"ic/seed0 set_b ndcg_at_10", "ic Retrieval"}
+
+
+def test_a_run_that_the_reference_lacks_is_mentioned(frozen, ask):
+    finish(frozen, "ic").rename(frozen / "runs/tiny/ic/seed1")
+    finish(frozen, "ic", gain=1.0)
+    status, text, _ = ask()
+    assert status == 0 and "not in the reference: ic/seed1" in text
+
+
+def test_nothing_to_compare_is_one_line(finished, ask):
+    status, text, errors = ask()
+    assert (status, text) == (2, "") and len(errors.splitlines()) == 1
+    assert "reports/reference/tiny holds no results; presets with a reference: none" in errors
+    reference.freeze("tiny")
+    for variant in ("em", "ic"):
+        (finished / f"runs/tiny/{variant}/seed0/done.json").unlink()
+    assert ask() == (2, "", "run_all.sh: verify: runs/tiny has no finished run; ./run_all.sh tiny makes them\n")
+
+
+def test_the_tolerances_are_those_of_the_machine_alone():
+    assert set(verify.KIND) <= set(ENVIRONMENT) and "commit" not in verify.KIND
+    assert all(tight < loose for tight, loose in zip(verify.SAME, verify.OTHER, strict=True))
