@@ -60,6 +60,12 @@ def test_figures_say_seeds_interval_and_units(name, unit):
     assert DRAWN[name].get_figwidth() in (figures.COLUMN, figures.FULL)
 
 
+def test_nothing_sticks_out_of_the_width():
+    for figure in DRAWN.values():
+        figure.draw_without_rendering()
+        assert figure.get_tightbbox().width <= figure.get_figwidth() + 0.1  # inches, as it is saved
+
+
 def lines(axes):
     return {container.get_label(): container.lines[0] for container in axes.containers}
 
@@ -68,7 +74,7 @@ def test_a_line_per_expert_pair_and_method():
     feed_forward, attention = DRAWN["drift"].axes
     assert list(lines(feed_forward)) == [*(f"MoTE: {e}" for e in EXPERTS), "IC: dense"]
     assert list(lines(attention)) == ["MoTE", "IC"]
-    assert list(lines(DRAWN["distance"].axes[0])) == PAIRS
+    assert list(lines(DRAWN["distance"].axes[0])) == [p.replace("search_", "") for p in PAIRS]
     assert list(lines(DRAWN["layers"].axes[0])) == ["IC", "MoTE"]
     for axes in DRAWN["conflict"].axes:
         assert len(lines(axes)) == 6
@@ -84,7 +90,7 @@ def test_lines_differ_without_colour(name):
 
 def test_lines_go_through_the_means_in_the_order_of_blocks():
     line = lines(DRAWN["drift"].axes[1])["IC"]
-    assert list(line.get_xdata()) == [0, 1] and list(line.get_ydata()) == pytest.approx([0.0, 0.1])
+    assert list(line.get_xdata()) == [0, 1] and list(line.get_ydata()) == pytest.approx([0.0, 10.0])  # %
     text = lines(DRAWN["conflict"].axes[0])["IC, two tasks"]  # of blocks as text
     assert list(text.get_xdata()) == [0, 1]
 

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# For experts and pairs of experts, in their order of appearance; six that differ in lightness and in marker.
+# For experts and pairs of experts, in their order of appearance: no colour or marker of EM, IC or MoTE.
 LOOKS = tuple(
     Look("", colour, marker)
     for colour, marker in zip(
-        ("#0B4A8F", "#D1603D", "#1B7F5C", "#E3B505", "#7B3E8C", "#8A8A8A"), ("s", "D", "^", "v", "p", "x"), strict=True
+        ("#8C2D04", "#FD8D3C", "#1B7F5C", "#74C476", "#7B3E8C", "#8A8A8A"), ("^", "v", "P", "X", "p", "*"), strict=True
     )
 )
 
@@ -34,18 +34,17 @@ def drift(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
             look, label = METHODS[method], METHODS[method].label
             if what in experts:
                 look = LOOKS[experts.index(what) % len(LOOKS)]
-                _line(feed_forward, line, look, f"{label}: {what}")
+                _line(feed_forward, line, look, f"{label}: {what}", scale=100)
             elif what == "shared":
-                _line(attention, line, look, label)
+                _line(attention, line, look, label, scale=100)
             else:
-                _line(feed_forward, line, look, f"{label}: dense", dashed=True)
+                _line(feed_forward, line, look, f"{label}: dense", dashed=True, scale=100)
         for axes, title in (
             (feed_forward, "feed-forward and its norms"),
             (attention, "attention (shared by all tasks)"),
         ):
             axes.set(title=title, xlabel="block")
         feed_forward.set(ylabel="drift (% of the initial norm)", ylim=(0, None))
-        _percent(feed_forward)
         feed_forward.legend(loc="lower right", ncols=2)
         attention.legend(loc="lower right")
         _note(figure, f"{_seeds(seeds)}; bars: {interval}")
@@ -64,10 +63,13 @@ def expert_distance(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figu
     with _drawing(COLUMN, 3.1, "distance between experts by block") as figure:
         axes = figure.add_subplot()
         for number, pair in enumerate(pairs):
-            _line(axes, rows[rows.pair == pair], LOOKS[number % len(LOOKS)], pair)
+            short = pair.replace("search_", "")  # six pairs in a column's width
+            _line(axes, rows[rows.pair == pair], LOOKS[number % len(LOOKS)], short, scale=100)
         axes.set(xlabel="block", ylabel="distance of two experts\n(% of the initial norm)", ylim=(0, None))
-        _percent(axes)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=1 + (len(pairs) > 3))
+        figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside upper center", ncols=1 + (len(pairs) > 3),
+            handlelength=1.6, columnspacing=0.8, handletextpad=0.5,
+        )  # fmt: skip
         _note(figure, f"{_seeds(seeds)}; bars: {interval}")
     return figure
 
@@ -123,21 +125,17 @@ def similarity_by_layer(rows: "pd.DataFrame", *, seeds: int, texts: int, interva
     return figure
 
 
-def _line(axes: "Axes", rows: "pd.DataFrame", look: Look, label: str, *, dashed: bool = False) -> None:
-    """Means by block with bars from low to high; hollow markers where dashed."""
+def _line(
+    axes: "Axes", rows: "pd.DataFrame", look: Look, label: str, *, dashed: bool = False, scale: float = 1
+) -> None:
+    """Means by block, times a scale, with bars from low to high; hollow markers where dashed."""
     from matplotlib.ticker import MaxNLocator
 
     rows = rows.astype({"block": int}).sort_values("block")
-    error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]
+    mean, low, high = (scale * rows[name] for name in ("mean", "low", "high"))
     axes.errorbar(
-        rows.block, rows["mean"], yerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=0.8,
-        linestyle="--" if dashed else "-", linewidth=0.9 if dashed else 1.2, fillstyle="none" if dashed else "full",
-        label=label,
+        rows.block, mean, yerr=[(mean - low).clip(lower=0), (high - mean).clip(lower=0)], color=look.colour,
+        marker=look.marker, capsize=1.5, elinewidth=0.8, linestyle="--" if dashed else "-",
+        linewidth=0.9 if dashed else 1.2, fillstyle="none" if dashed else "full", label=label,
     )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _percent(axes: "Axes") -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
