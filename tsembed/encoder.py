@@ -157,8 +157,12 @@ class Encoder(nn.Module):
         (folder / "tsembed.json").write_text(json.dumps(settings, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Encoder":
+    def load(cls, folder: str | Path, *, offloaded: str | None = None) -> "Encoder":
         """Read what `save` wrote.
+
+        Args:
+            offloaded: Of a MoTE encoder: read the expert of this route alone, and any other when it is used, in place
+                (`mote.offload.load_offloaded`). The encoder then has the memory of a dense one.
 
         Raises:
             ValueError: If the folder is no saved encoder.
@@ -169,7 +173,11 @@ class Encoder(nn.Module):
         if not (folder / "tsembed.json").is_file():
             raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
         settings = json.loads((folder / "tsembed.json").read_text())
-        if (folder / "mote.json").is_file():
+        if offloaded is not None:
+            from .mote.offload import load_offloaded
+
+            backbone = load_offloaded(folder, offloaded)
+        elif (folder / "mote.json").is_file():
             backbone = TaskRouted.from_pretrained(folder)
         elif (folder / "token_routing.json").is_file():
             backbone = TokenRouted.from_pretrained(folder)

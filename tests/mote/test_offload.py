@@ -61,6 +61,15 @@ def test_texts_through_the_encoder_equal_the_whole_model_exactly(form, tokenizer
         one.save(tmp_path / "again")
 
 
+def test_a_saved_encoder_loads_offloaded(tokenizer, tmp_path):
+    whole = Encoder(disturbed(), tokenizer, instructions=dict(INSTRUCTIONS)).eval()
+    whole.save(tmp_path)
+    loaded = Encoder.load(tmp_path, offloaded="clustering")
+    assert bytes_of(loaded.backbone) < bytes_of(whole.backbone)
+    for route in ROUTES:
+        assert (loaded.encode(["one", "two words"], route) == whole.encode(["one", "two words"], route)).all()
+
+
 def test_loading_and_switching_keep_no_tensor_but_a_dense_models(tmp_path):
     upcycle(tiny("bert"), ROUTES).save_pretrained(tmp_path)
 
