@@ -1,8 +1,13 @@
 """Tables.
 
 Invariants: three files with the same cells; LaTeX is escaped and set with booktabs; numbers stand to the right;
-nothing in a cell can become markup.
+nothing in a cell can become markup; every row of a tabular has as many cells as columns; every table compiles in a
+one- and a two-column page without running out of it.
 """
+
+import re
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -41,7 +46,7 @@ def test_the_csv_holds_the_frame_or_the_numbers_behind_it(saved, study):
 def test_latex_is_escaped_and_in_booktabs(saved):
     tex = saved[1][".tex"]
     assert r"Pair\_class \& more & 42.31 $\pm$ 0.20 & +5.21 [$-$1.00, +6.00] & 0.50 & 50 \% of 1 \\" in tex
-    assert r"\begin{tabular}{lrrrl}" in tex
+    assert r"\begin{tabular}{lrrrl}" in tex and r"\begin{table*}" in tex
     assert [tex.count(rf"\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 1, 1]
 
 
@@ -64,3 +69,47 @@ def test_what_is_missing_is_a_dash():
 def test_an_empty_table_is_an_error(study):
     with pytest.raises(ValueError, match="'x' has no row"):
         tables.save(FRAME[:0], "x", preset="tiny", caption="c")
+
+
+def test_a_narrow_table_takes_one_column_and_long_text_is_set_as_paragraphs(study):
+    tables.save(pd.DataFrame({"a": ["x"], "b": [1.0]}), "narrow", preset="tiny", caption="c")
+    tables.save(pd.DataFrame({"a": ["word " * 20], "b": [1.0]}), "long", preset="tiny", caption="c")
+    folder = study / "reports" / "tiny" / "tables"
+    narrow, long = ((folder / f"{name}.tex").read_text() for name in ("narrow", "long"))
+    assert r"\begin{table}" in narrow and r"\begin{tabular}{lr}" in narrow
+    assert r"\begin{table*}" in long and r"p{22em}r}" in long
+
+
+HARD = "50 % & $x$ #1 a_b {c} ~^ \\ ± − – — × ≤ ≥ < > → · ≈ ∞ | ‖ « » “ ” ’ … § ² Δ α β θ µ τ ● ○ ✕ é"
+
+
+def hard() -> pd.DataFrame:
+    """Every character that is escaped, a `[` at the start of a row, and more columns than a page takes."""
+    wide = {f"column {i}": [tables.gain_interval(i, -i, 2 * i)] * 2 for i in range(12)}
+    return pd.DataFrame({"[a]": [HARD, "[0, 1]"], **wide})
+
+
+def test_every_row_has_as_many_cells_as_the_table_has_columns(study):
+    tables.save(hard(), "hard", preset="tiny", caption=HARD)
+    tex = (study / "reports/tiny/tables/hard.tex").read_text()
+    rows = re.findall(r"^(.*) \\\\$", tex, re.M)
+    assert len(rows) == 3
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {12}
+    assert tex.isascii() or set(re.sub(r"[\x00-\x7f]", "", tex)) == {"é"}
+    assert not re.search(r"\\\\\s*\[", tex) and "{[}0, 1]" in tex
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex (texlive-latex-recommended) is not on PATH")
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
+def test_a_table_compiles_and_stays_on_the_page(study, columns):
+    tables.save(hard(), "hard", preset="tiny", caption=HARD)
+    tables.save(FRAME, "plain", preset="tiny", caption="c")
+    folder = study / "reports" / "tiny" / "tables"
+    (folder / "paper.tex").write_text(
+        rf"\documentclass[10pt,{columns}]{{article}}\usepackage{{array,booktabs,graphicx}}"
+        r"\begin{document}\input{hard}\input{plain}text\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout and "Missing character" not in done.stdout

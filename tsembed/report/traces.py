@@ -1,5 +1,6 @@
 """What a file would tell about the machine that wrote it: paths, host names, package indexes."""
 
+import functools
 import os
 import re
 import socket
@@ -49,8 +50,15 @@ def machine_names() -> list[str]:
 def _index_hosts() -> set[str]:
     """Hosts of the package indexes that pip and uv are told to use, but for the public one."""
     values = [os.environ.get(f"{tool}_{key}", "") for tool in ("PIP", "UV") for key in INDEXES]
-    listing = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
-    hosts = {urlparse(word).hostname for word in re.findall(r"https?://[^\s'\"]+", " ".join([*values, listing.stdout]))}
+    hosts = {
+        urlparse(word).hostname for word in re.findall(r"https?://[^\s'\"]+", " ".join([*values, _pip_settings()]))
+    }
     return {
         host for host in hosts if host and not re.search(r"(^|\.)(pypi\.org|pythonhosted\.org|pytorch\.org)$", host)
     }
+
+
+@functools.cache
+def _pip_settings() -> str:
+    """What pip's own files say; empty where there is no pip."""
+    return subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
