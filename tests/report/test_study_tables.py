@@ -75,6 +75,8 @@ def test_a_verdict_follows_the_interval():
     expected = {"greater": "reproduced", "less": "contradicted"}
     assert (judged.verdict == judged.claimed.map(expected)).all() and set(judged.claimed) == set(expected)
     assert study_tables.claim_table(judged).Difference[0] == "+1.00 [+1.00, +1.00]"
+    few = claims.verdicts("20_specialization", lambda c: ones[:, :2])
+    assert set(few.verdict) == {"inconclusive at this scale"}, "two datasets are no sample"
     half = claims.verdicts("23_block_placement", lambda c: -0.5 * ones).set_index("id")
     assert half.than["t6-half"] == -1.0, "a claim of at most so much loss"
     assert half.verdict.to_dict() == {"t6": "contradicted", "t6-half": "reproduced"}

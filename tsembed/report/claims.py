@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FEWEST = 3  # datasets (texts, batches): a bootstrap over fewer has no interval that deserves the name
+OPEN = "inconclusive at this scale"
+
+
 class Claim(Strict):
     """One claim: (method - baseline) over some task types or pairs is greater or less than a value."""
 
@@ -58,13 +62,14 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray]") -> "pd.Dat
     rows = []
     for claim in claims(notebook):
         values = measure(claim)
+        few = values.shape[1] < FEWEST
         interval = bootstrap(values, rng=np.random.default_rng(0))
         rows.append(
             {
                 "id": claim.id, "quantity": claim.quantity, "claim": claim.text, "place": claim.place,
                 "claimed": claim.claimed, "than": claim.than, "difference": interval.mean, "low": interval.low,
                 "high": interval.high, "detectable": minimal_detectable_effect(values),
-                "verdict": verdict(interval, claim.claimed, than=claim.than),
+                "verdict": OPEN if few else verdict(interval, claim.claimed, than=claim.than),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

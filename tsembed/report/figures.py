@@ -9,6 +9,7 @@ import html
 import io
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,12 +49,12 @@ METHODS: dict[str, Look] = {
     "mote_static": Look("MoTE-static", "#7B3E8C", "p"),
     "mote_shared": Look("MoTE-shared", "#F2A07B", "h"),
     "tlr": Look("TLR", "#1B7F5C", "^"),
-    "ea": Look("EA", "#62B6CB", "*"),
-    "ic_homogeneous": Look("one dataset per batch", "#4C8BD1", "<"),
-    "ic_heterogeneous": Look("mixed batches", "#0B4A8F", "s"),
-    "ic_warm": Look("mixed batches, 0.06", "#E3B505", ">"),
+    "ea": Look("EA", "#62B6CB", "X"),
+    "ic_homogeneous": Look("one dataset, 0.03", "#4C8BD1", "<"),
+    "ic_heterogeneous": Look("mixed, 0.03", "#0B4A8F", "s"),
+    "ic_warm": Look("mixed, 0.06", "#E3B505", ">"),
     "ic_topical": Look("IC, clustering route", "#4C8BD1", "d"),
-    "mote_topical": Look("MoTE, clustering route", "#F2A07B", "X"),
+    "mote_topical": Look("MoTE, clustering route", "#F2A07B", "8"),
 }
 TASK_COLOURS = dict(zip(TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))
 
@@ -282,5 +283,6 @@ def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
 
 
 def _note(figure: "Figure", text: str) -> None:
-    """The small line below: seeds and interval."""
+    """The small lines below: seeds and interval."""
+    text = textwrap.fill(text, int(23 * figure.get_figwidth()))
     figure.supxlabel(text, fontsize=5.5, color="#555555", x=0.99, ha="right")
