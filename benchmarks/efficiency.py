@@ -1,8 +1,8 @@
 """What inference costs in each variant, as ratios to EM: `python -m benchmarks.efficiency PRESET OUT.json`.
 
 All contestants have the preset's backbone and get the same token ids, drawn at random, without padding. So a ratio is
-the model's; the tokens that an instruction adds to a text are counted apart. Experts are disturbed copies of the dense
-one and routers are random: time does not depend on their values, and the file says how they spread the tokens.
+the model's; the tokens that an instruction adds to a text are counted apart. How the
+random routers spread the tokens over the experts is in the result.
 
 In each round every contestant makes its forward passes, in an order that the round draws. Time is CPU time of the
 process on the CPU, so that other work on the machine matters less, and that between CUDA events on a GPU.
@@ -19,20 +19,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tsembed.config import Backbone, TokenRouting, load_preset, load_variants
-from tsembed.encoder import Encoder, build
-from tsembed.mote.checkpoint import expert_of
-from tsembed.mote.experts import FAMILIES, TaskRouted, average_experts
-from tsembed.mote.offload import Offloaded, load_offloaded
+from tsembed.config import Backbone, load_preset
+from tsembed.encoder import Encoder
+from tsembed.mote.experts import FAMILIES
+from tsembed.mote.offload import Offloaded
 from tsembed.mote.token_routing import TokenRouted, routing_record
 from tsembed.provenance import environment
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
+from .contestants import ROUTE, Contestant, blocks, contestants, parameters
 from .timing import Ratio, in_turn, median_ratio
 
-ROUTE, OTHER_ROUTE = "search_query", "search_document"
+OTHER_ROUTE = "search_document"  # whose expert a switch brings in
 PARTS = ("model", "feed-forward")  # the expert's modules of all blocks, routing included; EM has the same modules
 
 
@@ -49,14 +49,6 @@ WORKLOADS = {
     "batch": Workload(32, 64, 1),  # of mixed routes: 512 tokens per expert
     "small batch": Workload(16, 16, 2),  # 64 tokens per expert: the unfavourable one
 }
-
-
-class Contestant(NamedTuple):
-    """An encoder under one route, or under all routes in turn."""
-
-    label: str
-    encoder: Encoder
-    mixed: bool = False
 
 
 class Bar(NamedTuple):
@@ -77,37 +69,6 @@ BARS = (
     Bar("offloaded", "peak", "batch", 1.03),
     Bar("offloaded", "switch", "batch", 5.0),
 )
-
-
-def contestants(backbone: Backbone, folder: Path, device: str = "cpu") -> dict[str, Contestant]:
-    """All contestants by name, on the device, each with weights of its own; EM is the first.
-
-    Args:
-        folder: For the checkpoint that the offloaded model reads; it must stay while the contestants are used.
-    """
-    variants = load_variants()
-    top2 = variants["tlr"].model_copy(update={"token_routing": TokenRouting(top_k=2)})
-    em, ic, mote, tlr, tlr_top2 = (
-        build(backbone, v) for v in (variants["em"], variants["ic"], variants["mote"], variants["tlr"], top2)
-    )
-    _disturb(mote.backbone)
-    mote.backbone.save_pretrained(folder)
-    ea, offloaded = average_experts(mote.backbone), load_offloaded(folder, ROUTE, device=device)
-    found = {
-        "em": Contestant("EM", em),
-        "ic": Contestant("IC", ic),
-        "mote": Contestant("MoTE, one route", mote),
-        "mixed": Contestant("MoTE, mixed routes", mote, mixed=True),
-        "offloaded": Contestant("MoTE, offloaded", _like(ic, offloaded)),
-        "ea": Contestant("EA", _like(ic, ea)),
-        "tlr": Contestant("TLR, top-1", tlr),
-        "tlr_top2": Contestant("TLR, top-2", tlr_top2),
-    }
-    for one in found.values():
-        one.encoder.to(device).eval()
-        for weight in one.encoder.parameters():  # weights mapped from a file are not aligned, copies are
-            weight.data = weight.data.clone()
-    return found
 
 
 @torch.inference_mode()
@@ -145,18 +106,6 @@ def sizes(found: Mapping[str, Contestant]) -> list[dict[str, Any]]:
              "weight_bytes": weights, "peak_bytes": weights + activations(call, one.encoder.device)}
         )  # fmt: skip
     return rows
-
-
-def parameters(backbone: nn.Module) -> tuple[int, int]:
-    """Parameters in all, and those that one token meets: what is shared and the experts that it goes through."""
-    count = {name: p.numel() for name, p in backbone.named_parameters()}
-    experts = {expert_of(name)[0] for name in count} - {None}
-    taken = backbone.top_k if isinstance(backbone, TokenRouted) else 1
-    active = {None, *sorted(experts)[:taken]}
-    total = sum(count.values())
-    if isinstance(backbone, Offloaded):  # the others are in the file
-        return total, total
-    return total, sum(n for name, n in count.items() if expert_of(name)[0] in active)
 
 
 def activations(call, device: torch.device) -> int:
@@ -225,30 +174,13 @@ def measure(backbone: Backbone, rounds: int, device: str = "cpu") -> dict[str, A
         result = {
             "device": device, "clock": "CPU time of the process" if device == "cpu" else "CUDA events",
             "environment": environment(), "rounds": rounds, "backbone": backbone.name,
-            "blocks": len(_blocks(em.backbone)),
+            "blocks": len(blocks(em.backbone)),
             "instruction_tokens": {r: len(em.tokenizer.tokenize(text)) for r, text in INSTRUCTIONS.items()},
             "workloads": {name: work._asdict() for name, work in WORKLOADS.items()},
             "spread": spread(found), "sizes": sizes(found), "times": times(found, rounds),
             "switch_milliseconds": switch_milliseconds(found["offloaded"].encoder.backbone),
         }  # fmt: skip
     return result | {"bars": bars(result)}
-
-
-def _like(encoder: Encoder, backbone: nn.Module) -> Encoder:
-    return Encoder(backbone, encoder.tokenizer, pooling=encoder.pooling, instructions=encoder.instructions)
-
-
-def _disturb(model: nn.Module) -> None:
-    """Make the experts differ, as training does."""
-    generator = torch.Generator().manual_seed(0)
-    for name, weight in model.named_parameters():
-        if expert_of(name)[0]:
-            weight.data.add_(0.01 * torch.randn(weight.shape, generator=generator))
-
-
-def _blocks(backbone: nn.Module) -> list[nn.Module]:
-    core = backbone.model if isinstance(backbone, TaskRouted | TokenRouted) else backbone
-    return list(core.get_submodule(FAMILIES[core.config.model_type].blocks))
 
 
 def _pass(one: Contestant, work: Workload):
@@ -283,7 +215,7 @@ def _feed_forward_marks(encoder: Encoder) -> Iterator[list]:
     backbone, device = encoder.backbone, encoder.device
     names = FAMILIES[backbone.config.model_type].expert
     handles = []
-    for block in _blocks(backbone):
+    for block in blocks(backbone):
         first, last = block.get_submodule(names[0]), block.get_submodule(names[-1])
         handles.append(first.register_forward_pre_hook(lambda *_: marks.append(_mark(device))))
         handles.append(last.register_forward_hook(lambda *_: marks.append(_mark(device))))
