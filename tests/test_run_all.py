@@ -42,7 +42,9 @@ def one_line(answer, *parts):
 def test_help_lists_the_commands_and_needs_no_python(root, bare):
     answer = checkout.call(root, "--help", PATH=str(bare))
     assert answer.returncode == 0 and answer.stderr == ""
-    assert all(f"\n  {command}" in answer.stdout for command in ("test", "plan", "status", "lab", "clean", "lock"))
+    assert all(
+        f"\n  {command}" in answer.stdout for command in ("test", "plan", "status", "verify", "lab", "clean", "lock")
+    )
     assert not (root / ".cache").exists()
 
 
@@ -98,6 +100,13 @@ def test_clean_deletes_its_preset_only_and_only_if_told(root):
     assert checkout.call(root, "clean", "tiny", "--yes").returncode == 0
     assert not (root / "runs/tiny").exists() and not (root / "reports/tiny").exists()
     assert (root / "runs/other").is_dir() and (root / "reports/reference").is_dir()
+
+
+def test_verify_without_a_reference_is_one_line_with_a_status_of_its_own(root):
+    answer = checkout.call(root, "verify", "tiny")
+    one_line(answer, "reports/reference/tiny holds no results")
+    assert answer.returncode == 2 and answer.stdout == ""
+    one_line(checkout.call(root, "verify", "tinny"), "'tinny' is neither a command nor a preset")
 
 
 def test_nothing_is_written_to_the_home(root, tmp_path_factory):

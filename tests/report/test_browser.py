@@ -34,6 +34,17 @@ TABLE = """
 wide = pd.DataFrame([["row", *(tables.gain(i / 7) for i in range(30))]], columns=["Task", *map(str, range(30))])
 tables.save(wide, "headline", preset=preset, caption="A wide table with a caption that is longer than a phone is wide")
 """
+CLAIM = (
+    "  - {{id: {0}, text: Claim {0}, place: Table 2, notebook: 20_gain, quantity: score, method: mote, baseline: ic, "
+    "over: [STS], claimed: less}}\n"
+)
+CLAIMED = {
+    "references/claims.yaml": "rule: r\nclaims:\n" + "".join(map(CLAIM.format, "abc")),
+    "references/mote.yaml": "tables: {table2: {unit: {}, rows: {}}}\n",
+    "reports/tiny/tables/claims_gain.csv": "id,difference,low,high,verdict\na,-1,-2,-0.5,reproduced\n"
+    "b,1,0.5,2,contradicted\n",
+    "reports/tiny/tables/claims_gain.tex": "claims",
+}
 LINES = "print('\\n'.join('a long line ' * 30 for _ in range(50)))\nwide"
 MATH = "## Method\n\n$$\\mathcal{L} = -\\log\\frac{e^{s_{p}/\\tau}}{e^{s_p/\\tau} + \\sum_{j \\neq p} e^{s_j/\\tau}}$$"
 
@@ -63,6 +74,9 @@ def report(browser, tmp_path_factory):
         notebook.execute(analysis, root / "reports/tiny/notebooks/20_gain.ipynb", {"preset": "tiny"})
         run = write("10_train", "print('step 1')", title="# One run")
         notebook.execute(run, root / "runs/tiny/mote/seed0/10_train.ipynb", {"preset": "tiny"})
+        for place, content in CLAIMED.items():
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            (root / place).write_text(content)
         return site.build("tiny").parent
 
 
@@ -131,7 +145,15 @@ def test_text_has_contrast(report, browser, scheme):
     page.goto((report / "index.html").as_uri())
     read = "s => { const e = document.querySelector(s); return getComputedStyle(e).color }"
     paper = _luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    for selector in ("body", "a[href^='notebooks']", "figcaption", "caption", ".bar nav a:not([aria-current])"):
+    verdicts = [f".verdict.{word}" for word in ("reproduced", "contradicted", "not")]
+    for selector in (
+        "body",
+        "a[href^='notebooks']",
+        "figcaption",
+        "caption",
+        ".bar nav a:not([aria-current])",
+        *verdicts,
+    ):
         ink = _luminance(page.evaluate(read, selector))
         assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector  # WCAG AA
     assert (paper < 0.5) == (scheme == "dark")

@@ -1,15 +1,17 @@
 """The site.
 
 Invariants: it can be built from nothing and says what is missing; the same inputs give the same bytes; no page asks
-for anything outside; formulas are MathML; code is there but hidden; the state of a run is what its files say.
+for anything outside; formulas are MathML; code is there but hidden; the state of a run is what its files say; every
+claim is listed, judged or not, with a verdict that does not need its colour.
 """
 
 import json
 import re
 
+import matplotlib.text
 import pytest
 
-from tsembed.report import site, status
+from tsembed.report import claim_figures, claim_overview, figures, site, status
 from tsembed.report.notebook import mark_of
 
 
@@ -142,3 +144,59 @@ def test_the_data_are_listed_with_counts_and_licences(study):
     put(study / "runs/tiny/data/manifest.json", {"source": "local", "seed": 0, "sha256": "d" * 64, "datasets": [row]})
     text = site.build("tiny").read_text()
     assert "set_a" in text and "1,200 rows" in text and "MIT" in text
+
+
+CLAIM = (
+    "  - {{id: {0}, text: Claim {0}, place: 'Table 2, Average', notebook: {1}, quantity: score, method: mote, "
+    "baseline: ic, over: [STS, Retrieval], claimed: greater}}\n"
+)
+JUDGED = "id,difference,low,high,detectable,verdict\n"
+
+
+@pytest.fixture
+def claimed(study):
+    """Three claims of two notebooks."""
+    rows = CLAIM.format("a", "20_gain") + CLAIM.format("b", "20_gain") + CLAIM.format("c", "21_other")
+    put(study / "references/claims.yaml", f"rule: r\nclaims:\n{rows}")
+    numbers = "tables: {table2: {unit: {em: score}, rows: {Average: {em: 50.0, ic: 2.35, mote: 3.23}}}}\n"
+    put(study / "references/mote.yaml", numbers)
+    return study
+
+
+def test_every_claim_is_listed_with_a_verdict_or_as_not_judged(claimed, executed):
+    executed("reports/tiny/notebooks", "20_gain", "x = 1")
+    rows = "a,1.5,0.5,2.5,0.9,reproduced\nb,0.1,-1.0,1.2,1.3,inconclusive at this scale\n"
+    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + rows)
+    text = site.build("tiny").read_text()
+    table = text[text.index('aria-label="Claims"') :]
+    first, second, third = re.findall(r'<tr><th scope="row">Claim .*?</tr>', table, re.S)
+    assert "● reproduced" in first and "+1.50 [+0.50, +2.50]" in first and "+0.88" in first and "0.90" in first
+    assert "○ inconclusive at this scale" in second and 'href="notebooks/20_gain.html"' in second
+    assert "– not judged" in third and "21_other" in third and "href" not in third
+    assert re.search(r"<strong>1</strong>&nbsp;reproduced,\s+<strong>1</strong>&nbsp;inconclusive", text)
+    frame = claim_overview.collect("tiny")
+    assert list(claim_overview.out_of_sight(frame).id) == ["b"]
+
+
+def test_no_claims_are_said(study):
+    assert "There are no claims" in site.build("tiny").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [("a,1,0,2,1,reproduced\na,1,0,2,1,reproduced\n", "'a' is judged in another"), ("a,1,0,2,1,right\n", "'right'")],
+)
+def test_a_claim_has_one_known_verdict(claimed, rows, message):
+    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + rows)
+    with pytest.raises(ValueError, match=message):
+        claim_overview.collect("tiny")
+
+
+def test_the_figure_of_claims_tells_verdicts_apart_by_marker_and_says_seeds(claimed):
+    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + "a,1.5,0.5,2.5,0.9,reproduced\n")
+    figure = claim_figures.forest(claim_overview.collect("tiny"), seeds="2 seeds", interval="95 % bootstrap")
+    assert figure.get_figwidth() == figures.FULL
+    looks = claim_figures.VERDICTS.values()
+    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 3
+    texts = " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+    assert "2 seeds" in texts and "95 % bootstrap" in texts and "not judged" in texts and "(points)" in texts
