@@ -60,8 +60,8 @@ def test_last_pooling_takes_the_last_token_on_either_padding_side(tokenizer):
     encoder = Encoder(tiny("bert"), tokenizer, pooling="last")
     hidden = torch.arange(12.0).reshape(2, 3, 2)
     right, left = torch.tensor([[1, 1, 0], [1, 1, 1]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
-    assert encoder._pool(hidden, right).tolist() == [[2, 3], [10, 11]]
-    assert encoder._pool(hidden, left).tolist() == [[4, 5], [10, 11]]
+    assert encoder.pool(hidden, right).tolist() == [[2, 3], [10, 11]]
+    assert encoder.pool(hidden, left).tolist() == [[4, 5], [10, 11]]
 
 
 @pytest.mark.parametrize("experts", [None, {r: r for r in ROUTES}])

@@ -73,14 +73,15 @@ class Encoder(nn.Module):
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if isinstance(self.backbone, TaskRouted):
-            pooled = self.backbone(routes, pool=self._pool, **inputs)
+            pooled = self.backbone(routes, pool=self.pool, **inputs)
         else:
-            pooled = self._pool(self.backbone(**inputs).last_hidden_state, attention_mask)
+            pooled = self.pool(self.backbone(**inputs).last_hidden_state, attention_mask)
         return nn.functional.normalize(pooled, dim=-1)
 
-    def _pool(
+    def pool(
         self, hidden: Float[Tensor, "batch seq dim"], mask: Int[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch dim"]:
+        """Mean over the tokens of the mask, or the last of them, in fp32."""
         hidden = hidden.float()
         if self.pooling == "last":
             last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (batch,)
