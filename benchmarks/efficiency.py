@@ -1,8 +1,8 @@
 """What inference costs in each variant, as ratios to EM: `python -m benchmarks.efficiency PRESET OUT.json`.
 
 All contestants have the preset's backbone and get the same token ids, drawn at random, without padding. So a ratio is
-the model's; the tokens that an instruction adds to a text are counted apart. How the
-random routers spread the tokens over the experts is in the result.
+the model's; the tokens that an instruction adds to a text are counted apart, and so is how the random routers of
+token-level routing spread the tokens over the experts.
 
 In each round every contestant makes its forward passes, in an order that the round draws. Time is CPU time of the
 process on the CPU, so that other work on the machine matters less, and that between CUDA events on a GPU.
@@ -37,17 +37,18 @@ PARTS = ("model", "feed-forward")  # the expert's modules of all blocks, routing
 
 
 class Workload(NamedTuple):
-    """A batch of token ids, and how often one measurement passes it through the model."""
+    """A batch of token ids, and how much of it is measured."""
 
     texts: int
     tokens: int  # of each text
-    passes: int
+    passes: int  # in one measurement
+    rounds: int  # for each of those asked for: what takes less time is measured more often
 
 
 WORKLOADS = {
-    "query": Workload(1, 16, 8),
-    "batch": Workload(32, 64, 1),  # of mixed routes: 512 tokens per expert
-    "small batch": Workload(16, 16, 2),  # 64 tokens per expert: the unfavourable one
+    "query": Workload(1, 16, 3, 3),
+    "batch": Workload(32, 64, 1, 1),  # of mixed routes: 512 tokens per expert
+    "small batch": Workload(16, 16, 1, 2),  # 64 tokens per expert: the unfavourable one
 }
 
 
@@ -81,14 +82,15 @@ def times(found: Mapping[str, Contestant], rounds: int) -> list[dict[str, Any]]:
     for name, work in WORKLOADS.items():
         taking_part = {n: c for n, c in found.items() if not c.mixed or work.texts >= len(ROUTES)}
         calls = {n: _measured(c, work) for n, c in taking_part.items()}
-        seconds = in_turn(calls, rounds, np.random.default_rng(0))  # contestant -> (rounds, parts)
+        seconds = in_turn(calls, rounds * work.rounds, np.random.default_rng(0))  # contestant -> (rounds, parts)
         for contestant, values in seconds.items():
             for part, taken, base in zip(PARTS, values.T, seconds["em"].T, strict=True):
                 rows.append(
                     {"workload": name, "contestant": contestant, "part": part, "seconds": float(np.median(taken)),
-                     "texts_per_s": work.texts / float(np.median(taken)), **median_ratio(taken, base)._asdict()}
+                     "texts_per_s": work.texts / float(np.median(taken)), "rounds": len(taken),
+                     **median_ratio(taken, base)._asdict()}
                 )  # fmt: skip
-        print(f"{name}: {rounds} rounds of {len(calls)} contestants", flush=True)
+        print(f"{name}: {rounds * work.rounds} rounds of {len(calls)} contestants", flush=True)
     return rows
 
 
@@ -99,7 +101,6 @@ def sizes(found: Mapping[str, Contestant]) -> list[dict[str, Any]]:
     for name, one in found.items():
         weights = sum(t.nbytes for t in [*one.encoder.parameters(), *one.encoder.buffers()])
         call = _pass(one, WORKLOADS["batch"])
-        call()
         total, active = parameters(one.encoder.backbone)
         rows.append(
             {"contestant": name, "label": one.label, "total_parameters": total, "active_parameters": active,
@@ -139,12 +140,13 @@ def spread(found: Mapping[str, Contestant]) -> dict[str, tuple[float, float]]:
 
 
 def switch_milliseconds(model: Offloaded, switches: int = 10) -> float:
-    """Median wall time of a change of the active expert, read from the file."""
+    """Median time of a change of the active expert, read from the file: CPU time on the CPU, wall time on a GPU."""
+    clock = time.process_time if next(model.parameters()).device.type == "cpu" else time.perf_counter
     taken = []
     for route in [OTHER_ROUTE, ROUTE] * (switches // 2):
-        begin = time.perf_counter()
+        begin = clock()
         model.switch(route)
-        taken.append(1e3 * (time.perf_counter() - begin))
+        taken.append(1e3 * (clock() - begin))
     return float(np.median(taken))
 
 
@@ -245,13 +247,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--rounds", type=int, default=8, help="at most; a preset trained for fewer steps has fewer")
+    parser.add_argument("--rounds", type=int, default=6, help="at most; one for two training steps of the preset")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     preset = load_preset(options.preset)
-    rounds = min(options.rounds, preset.training.steps or options.rounds)
+    rounds = min(options.rounds, max(2, (preset.training.steps or 2 * options.rounds) // 2))
     result = {"preset": preset.name} | measure(preset.backbone, rounds, options.device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     partial = options.out.with_suffix(".partial")

@@ -33,7 +33,9 @@ def time_ratios(times: "pd.DataFrame", *, note: str) -> "Figure":
                 marker=look.marker, fillstyle=FILLS[place], markerfacecoloralt="white", capsize=1.5, elinewidth=0.8,
             )  # fmt: skip
             if row.bar == row.bar:  # not NaN
-                axes.plot([row.bar, row.bar], [y - step / 2, y + step / 2], color="#222222", linewidth=1)
+                axes.plot(
+                    [row.bar, row.bar], [y - 0.7 * step, y + 0.7 * step], color="#222222", linewidth=1.2, zorder=5
+                )
         axes.axvline(1, color="#888888", linewidth=0.8, linestyle=":", zorder=0)
         axes.set_yticks(range(len(labels)), labels)
         axes.set(xlabel="time / time of EM", ylim=(len(labels) - 0.5, -0.5))
