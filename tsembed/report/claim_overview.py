@@ -77,7 +77,7 @@ def published(claim: Claim, numbers: dict[str, Any]) -> float:
 
 
 def table(found: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows of `collect` as they are read; a verdict is marked by its sign, too."""
+    """The rows of `collect` as they are read: a verdict marked by its sign, too; the notebook by its number."""
     import pandas as pd
 
     rows = [(row, DIGITS[row.unit]) for row in found.itertuples()]
@@ -86,7 +86,8 @@ def table(found: "pd.DataFrame") -> "pd.DataFrame":
             "Claim": found.claim, "Place": found.place, "Paper's": [gain(r.paper, n) for r, n in rows],
             "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
             "Unit": found.unit, "Seen from": [_size(r.detectable, n) for r, n in rows],
-            "Verdict": [f"{MARKS[v]} {v}" for v in found.verdict], "Notebook": found.notebook,
+            "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in found.verdict],
+            "Notebook": found.notebook.str.split("_").str[0],
         }
     )  # fmt: skip
 
