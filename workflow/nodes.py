@@ -17,6 +17,13 @@ LAUNCH = "10_train"  # the notebook of one run
 HEADING = "=== "  # of one execution in a log
 ANALYSES = "[2349]*.ipynb"  # the notebooks that read results
 CLAIMS = "90_claims"  # reads what the other notebooks found
+NOT_SHOWN = (
+    "notebook.py",
+    "process.py",
+    "reference.py",
+    "traces.py",
+    "verify.py",
+)  # of report/: no result depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
 
 
@@ -167,7 +174,7 @@ def _code(site: bool = False) -> list[Path]:
     """The code that notebooks (or the site) show results with, and the papers' numbers."""
     package = Path(config.__file__).parent
     files = [*(package / "analysis").glob("*.py"), *(package / "report").glob("*.py"), *paths.REFERENCES.glob("*.yaml")]
-    files = [p for p in files if p.name not in ("notebook.py", "process.py") and (site or p.name != "site.py")]
+    files = [p for p in files if p.name not in NOT_SHOWN and (site or p.name != "site.py")]
     return sorted([*files, *(p for p in (package / "report" / "templates").rglob("*") if site and p.is_file())])
 
 

@@ -46,15 +46,15 @@ METHODS: dict[str, Look] = {
     "ic": Look("IC", "#0B4A8F", "s"),
     "mote": Look("MoTE", "#D1603D", "D"),
     "mote_eob": Look("MoTE-EOB", "#C58BBE", "P"),
-    "mote_static": Look("MoTE-static", "#7B3E8C", "p"),
+    "mote_static": Look("MoTE-static", "#4B1D5B", "p"),
     "mote_shared": Look("MoTE-shared", "#F2A07B", "h"),
-    "tlr": Look("TLR", "#1B7F5C", "^"),
+    "tlr": Look("TLR", "#166E4F", "^"),
     "ea": Look("EA", "#62B6CB", "X"),
     "ic_homogeneous": Look("one dataset, 0.03", "#4C8BD1", "<"),
     "ic_heterogeneous": Look("mixed, 0.03", "#0B4A8F", "s"),
     "ic_warm": Look("mixed, 0.06", "#E3B505", ">"),
-    "ic_topical": Look("IC, clustering route", "#4C8BD1", "d"),
-    "mote_topical": Look("MoTE, clustering route", "#F2A07B", "8"),
+    "ic_topical": Look("IC, clustering route", "#6FA0DC", "d"),
+    "mote_topical": Look("MoTE, clustering route", "#F9C3AA", "8"),
 }
 TASK_COLOURS = dict(zip(TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))
 
@@ -88,8 +88,8 @@ def save(figure: "Figure", name: str, data: "pd.DataFrame", *, preset: str, capt
         raise ValueError(f"figure {name!r} has no data behind it")
     target = target_of(preset, "figures", name)
     with matplotlib.rc_context(STYLE):
-        figure.savefig(f"{target}.pdf", metadata={"CreationDate": None, "Title": caption}, bbox_inches="tight")
-        figure.savefig(f"{target}.png", metadata={"Software": None, "Description": caption}, bbox_inches="tight")
+        figure.savefig(f"{target}.pdf", metadata={"CreationDate": None, "Title": caption})
+        figure.savefig(f"{target}.png", metadata={"Software": None, "Description": caption})
     data.to_csv(f"{target}.csv", index=False)
     picture = _picture(Path(f"{target}.png").read_bytes(), caption, figure)
     text = f"{html.escape(caption)} {links(target, ('pdf', 'png', 'csv'))}"
@@ -255,7 +255,7 @@ def _drawing(width: float, height: float, about: str) -> "Iterator[Figure]":
         def _repr_html_(self) -> str:
             buffer = io.BytesIO()
             with matplotlib.rc_context(STYLE):
-                self.savefig(buffer, format="png", bbox_inches="tight")
+                self.savefig(buffer, format="png")
             return _picture(buffer.getvalue(), about, self)
 
     with matplotlib.rc_context(STYLE):
