@@ -8,25 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from . import paths
-from .tasks import ROUTES, TASK_OF_TYPE, TASKS
+from .variants import Positive, Strict, Variant
 
-Positive = Annotated[int, Field(gt=0)]
-Block = Annotated[int, Field(ge=0)]
-
-
-class Strict(BaseModel):
-    """Base of all settings: unknown keys and later changes are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+PATHLESS = ("embedded", "digits")  # sources that come with the installed packages
 
 
 class Backbone(Strict):
     """The pre-trained encoder that every variant starts from."""
 
-    name: str = "nomic-ai/nomic-bert-2048"  # MoTE §4, footnote 3. Hub name, folder, or embedded:all-MiniLM-L6-v2
+    name: str = "nomic-ai/nomic-bert-2048"  # MoTE §4, footnote 3. Or a folder, embedded:…, random:… (backbones.py)
     revision: str | None = None  # commit on the hub; None only for a folder or the embedded weights
     key_mapping: dict[str, str] = {}  # checkpoint key prefix -> ours, e.g. {"^bert\\.": ""} for nomic-bert-2048
     pooling: Literal["mean", "last"] = "mean"  # Nussbaum et al. 2024
@@ -35,9 +28,10 @@ class Backbone(Strict):
 
 
 class Data(Strict):
-    """Which text is used, and how much of it."""
+    """Which text, or which text and images, and how much of it."""
 
-    source: Literal["embedded", "local", "hub"] = "hub"
+    source: Literal["embedded", "local", "hub", "digits", "local_images", "mmeb"] = "hub"
+    captions: bool = False  # of images: train on pictures and their captions alone (the stage before TSEmbed's two)
     path: Path | None = None  # the folder of a local source, or a mirror of the hub files
     revision: str | None = None  # commit of the hub dataset
     train_rows: Positive | None = None  # at most so many pairs per training dataset
@@ -47,7 +41,7 @@ class Data(Strict):
 
     @model_validator(mode="after")
     def _hub_is_pinned(self):
-        if self.source == "hub" and self.path is None and not self.revision:
+        if self.source in ("hub", "mmeb") and self.path is None and not self.revision:
             raise ValueError("a hub source needs a pinned `revision` (or the `path` of a mirror)")
         return self
 
@@ -66,6 +60,8 @@ class Training(Strict):
     max_document_tokens: Positive = 2048
     precision: Literal["auto", "fp32", "bf16"] = "bf16"  # auto: bf16 where the processor has it
     micro_batch_size: Positive | None = None  # pairs per accumulation step; None: the whole batch at once (App. D.3)
+    cached_pairs: Positive | None = None  # gradient cache: pairs per forward pass of a batch that counts as one
+    loss_rows: Positive | None = None  # queries whose scores are in memory at once; None: the whole batch's
     gradient_checkpointing: bool = False
     task_sampling: Literal["balanced", "proportional"] = "proportional"  # App. D.2: "sampling tasks"
     checkpoint_every: Positive = 500  # steps
@@ -82,89 +78,42 @@ class Evaluation(Strict):
     token_budget: Positive = 16384  # tokens of one forward pass
 
 
-class TokenRouting(Strict):
-    """Learned routing of single tokens, the baseline of Table 5. What §6 leaves open follows Fedus et al. 2022."""
+class Study(Strict):
+    """Variants that share backbone, data, training and evaluation."""
 
-    num_experts: Positive = 4  # §6: "keeping the number of experts constant"
-    top_k: Positive = 1  # not in the paper; 1 makes the active parameters equal
-    load_balancing: Annotated[float, Field(ge=0)] = 0.01  # not in the paper; factor of the auxiliary loss
-
-    @model_validator(mode="after")
-    def _enough_experts(self):
-        if self.top_k > self.num_experts:
-            raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
-        return self
-
-
-class Variant(Strict):
-    """One row of the comparison. The defaults are IC with TA-CL."""
-
-    label: str
-    instruction: bool = True
-    experts: dict[str, str] | None = None  # route -> expert; None: a dense model
-    token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
-    blocks: Literal["every", "every_other"] | tuple[Block, ...] = "every"  # which blocks have experts (Table 6)
-    tasks: tuple[str, ...] = tuple(TASKS)  # an SEM has one
-    batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware"
-    temperature: Literal["task_aware"] | Annotated[float, Field(gt=0)] = "task_aware"
-    trained: bool = True  # False: the backbone as it is, or the weights of another variant
-    weights_of: str | None = None  # score the trained weights of another variant, of the same seed
-    average: bool = False  # of `weights_of`: average its experts into a dense model (App. B)
-    task_of_type: dict[str, str] = {}  # MTEB type -> task in place of the paper's (§5.3); then only these are scored
-    probe: bool = False  # measure gradient conflict, expert drift and similarity by layer
-
-    @model_validator(mode="after")
-    def _consistent(self):
-        if self.experts is not None and self.token_routing is not None:
-            raise ValueError("experts (routed by task) and token_routing exclude each other")
-        if self.batching == "heterogeneous" and self.temperature == "task_aware" and self.trained:
-            raise ValueError("heterogeneous batches hold all tasks, so temperature must be a number")
-        if self.weights_of is not None and self.trained:
-            raise ValueError(f"weights_of {self.weights_of!r} is not trained again: set trained: false")
-        if self.average and self.weights_of is None:
-            raise ValueError("average needs weights_of, the variant of which the experts are averaged")
-        if unknown := set(self.task_of_type) - set(TASK_OF_TYPE):
-            raise ValueError(f"task_of_type has unknown types {sorted(unknown)}; known: {', '.join(TASK_OF_TYPE)}")
-        if unknown := set(self.task_of_type.values()) - set(TASKS):
-            raise ValueError(f"task_of_type has unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
-        return self
-
-    @model_validator(mode="after")
-    def _known_names(self):
-        if unknown := set(self.tasks) - set(TASKS):
-            raise ValueError(f"tasks {sorted(unknown)} are unknown; known: {', '.join(TASKS)}")
-        if not self.tasks:
-            raise ValueError("a variant needs at least one task")
-        if self.experts is not None:
-            if unknown := set(self.experts) - set(ROUTES):
-                raise ValueError(f"experts has routes {sorted(unknown)}, which are unknown; known: {', '.join(ROUTES)}")
-            if missing := set(ROUTES) - set(self.experts):
-                raise ValueError(f"experts has no expert for {sorted(missing)}")
-        return self
-
-    @property
-    def task_types(self) -> tuple[str, ...]:
-        """MTEB types that this variant is scored on: those that its tasks serve (Tables 2 and 3)."""
-        if self.task_of_type:
-            return tuple(self.task_of_type)
-        return tuple(t for t, task in TASK_OF_TYPE.items() if task in self.tasks)
-
-
-class Preset(Strict):
-    """How large the study is."""
-
-    name: str
-    about: str
     backbone: Backbone = Backbone()
     data: Data
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     variants: dict[str, Positive]  # variant -> number of seeds (0, 1, …)
+
+
+class Preset(Study):
+    """How large the study is; `also` are further studies, each with the sections that differ from the preset's."""
+
+    name: str
+    about: str
+    also: dict[str, Study] = {}
     side_by_side: Positive = 1  # runs at once on a machine without a GPU, each with its share of the cores
 
-    def runs(self) -> list[tuple[str, int]]:
-        """All (variant, seed) of the preset, seed by seed, so that an early stop leaves whole seeds."""
-        return [(v, s) for s in range(max(self.variants.values())) for v, n in self.variants.items() if s < n]
+    @property
+    def studies(self) -> dict[str, Study]:
+        """All studies by name; the preset's own is ""."""
+        return {"": self, **self.also}
+
+    def study_of(self, variant: str) -> str:
+        """Name of the study that has the variant; the preset's own for one that is in none."""
+        return next((name for name, study in self.studies.items() if variant in study.variants), "")
+
+    def data_of(self, study: str) -> str:
+        """The first study with the same data, which is the one that they are prepared for."""
+        return next(name for name, other in self.studies.items() if other.data == self.studies[study].data)
+
+    def runs(self, study: str | None = None) -> list[tuple[str, int]]:
+        """All (variant, seed) of the preset or of one study, seed by seed, so that an early stop leaves whole seeds."""
+        chosen = self.studies.values() if study is None else [self.studies[study]]
+        counts = {v: n for one in chosen for v, n in one.variants.items()}
+        return [(v, s) for s in range(max(counts.values())) for v, n in counts.items() if s < n]
 
 
 class RunSettings(Strict):
@@ -204,25 +153,46 @@ def check(model: type[Strict], content: Any, place: str):
         raise ValueError(f"{place}: " + "; ".join(faults)) from None
 
 
-def load_preset(name: str, **data: Any) -> Preset:
-    """The preset `configs/presets/<name>.yaml`; `data` overrides keys of its `data` section (as `path`).
+def load_preset(name: str, path: Path | str | None = None) -> Preset:
+    """The preset `configs/presets/<name>.yaml`.
+
+    Args:
+        path: Folder of a local source or of a mirror, in place of the `data.path` of every study that reads one.
 
     Raises:
         ValueError: With file, key, rule and value, if anything in it is not allowed.
     """
-    path = paths.CONFIGS / "presets" / f"{name}.yaml"
-    content = {"name": name} | _read(path)
-    if data:
-        content["data"] = content.get("data", {}) | data
-    preset = check(Preset, content, str(path))
-    known = load_variants()
-    if unknown := set(preset.variants) - set(known):
-        raise ValueError(f"{path}: variants: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
-    for name, seeds in preset.variants.items():
-        other = known[name].weights_of
-        if other is not None and preset.variants.get(other, 0) < seeds:
-            raise ValueError(f"{path}: variants: {name} has {seeds} seeds of {other}'s weights, which has fewer")
+    file = paths.CONFIGS / "presets" / f"{name}.yaml"
+    content = {"name": name} | _read(file)
+    shared = {key: content[key] for key in ("backbone", "data", "training", "evaluation") if key in content}
+    also = content.get("also")
+    if isinstance(also, dict):
+        also = {key: shared | one if isinstance(one, dict) else one for key, one in also.items()}
+        content["also"] = also
+    for section in [content, *(also.values() if isinstance(also, dict) else ())]:
+        data = section.get("data") if isinstance(section, dict) else None
+        if path is not None and isinstance(data, dict) and data.get("source") not in PATHLESS:
+            section["data"] = data | {"path": path}
+    preset = check(Preset, content, str(file))
+    _check_variants(preset, str(file))
     return preset
+
+
+def _check_variants(preset: Preset, file: str) -> None:
+    """That each variant is known, is in one study, and has the seeds of the one whose weights it takes."""
+    known = load_variants()
+    counts: dict[str, int] = {}
+    for study, one in preset.studies.items():
+        place = f"{file}: " + (f"also: {study}: variants" if study else "variants")
+        if unknown := set(one.variants) - set(known):
+            raise ValueError(f"{place}: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
+        if twice := set(one.variants) & set(counts):
+            raise ValueError(f"{place}: {sorted(twice)} are in another study too")
+        counts |= one.variants
+    for name, seeds in counts.items():
+        other = known[name].other
+        if other is not None and counts.get(other, 0) < seeds:
+            raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {other}'s weights, which has fewer")
 
 
 def load_variants() -> dict[str, Variant]:
@@ -237,11 +207,16 @@ def load_variants() -> dict[str, Variant]:
 
 
 def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:
-    """The complete settings of one run."""
+    """The complete settings of one run.
+
+    Raises:
+        ValueError: If the variant is unknown.
+    """
     variants = load_variants()
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is not in configs/variants; known: {', '.join(variants)}")
+    study = preset.studies[preset.study_of(variant)]
     return RunSettings(
-        preset=preset.name, variant_name=variant, seed=seed, backbone=preset.backbone, data=preset.data,
-        training=preset.training, evaluation=preset.evaluation, variant=variants[variant],
+        preset=preset.name, variant_name=variant, seed=seed, backbone=study.backbone, data=study.data,
+        training=study.training, evaluation=study.evaluation, variant=variants[variant],
     )  # fmt: skip

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .tasks import ROUTES, TASKS
+from .tasks import ROUTES, TASKS, TEXT_TASKS
 
 
 def model_card(encoder, run, prompts, tokens: int, name: str, route: str | None, average: bool) -> str:
@@ -194,7 +194,7 @@ def _limits(run, tokens: int, route: str | None, average: bool) -> str:
             limits.append(
                 f"The weights come from the run of `{run.config['variant']['weights_of']}`, not trained again."
             )
-        if lacking := sorted(set(TASKS) - set(run.config["variant"]["tasks"])):
+        if lacking := sorted(set(TEXT_TASKS) - set(run.config["variant"]["tasks"])):
             limits.append(f"Not trained on: {', '.join(lacking)}.")
         limits.append("A licence in the table covers that data set; whoever publishes the model checks them all.")
     if route is not None and route.startswith("search_"):

@@ -11,9 +11,9 @@ RUNS = ROOT / "runs"
 REPORTS = ROOT / "reports"
 
 
-def data_dir(preset: str) -> Path:
-    """Prepared data of a preset: `train/<dataset>/`, `eval/<dataset>/`, `manifest.json`."""
-    return RUNS / preset / "data"
+def data_dir(preset: str, study: str = "") -> Path:
+    """Prepared data of a preset's study: `train/<dataset>/`, `eval/<dataset>/`, `manifest.json`."""
+    return RUNS / preset / (f"data-{study}" if study else "data")
 
 
 def run_dir(preset: str, variant: str, seed: int) -> Path:

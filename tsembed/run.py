@@ -36,9 +36,21 @@ def main(arguments: list[str] | None = None) -> None:
     run(settings, paths.run_dir(options.preset, options.variant, options.seed), resume=options.resume)
 
 
-def prepare_command(preset: str) -> list[str]:
-    """Command that prepares a preset's data."""
-    return [sys.executable, "-m", "tsembed.data.sources", preset]
+def data_folder(preset: str, variant: str) -> Path:
+    """Folder of the prepared data that a preset's variant is trained on."""
+    return paths.data_dir(preset, _study(preset, variant))
+
+
+def prepare_command(preset: str, variant: str) -> list[str]:
+    """Command that prepares the data that a preset's variant is trained on."""
+    study = _study(preset, variant)
+    return [sys.executable, "-m", "tsembed.data.sources", preset, *(["--study", study] if study else [])]
+
+
+def _study(preset: str, variant: str) -> str:
+    """The study whose prepared data a variant reads."""
+    chosen = load_preset(preset)
+    return chosen.data_of(chosen.study_of(variant))
 
 
 def launch_command(preset: str, variant: str, seed: int) -> list[str]:
@@ -82,7 +94,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     """
     from .data.sources import load, manifest
 
-    data = data or paths.data_dir(settings.preset)
+    data = data or data_folder(settings.preset, settings.variant_name)
     listing = manifest(data)
     _claim(settings, listing["sha256"], folder)
     if (folder / "done.json").is_file():

@@ -1,14 +1,15 @@
-"""What a task is: its routes, instructions, temperature and batching, and which MTEB type goes to which route.
+"""What a task is: its routes, instructions, temperature and batching, and which type of evaluation goes to which route.
 
 A *task* is what a training batch has (classification, clustering, retrieval). A *route* is what one sequence has:
-retrieval has two, one for queries and one for documents. A route names an instruction and, in MoTE, an expert.
+retrieval has two, one for queries and one for documents. A route names an instruction and, in MoTE, an expert. MoTE's
+tasks are of text; the tasks of images are MMEB's four meta-tasks, with one route each and instructions in the queries.
 """
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-Route = Literal["classification", "clustering", "search_query", "search_document"]
-ROUTES: tuple[Route, ...] = ("classification", "clustering", "search_query", "search_document")
+ROUTES = ("classification", "clustering", "search_query", "search_document")  # of text
+IMAGE_ROUTES = ("image_classification", "image_retrieval", "visual_question_answering", "visual_grounding")
 
 # The base model's own spelling (contrastors); the paper prints spaces: "search query: " (MoTE §4).
 INSTRUCTIONS: dict[str, str] = {route: f"{route}: " for route in ROUTES}
@@ -18,8 +19,8 @@ class Task(NamedTuple):
     """One training task with its Task-Aware Contrastive Learning settings (MoTE App. D.2)."""
 
     name: str
-    query_route: Route
-    document_route: Route
+    query_route: str
+    document_route: str
     temperature: float  # of InfoNCE, in units of cosine similarity
     batching: Literal["homogeneous", "heterogeneous"]  # one dataset per batch | mixed over the task's datasets
 
@@ -28,7 +29,11 @@ TASKS: dict[str, Task] = {
     "classification": Task("classification", "classification", "classification", 0.03, "heterogeneous"),
     "clustering": Task("clustering", "clustering", "clustering", 0.06, "heterogeneous"),
     "retrieval": Task("retrieval", "search_query", "search_document", 0.03, "homogeneous"),
+    # MMEB's meta-tasks; VLM2Vec's temperature (https://arxiv.org/abs/2410.05160)
+    **{route: Task(route, route, route, 0.02, "heterogeneous") for route in IMAGE_ROUTES},
 }
+TEXT_TASKS = ("classification", "clustering", "retrieval")
+IMAGE_TASKS = IMAGE_ROUTES
 
 # MTEB task type -> the training task whose routes it takes (MoTE §5.3). The first three are seen in training.
 TASK_OF_TYPE: dict[str, str] = {
@@ -44,8 +49,16 @@ SEEN_TYPES = ("Retrieval", "Classification", "Clustering")
 ONE_SIDED = ("Classification", "Clustering", "PairClassification", "STS", "Summarization")  # no queries, no documents
 UNSEEN_TYPES = ("Reranking", "PairClassification", "STS", "Summarization")
 
+# Meta-task of an image set (MMEB, https://arxiv.org/abs/2410.05160, Table 1) -> its task.
+TASK_OF_IMAGE_TYPE: dict[str, str] = {
+    "ImageClassification": "image_classification",
+    "VisualQuestionAnswering": "visual_question_answering",
+    "ImageRetrieval": "image_retrieval",
+    "VisualGrounding": "visual_grounding",
+}
 
-def route_of(task_type: str, prompt_type: str | None, task_of_type: Mapping[str, str] = TASK_OF_TYPE) -> Route:
+
+def route_of(task_type: str, prompt_type: str | None, task_of_type: Mapping[str, str] = TASK_OF_TYPE) -> str:
     """The route of one text of an MTEB task.
 
     Args:

@@ -1,6 +1,7 @@
 """The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
 
-Names: `data`, `<variant>/seed<k>`, `<notebook>`, `site`. The Snakefile, `study.py` and `node.py` share this file.
+Names: `data` and `data-<study>`, `<variant>/seed<k>`, `<notebook>`, `site`. The Snakefile, `study.py` and `node.py`
+share this file.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ class Study:
 
     @cached_property
     def settings(self) -> config.Preset:
-        return config.load_preset(self.preset, **({"path": self.data} if self.data else {}))
+        return config.load_preset(self.preset, self.data or None)
 
     @cached_property
     def runs(self) -> list[tuple[str, int]]:
@@ -47,9 +48,18 @@ class Study:
         return sorted(p.stem for p in paths.NOTEBOOKS.glob(ANALYSES))
 
     def needs(self, variant: str, seed: int) -> list[str]:
-        """The nodes that a run reads: the data, and the run whose weights it takes."""
-        other = config.load_variants()[variant].weights_of
-        return ["data", *([f"{other}/seed{seed}"] if other else [])]
+        """The nodes that a run reads: its data, and the run whose weights it takes."""
+        other = config.load_variants()[variant].other
+        return [self.data_node(self.settings.study_of(variant)), *([f"{other}/seed{seed}"] if other else [])]
+
+    def data_node(self, study: str) -> str:
+        """The node that prepares the data of a study."""
+        return paths.data_dir(self.preset, self.settings.data_of(study)).name
+
+    @cached_property
+    def data_nodes(self) -> dict[str, str]:
+        """Node -> the study that it prepares the data for."""
+        return {self.data_node(study): self.settings.data_of(study) for study in self.settings.studies}
 
     def inputs_of(self, notebook: str) -> list[str]:
         """The nodes that an analysis reads."""
@@ -63,7 +73,10 @@ class Study:
             n: self._relative(paths.report_dir(self.preset)) / "notebooks" / f"{n}.ipynb.done" for n in self.analyses
         }
         return {
-            "data": self._relative(paths.data_dir(self.preset)) / "manifest.json",
+            **{
+                node: self._relative(paths.data_dir(self.preset, study)) / "manifest.json"
+                for node, study in self.data_nodes.items()
+            },
             **{f"{v}/seed{s}": self._relative(paths.run_dir(self.preset, v, s)) / "done.json" for v, s in self.runs},
             **marks,
             "site": self._relative(paths.report_dir(self.preset)) / "index.html",
@@ -71,21 +84,25 @@ class Study:
 
     @property
     def offline(self) -> bool:
-        """Whether neither text nor weights come from a network."""
-        backbone = self.settings.backbone.name
-        local_weights = backbone.startswith("embedded:") or Path(backbone).is_dir()
-        return local_weights and (self.settings.data.source != "hub" or self.settings.data.path is not None)
+        """Whether neither data nor weights come from a network."""
+        return all(
+            (one.backbone.name.startswith(("embedded:", "random:")) or Path(one.backbone.name).is_dir())
+            and (one.data.source not in ("hub", "mmeb") or one.data.path is not None)
+            for one in self.settings.studies.values()
+        )
 
-    def data_files(self) -> list[str]:
+    def data_files(self, node: str) -> list[str]:
         """The files of a local source: a change of one prepares the data anew."""
-        folder = self.settings.data.path
-        return sorted(str(p) for p in folder.rglob("*.jsonl*") if p.is_file()) if folder else []
+        data = self.settings.studies[self.data_nodes[node]].data
+        return sorted(str(p) for p in data.path.rglob("*.jsonl*") if p.is_file()) if data.path else []
 
-    def data_key(self) -> str:
-        """Changes with the data settings and, for embedded text, with the packages that it is taken from."""
+    def data_key(self, node: str) -> str:
+        """Changes with the data settings and, for embedded data, with the packages that they are taken from."""
         lock = paths.ROOT / "requirements.lock"
-        embedded = self.settings.data.source == "embedded" and lock.is_file()
-        return _hash(self.settings.data.model_dump_json(), _content([lock]) if embedded else "")
+        data = self.settings.studies[self.data_nodes[node]].data
+        embedded = data.source in config.PATHLESS and lock.is_file()
+        settings = data.model_dump_json(exclude={"captions"} if not data.captions else None)
+        return _hash(settings, _content([lock]) if embedded else "")
 
     def run_key(self, variant: str, seed: int) -> str:
         """Changes with the settings of the run. The data are not in it: their manifest is an input of the run.
@@ -106,7 +123,7 @@ class Study:
 
     def _labels(self) -> list[str]:
         known = config.load_variants()
-        return [f"{v}={known[v].label}" for v in self.settings.variants]
+        return [f"{v}={known[v].label}" for study in self.settings.studies.values() for v in study.variants]
 
     @staticmethod
     def _relative(path: Path) -> Path:

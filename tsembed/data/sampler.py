@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..tasks import TASKS
+from ..tasks import TASKS, TEXT_TASKS
 
 
 class Step(NamedTuple):
@@ -69,7 +69,7 @@ class TaskSampler:
         steps: int | None,
         batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware",
         sampling: Literal["balanced", "proportional"] = "balanced",
-        tasks: tuple[str, ...] = tuple(TASKS),
+        tasks: tuple[str, ...] = TEXT_TASKS,
         seed: int = 0,
     ):
         self.batch_size, self.seed = batch_size, seed

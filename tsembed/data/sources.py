@@ -1,6 +1,6 @@
 """Prepared data: every dataset of a preset as Arrow tables, and a manifest that says what they are.
 
-    python -m tsembed.data.sources PRESET [--data FOLDER]
+    python -m tsembed.data.sources PRESET [--study NAME] [--data FOLDER]
 
 A dataset is written to `.partial/` and renamed; the manifest comes last, by rename. So a kill loses one dataset at
 most, and a folder with a manifest is complete.
@@ -18,24 +18,29 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from ..config import Data, Preset, load_preset
-from . import caps, mixture
-from .forms import FORMS, NAME, Source, clean, columns
+from ..config import PATHLESS, Data, Preset, load_preset
+from . import caps, mixture, ranking
+from .forms import FORMS, IMAGE_TYPE, NAME, TRAINING_FORMS, Source, clean, columns
+from .items import decode
 
 VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
 RECORD = "record.json"  # in a dataset's folder: its manifest entries and the settings that it was made with
 
 
-def prepare(preset: Preset, folder: Path, *, report: Callable[[dict], Any] = lambda entry: None) -> dict:
-    """The manifest of the preset's data in `folder`, after writing whatever is missing there.
+def prepare(
+    preset: Preset, folder: Path, *, study: str = "", report: Callable[[dict], Any] = lambda entry: None
+) -> dict:
+    """The manifest of the data of a preset's study in `folder`, after writing whatever is missing there.
 
     Args:
+        study: A key of `preset.studies`.
         report: Called with each manifest entry as soon as its dataset is complete.
 
     Raises:
         ValueError: If `folder` holds complete data of other settings, or if the data break a rule.
     """
-    settings = _settings(preset.data)
+    wanted = preset.studies[study].data
+    settings = _settings(wanted)
     if (folder / "manifest.json").is_file():
         done = manifest(folder)
         _must_equal(done["settings"], settings, preset.name, folder)
@@ -49,22 +54,22 @@ def prepare(preset: Preset, folder: Path, *, report: Callable[[dict], Any] = lam
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     datasets, unused = [], []
-    for source in _sources(preset.data):
+    for source in _sources(wanted):
         if source.part == "unused":
             row = {"name": source.name, "form": source.form, "origin": source.origin, "licence": source.licence}
             unused.append(row | source.notes)
             continue
-        entries = _kept(folder, source, key) or _write(folder, source, preset.data, key)
+        entries = _kept(folder, source, key) or _write(folder, source, wanted, key)
         datasets += entries
         for entry in entries:
             report(entry)
     _remove_others(folder, datasets)
     total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
     made = {
-        "source": preset.data.source,
-        "seed": preset.data.seed,
+        "source": wanted.source,
+        "seed": wanted.seed,
         "sha256": _sha256(total),
-        "path": str(preset.data.path) if preset.data.path else None,
+        "path": str(wanted.path) if wanted.path else None,
         "settings": settings,
         "datasets": datasets,
         "unused": unused,
@@ -94,7 +99,8 @@ def load(folder: Path, part: str, name: str):
     """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
 
     Args:
-        part: "train" and "validation" (columns query, document, group), or "eval" (tables of the dataset's form).
+        part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
+            them), or "eval" (tables of the dataset's form).
 
     Raises:
         ValueError: If the manifest has no such dataset; with the names that it has.
@@ -121,8 +127,11 @@ def _sources(data: Data) -> Iterator[Source]:
             if (source.part, source.name) in seen:
                 raise ValueError(f"{place}: the name is used twice")
             seen.add((source.part, source.name))
-            if source.form not in FORMS or (source.part == "train" and source.form not in mixture.TASK_OF_FORM):
+            allowed = TRAINING_FORMS if source.part == "train" else FORMS.keys() - {"image_pairs"}
+            if source.form not in allowed:
                 raise ValueError(f"{place}: the form {source.form!r} cannot be one of part {source.part!r}")
+            if source.form in ("image_pairs", "ranking") and source.task not in IMAGE_TYPE:
+                raise ValueError(f"{place}: task {source.task!r} is none of {', '.join(IMAGE_TYPE)}")
         yield source
 
 
@@ -130,7 +139,7 @@ def _settings(data: Data) -> dict:
     """What decides the prepared rows: the data settings, this module's version and a cheap mark of the input."""
     module = importlib.import_module(f"{__package__}.{data.source}")
     mark = getattr(module, "fingerprint", lambda data: [])(data)
-    content = data.model_dump(mode="json", exclude={"path"})
+    content = data.model_dump(mode="json", exclude={"path"} if data.captions else {"path", "captions"})
     return content | {"version": VERSION, "input": _sha256("\n".join(mark))}
 
 
@@ -158,7 +167,8 @@ def _kept(folder: Path, source: Source, key: str) -> list[dict] | None:
 def _write(folder: Path, source: Source, data: Data, key: str) -> list[dict]:
     partial = folder / ".partial" / "dataset"
     written = _train if source.part == "train" else _eval
-    about = {"task": mixture.task_of(source) if source.part == "train" else "", "group": source.group}
+    task = mixture.task_of(source) if source.part == "train" else source.task or ""
+    about = {"task": task, "group": source.group}
     entries = []
     for part, form, rows, sha256 in written(source, data, partial):
         entry = {"name": source.name, "part": part, "form": form, **about, "rows": rows, "sha256": sha256}
@@ -179,8 +189,10 @@ def _write(folder: Path, source: Source, data: Data, key: str) -> list[dict]:
 def _train(source: Source, data: Data, partial: Path) -> Iterator[tuple[str, str, dict[str, int], str]]:
     from .tables import TableWriter
 
-    writers = {part: TableWriter(partial / part, mixture.COLUMNS) for part in ("train", "validation")}
-    for part, row in mixture.pairs(source, _cleaned(source, "rows"), data):
+    types = mixture.columns_of(source.form)
+    writers = {part: TableWriter(partial / part, types) for part in ("train", "validation")}
+    held = _cleaned(source, "validation") if "validation" in source.tables else None
+    for part, row in mixture.pairs(source, _cleaned(source, "rows"), data, held):
         writers[part].add(row)
     if not writers["train"].rows:
         raise ValueError(f"training dataset {source.name!r} ({source.origin}) gives no pair")
@@ -197,7 +209,11 @@ def _eval(source: Source, data: Data, partial: Path) -> Iterator[tuple[str, str,
     from .tables import TableWriter
 
     types = columns(source.form, "eval")
-    tables = caps.cap(source, {table: list(_cleaned(source, table)) for table in types}, data)
+    whole = {table: list(_cleaned(source, table)) for table in types}
+    if source.form == "ranking":
+        if fault := next(ranking.faults(whole), None):
+            raise ValueError(f"evaluation dataset {source.name!r} ({source.origin}): {fault}")
+    tables = caps.cap(source, whole, data)
     counts, hashes = {}, []
     for table, kinds in types.items():
         if not tables[table]:
@@ -207,18 +223,33 @@ def _eval(source: Source, data: Data, partial: Path) -> Iterator[tuple[str, str,
             writer.add(row)
         counts[table] = writer.rows
         hashes.append(f"{table} {writer.close()}")
+    if source.form == "ranking":
+        source.notes["chance"] = f"chance {100 * ranking.chance(tables):.1f} %"
     yield "eval", source.form, counts, _sha256("\n".join(hashes))
 
 
 def _cleaned(source: Source, table: str) -> Iterator[dict]:
     if table not in source.tables:
         raise ValueError(f"{source.part} dataset {source.name!r} of form {source.form} lacks the table {table!r}")
-    types = FORMS[source.form][table]
+    types = FORMS[source.form]["rows" if table == "validation" else table]
+    read: set[int] = set()  # hashes of the pictures that are known to be readable
     for number, row in enumerate(source.tables[table], start=1):
         try:
-            yield clean(row, types)
+            made = clean(row, types)
+            for name, kind in types.items():
+                if kind == "image" and made[name] is not None and hash(made[name]) not in read:
+                    _readable(made[name], name, row)
+                    read.add(hash(made[name]))
+            yield made
         except ValueError as error:
             raise ValueError(f"{source.part} dataset {source.name!r}, {table} row {number}: {error}") from None
+
+
+def _readable(picture: bytes, column: str, row: dict) -> None:
+    try:
+        decode(picture)
+    except ValueError as error:
+        raise ValueError(f"{column!r}, {row.get(f'{column}_path', 'without a file')}: {error}") from None
 
 
 def _place(folder: Path, entry: dict) -> Path:
@@ -254,17 +285,17 @@ def line_of(entry: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tsembed.data.sources", description="Prepare a preset's data.")
     parser.add_argument("preset", help="a name in configs/presets")
+    parser.add_argument("--study", default="", help="one of the preset's `also`; its own by default")
     parser.add_argument("--data", type=Path, help="folder of a local source, or of a mirror of the hub files")
     arguments = parser.parse_args()
     try:
-        overrides = {} if arguments.data is None else {"path": arguments.data}
-        preset = load_preset(arguments.preset, **overrides)
-        if overrides and preset.data.source == "embedded":
-            raise ValueError(
-                f"preset {preset.name} uses the embedded text and takes no --data; `local` and the hub's do"
-            )
-        folder = paths.data_dir(preset.name)
-        made = prepare(preset, folder, report=lambda entry: print(line_of(entry), flush=True))
+        preset = load_preset(arguments.preset, arguments.data)
+        if arguments.study not in preset.studies:
+            raise ValueError(f"preset {preset.name} has no study {arguments.study!r}; it has: {', '.join(preset.also)}")
+        if arguments.data and preset.studies[arguments.study].data.source in PATHLESS:
+            raise ValueError(f"preset {preset.name} uses embedded data and takes no --data; `local` and the hub's do")
+        folder = paths.data_dir(preset.name, arguments.study)
+        made = prepare(preset, folder, study=arguments.study, report=lambda entry: print(line_of(entry), flush=True))
     except ValueError as error:
         sys.exit(f"error: {error}")
     print(

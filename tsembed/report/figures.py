@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import paths
-from ..tasks import TASKS
+from ..tasks import TEXT_TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ METHODS: dict[str, Look] = {
     "ic_topical": Look("IC, clustering route", "#6FA0DC", "d"),
     "mote_topical": Look("MoTE, clustering route", "#F9C3AA", "8"),
 }
-TASK_COLOURS = dict(zip(TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))
+TASK_COLOURS = dict(zip(TEXT_TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))
 
 STYLE = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5, "axes.titlesize": 7.5,

@@ -1,0 +1,157 @@
+"""What is compared: one `Variant` per row of configs/variants, and its parts."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .tasks import IMAGE_ROUTES, IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
+
+Positive = Annotated[int, Field(gt=0)]
+Block = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Base of all settings: unknown keys and later changes are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenRouting(Strict):
+    """Learned routing of single tokens, the baseline of Table 5. What §6 leaves open follows Fedus et al. 2022."""
+
+    num_experts: Positive = 4  # §6: "keeping the number of experts constant"
+    top_k: Positive = 1  # not in the paper; 1 makes the active parameters equal
+    load_balancing: Annotated[float, Field(ge=0)] = 0.01  # not in the paper; factor of the auxiliary loss
+
+    @model_validator(mode="after")
+    def _enough_experts(self):
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
+        return self
+
+
+class Adapter(Strict):
+    """Low-rank adapters on a frozen backbone: one per layer (LoRA), or experts with a router (MoE-LoRA, TSEmbed).
+
+    The public summaries of TSEmbed give no numbers: r and lora_alpha are VLM2Vec's, the rest is our choice.
+    """
+
+    kind: Literal["lora", "moe_lora"] = "moe_lora"
+    r: Positive = 16  # rank, of each expert
+    lora_alpha: Positive = 64
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: tuple[str, ...] | None = None  # None: all linear layers of the blocks, vision left alone
+    num_experts: Positive = 4
+    router: Literal["token", "sequence", "task"] = "token"
+    top_k: Positive | None = None  # None: all experts, weighted
+    load_balancing: Annotated[float, Field(ge=0)] = 0.0
+    shared_experts: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _enough_experts(self):
+        if self.top_k is not None and self.top_k > self.num_experts:
+            raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
+        return self
+
+
+class Negatives(Strict):
+    """How the in-batch negatives are weighted in the second stage: EANS (TSEmbed), or what it is compared with.
+
+    Formula and numbers are our choice (docs/deviations.md); the pool of negatives is the same for all.
+    """
+
+    weights: Literal["eans", "hardness", "random"] = "eans"  # by routing | by embedding (LLaVE) | EANS's, permuted
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    top_k: Positive | None = None  # keep only so many negatives per query
+    signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
+    similarity: Literal["cosine", "kl"] = "cosine"
+    stage_one: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = "settled"  # or its share of the steps
+    at_most: Annotated[float, Field(gt=0, le=1)] = 0.6  # of the steps, where the experts do not settle
+    window: Positive = 10  # steps over which specialisation is compared
+    tolerance: Annotated[float, Field(gt=0)] = 0.05  # settled: it grew by less than this share over the last window
+
+
+class Variant(Strict):
+    """One row of the comparison. The defaults are IC with TA-CL."""
+
+    label: str
+    instruction: bool = True
+    experts: dict[str, str] | None = None  # route -> expert; None: a dense model
+    token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
+    blocks: Literal["every", "every_other"] | tuple[Block, ...] = "every"  # which blocks have experts (Table 6)
+    adapter: Adapter | None = None  # train low-rank adapters instead of the backbone (TSEmbed)
+    negatives: Negatives | None = None  # weights on the negatives in a second stage; None: plain InfoNCE throughout
+    tasks: tuple[str, ...] = TEXT_TASKS  # an SEM has one
+    batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware"
+    temperature: Literal["task_aware"] | Annotated[float, Field(gt=0)] = "task_aware"
+    trained: bool = True  # False: the backbone as it is, or the weights of another variant
+    starts_from: str | None = None  # train on from the trained weights of another variant, of the same seed
+    weights_of: str | None = None  # score the trained weights of another variant, of the same seed
+    average: bool = False  # of `weights_of`: average its experts into a dense model (App. B)
+    task_of_type: dict[str, str] = {}  # MTEB type -> task in place of the paper's (§5.3); then only these are scored
+    probe: bool = False  # measure gradient conflict, expert drift and similarity by layer
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.experts is not None and self.token_routing is not None:
+            raise ValueError("experts (routed by task) and token_routing exclude each other")
+        if self.batching == "heterogeneous" and self.temperature == "task_aware" and self.trained:
+            raise ValueError("heterogeneous batches hold all tasks, so temperature must be a number")
+        if self.weights_of is not None and self.trained:
+            raise ValueError(f"weights_of {self.weights_of!r} is not trained again: set trained: false")
+        if self.average and self.weights_of is None:
+            raise ValueError("average needs weights_of, the variant of which the experts are averaged")
+        if self.starts_from is not None and self.weights_of is not None:
+            raise ValueError("starts_from and weights_of exclude each other")
+        if self.adapter is not None and (self.experts is not None) != (self.adapter.router == "task"):
+            raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
+        if self.adapter is not None and self.token_routing is not None:
+            raise ValueError("adapter and token_routing exclude each other")
+        if self.negatives is not None and self.negatives.weights != "hardness":
+            if self.adapter is None or self.adapter.kind != "moe_lora":
+                raise ValueError(f"negatives by {self.negatives.weights!r} need the routing of a moe_lora adapter")
+        if unknown := set(self.task_of_type) - set(TASK_OF_TYPE):
+            raise ValueError(f"task_of_type has unknown types {sorted(unknown)}; known: {', '.join(TASK_OF_TYPE)}")
+        if unknown := set(self.task_of_type.values()) - set(TASKS):
+            raise ValueError(f"task_of_type has unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_names(self):
+        if unknown := set(self.tasks) - set(TASKS):
+            raise ValueError(f"tasks {sorted(unknown)} are unknown; known: {', '.join(TASKS)}")
+        if not self.tasks:
+            raise ValueError("a variant needs at least one task")
+        if len({task in IMAGE_TASKS for task in self.tasks}) > 1:
+            raise ValueError(f"tasks {list(self.tasks)} are of text and of images; a variant has one kind")
+        if self.experts is not None:
+            if unknown := set(self.experts) - set(self.routes):
+                known = ", ".join(self.routes)
+                raise ValueError(f"experts has routes {sorted(unknown)}, which are unknown; known: {known}")
+            if missing := set(self.routes) - set(self.experts):
+                raise ValueError(f"experts has no expert for {sorted(missing)}")
+        return self
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the inputs have images."""
+        return self.tasks[0] in IMAGE_TASKS
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The routes of the variant's kind of input, in the order of their indices."""
+        return IMAGE_ROUTES if self.of_images else ROUTES
+
+    @property
+    def other(self) -> str | None:
+        """The variant whose weights this one takes, if any."""
+        return self.starts_from or self.weights_of
+
+    @property
+    def task_types(self) -> tuple[str, ...]:
+        """Types of evaluation that this variant is scored on: those that its tasks serve (Tables 2 and 3)."""
+        if self.of_images:
+            return tuple(TASK_OF_IMAGE_TYPE)  # unseen meta-tasks too
+        if self.task_of_type:
+            return tuple(self.task_of_type)
+        return tuple(t for t, task in TASK_OF_TYPE.items() if task in self.tasks)
