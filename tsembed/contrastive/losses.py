@@ -1,8 +1,14 @@
 """InfoNCE with optional weights on the negatives, and the load-balancing loss of learned routers."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Weights of the negatives of some queries, (rows, docs); one that makes them when asked never holds them all at once.
+RowWeights = Callable[[slice], Tensor]
 
 
 def info_nce(
@@ -10,8 +16,9 @@ def info_nce(
     documents: Float[Tensor, "docs dim"],
     *,
     temperature: float,
-    negative_weights: Float[Tensor, "batch docs"] | None = None,
+    negative_weights: Float[Tensor, "batch docs"] | RowWeights | None = None,
     first_positive: int = 0,
+    chunk: int | None = None,
 ) -> Float[Tensor, ""]:
     """Mean InfoNCE over a batch, with optional weights on the negatives.
 
@@ -27,11 +34,14 @@ def info_nce(
         documents: Unit-norm embeddings of the candidates, gathered from all ranks *with* gradient.
         temperature: In units of cosine similarity, > 0.
         negative_weights: w >= 0, a constant (no gradient). w = 0 drops a negative; w = 2 counts it twice. The
-            positive's own column is ignored.
+            positive's own column is ignored. Or a function from a slice of the queries to their weights.
         first_positive: Column of query 0's positive: `rank * batch` after a gather, else 0.
+        chunk: Queries at a time. Then no (batch, docs) matrix is ever made: both gradients are computed with the loss,
+            in one pass, and kept until the backward pass, which can be differentiated no further. None: all at once.
 
     Raises:
-        ValueError: If `temperature` <= 0, or if some query has no positive among the documents.
+        ValueError: If `temperature` <= 0, `chunk` < 1, some query has no positive among the documents, or a function
+            gives weights of another shape.
 
     >>> unit = torch.eye(2)
     >>> round(info_nce(unit, unit, temperature=1.0).item(), 4)  # log(1 + exp(0 - 1))
@@ -45,15 +55,77 @@ def info_nce(
             f"no positive for every query: positives are documents {first_positive}..{first_positive + batch - 1} "
             f"of {docs}"
         )
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be >= 1, got {chunk}")
     with torch.autocast(queries.device.type, enabled=False):
-        scores = queries.float() @ documents.float().T / temperature  # (batch, docs)
-        positives = torch.arange(first_positive, first_positive + batch, device=scores.device)
+        queries, documents = _at_least_fp32(queries), _at_least_fp32(documents)
+        positives = torch.arange(first_positive, first_positive + batch, device=queries.device)
+        if chunk is not None:
+            if not torch.is_grad_enabled():  # then the gradients are not computed either
+                queries, documents = queries.detach(), documents.detach()
+            return _ChunkedInfoNCE.apply(queries, documents, positives, temperature, negative_weights, chunk)
+        scores = queries @ documents.T / temperature  # (batch, docs)
         if negative_weights is not None:
-            log_weights = negative_weights.detach().float().log()
-            log_weights = log_weights.scatter(1, positives[:, None], 0.0)  # the positive counts once
+            log_weights = _log_weights(negative_weights, slice(0, batch), positives, scores)
             positive_scores = scores.gather(1, positives[:, None])[:, 0]  # (batch,)
             return (torch.logsumexp(scores + log_weights, dim=1) - positive_scores).mean()
         return torch.nn.functional.cross_entropy(scores, positives)
+
+
+class _ChunkedInfoNCE(torch.autograd.Function):
+    """`info_nce` some queries at a time: loss and gradients from one look at their scores, which are then dropped."""
+
+    @staticmethod
+    def forward(ctx, queries, documents, positives, temperature, negative_weights, chunk):
+        batch = len(queries)
+        wants_queries, wants_documents = ctx.needs_input_grad[:2]
+        losses = queries.new_empty(batch)
+        queries_grad = torch.empty_like(queries) if wants_queries else None
+        documents_grad = torch.zeros_like(documents) if wants_documents else None
+        share = 1 / (temperature * batch)  # of a score's gradient, in a query's and a document's
+        for start in range(0, batch, chunk):
+            rows = slice(start, min(start + chunk, batch))
+            own, columns = queries[rows], positives[rows, None]
+            scores = (own / temperature) @ documents.T  # (rows, docs)
+            if negative_weights is not None:
+                scores += _log_weights(negative_weights, rows, positives[rows], scores)
+            probabilities = scores.log_softmax(1)  # (rows, docs), still their logarithms
+            del scores
+            losses[rows] = -probabilities.gather(1, columns)[:, 0]
+            if not (wants_queries or wants_documents):
+                continue
+            probabilities.exp_().scatter_add_(1, columns, probabilities.new_full(columns.shape, -1.0))
+            if wants_queries:
+                torch.mm(probabilities, documents, out=queries_grad[rows]).mul_(share)
+            if wants_documents:
+                documents_grad.addmm_(probabilities.T, own, alpha=share)
+        ctx.save_for_backward(queries_grad, documents_grad)
+        return losses.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        scaled = [None if saved is None else saved * gradient for saved in ctx.saved_tensors]
+        return *scaled, None, None, None, None
+
+
+def _at_least_fp32(rows: Tensor) -> Tensor:
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def _log_weights(weights: Tensor | RowWeights, rows: slice, positives: Tensor, scores: Tensor) -> Tensor:
+    """Logarithms of the weights of some queries' documents, as `scores`; 0 at the positives, which count once."""
+    if not isinstance(weights, Tensor):
+        with torch.no_grad():
+            own = weights(rows)
+        if own.shape != scores.shape:
+            raise ValueError(
+                f"negative_weights gave {tuple(own.shape)} for queries {rows.start}..{rows.stop - 1}, must be "
+                f"{tuple(scores.shape)}"
+            )
+    else:
+        own = weights.detach()[rows]
+    return own.to(scores.dtype).log().scatter_(1, positives[:, None], 0.0)
 
 
 def same_group_weights(

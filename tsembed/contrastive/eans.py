@@ -1,0 +1,151 @@
+"""Expert-Aware Negative Sampling (EANS): the negatives that use the query's experts count for more.
+
+TSEmbed (https://arxiv.org/abs/2603.04772) selects "negatives that share similar expert activation patterns with the
+query"; the formula is not public, so all of it here is our choice. What is chosen is weight, not documents: every
+negative stays, with a weight inside InfoNCE, as in LLaVE (https://arxiv.org/abs/2503.04812). The weights of a query
+have mean 1 over its negatives, so EANS moves weight between them and leaves what they weigh together.
+
+A *routing signature* is what the routers said of one sequence: per adapted layer, the mean over its tokens of the
+experts' probabilities. Query signatures are this rank's, document signatures those of all ranks (`gather.gather`).
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+FORMS = ("cosine", "kl")
+FLOOR = 1e-6  # of a probability in the "kl" form: routing by task or top-k has zeros, whose divergence is infinite
+
+
+def signature_similarity(
+    query_signatures: Float[Tensor, "batch layers experts"],
+    document_signatures: Float[Tensor, "docs _ _"],
+    form: str = "cosine",
+) -> Float[Tensor, "batch docs"]:
+    """How alike two sequences are routed, in fp32; 1 ("cosine") or 0 ("kl") for equal signatures, else less.
+
+        cosine: p . q / (|p| |q|), the layers concatenated          kl: - 1/layers sum_l KL(p_l || q_l)
+
+    Args:
+        query_signatures: Probabilities p; over the experts of a layer they sum to 1.
+        document_signatures: q, of the same layers and experts: (docs, layers, experts).
+        form: "cosine" or "kl". The latter takes probabilities below 1e-6 for 1e-6.
+
+    Raises:
+        ValueError: If the form is unknown, or the signatures are of another length.
+
+    >>> half, first = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[1.0, 0.0]]])
+    >>> round(signature_similarity(half, first).item(), 4)
+    0.7071
+    """
+    if form not in FORMS:
+        raise ValueError(f"form must be 'cosine' or 'kl', got {form!r}")
+    if query_signatures.shape[1:] != document_signatures.shape[1:]:
+        ours, theirs = (" x ".join(map(str, s.shape[1:])) for s in (query_signatures, document_signatures))
+        raise ValueError(
+            f"query signatures have {ours} layers x experts, document signatures {theirs}: both sides must be routed "
+            "by the same layers"
+        )
+    with torch.autocast(query_signatures.device.type, enabled=False):
+        p, q = query_signatures.float().flatten(1), document_signatures.float().flatten(1)  # (rows, layers * experts)
+        if form == "cosine":
+            return torch.nn.functional.normalize(p, dim=1) @ torch.nn.functional.normalize(q, dim=1).T
+        p, q = p.clamp_min(FLOOR), q.clamp_min(FLOOR)
+        return (p @ q.log().T - (p * p.log()).sum(1, keepdim=True)) / query_signatures.shape[1]  # (batch, docs)
+
+
+def negative_weights(
+    query_signatures: Float[Tensor, "batch layers experts"],
+    document_signatures: Float[Tensor, "docs _ _"],
+    *,
+    beta: float,
+    top_k: int | None = None,
+    form: str = "cosine",
+    negatives: Bool[Tensor, "batch docs"],
+) -> Float[Tensor, "batch docs"]:
+    """EANS weights for `losses.info_nce`, constants:
+
+        w_ij = n_i exp(beta s_ij) / sum_{k negative of i} exp(beta s_ik),   s = signature_similarity
+
+    with n_i the number of negatives of query i. beta = 0 gives 1 exactly: plain InfoNCE.
+
+    Args:
+        query_signatures, document_signatures, form: As in `signature_similarity`.
+        beta: Sharpness, >= 0, in units of 1 / similarity.
+        top_k: Keep only the k most similar negatives of a query (and those as similar as the k-th, so that the order of
+            the documents decides nothing); the others get 0. The mean over *all* its negatives stays 1. None: keep all.
+        negatives: Which documents are negatives of which queries: not the positive, nor its group. Others get 0.
+
+    Raises:
+        ValueError: If beta is negative or not finite, top_k < 1, the form is unknown, or the signatures are of another
+            length.
+
+    >>> ours, theirs = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]]])
+    >>> w = negative_weights(ours, theirs, beta=4.0, negatives=torch.tensor([[True, True]]))
+    >>> [round(value, 3) for value in w[0].tolist()]
+    [1.527, 0.473]
+    """
+    _check(beta, top_k)
+    with torch.no_grad():
+        similarity = signature_similarity(query_signatures, document_signatures, form)
+        return _weights(similarity, beta, negatives, top_k)
+
+
+def hardness_weights(
+    queries: Float[Tensor, "batch dim"],
+    documents: Float[Tensor, "docs dim"],
+    *,
+    beta: float,
+    negatives: Bool[Tensor, "batch docs"],
+) -> Float[Tensor, "batch docs"]:
+    """Weights as in `negative_weights`, by the similarity of the embeddings themselves; the control for EANS.
+
+    LLaVE (https://arxiv.org/abs/2503.04812) weighs a negative by exp(alpha * similarity), gradient stopped; that the
+    mean is 1, as for EANS, is our choice.
+
+    Args:
+        queries: Unit-norm embeddings of this rank's queries.
+        documents: Unit-norm embeddings of the documents of all ranks.
+        beta, negatives: As in `negative_weights`.
+
+    Raises:
+        ValueError: If beta is negative or not finite.
+    """
+    _check(beta, None)
+    with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
+        return _weights(queries.float() @ documents.float().T, beta, negatives, None)
+
+
+def shuffled_weights(
+    weights: Float[Tensor, "batch docs"], negatives: Bool[Tensor, "batch docs"], generator: torch.Generator
+) -> Float[Tensor, "batch docs"]:
+    """The same weights, each row permuted at random among its negatives: EANS's distribution without its choice."""
+    drawn = torch.rand(weights.shape, generator=generator, device=generator.device).to(weights.device)
+    # Both (batch, docs): columns, the negatives before the others, here in random order and there as they stand.
+    shuffled = drawn.masked_fill(~negatives, 2.0).argsort(1)
+    ordered = negatives.logical_not().int().argsort(1, stable=True)
+    taken = weights.detach().gather(1, shuffled)
+    return torch.zeros_like(taken).scatter_(1, ordered, taken).masked_fill_(~negatives, 0.0)
+
+
+def _check(beta: float, top_k: int | None) -> None:
+    if not (math.isfinite(beta) and beta >= 0):
+        raise ValueError(f"beta must be finite and >= 0, got {beta}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be >= 1, got {top_k}")
+
+
+def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | None) -> Tensor:
+    """exp(beta * similarity) on the negatives, scaled to mean 1 over them; overwrites `similarity`.
+
+    A similarity that is not a number makes its whole row so: the loss then shows it.
+    """
+    scores = similarity.masked_fill(~negatives, -torch.inf)  # (batch, docs)
+    kept = negatives
+    if top_k is not None and top_k < scores.shape[1]:
+        kept = negatives & ~(scores < scores.topk(top_k, dim=1).values[:, -1:])  # (batch, docs)
+    largest = scores.amax(1, keepdim=True)  # (batch, 1); -inf for a query without negatives, whose weights are all 0
+    weights = similarity.sub_(largest).mul_(beta).exp_().masked_fill_(~kept, 0.0)
+    return weights.mul_(negatives.sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1.0))

@@ -1,0 +1,139 @@
+"""Gradient caching: the loss of a large batch in the memory of a small one (Gao et al. 2021, arXiv 2101.06983).
+
+A contrastive loss needs the embeddings of the whole batch at once, but not the activations behind them. So the batch is
+embedded twice, in chunks: first without gradient, which gives the loss and its gradient with respect to every
+embedding; then with gradient, chunk by chunk, each chunk's activations being dropped before the next one's are made.
+
+    loss = cached_backward(model, chunks, lambda out: info_nce(out["queries"], out["documents"], temperature=0.02))
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+C = TypeVar("C")
+Outputs = Mapping[str, Tensor]
+
+
+def cached_backward(
+    embed: Callable[[C], Outputs],
+    chunks: Sequence[C],
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    *,
+    backward: Callable[[Tensor], Any] = Tensor.backward,
+    no_sync: Callable[[], AbstractContextManager] = nullcontext,
+) -> Tensor:
+    """The loss of all chunks together, detached; its gradients are added to those of the parameters behind `embed`.
+
+    Value and gradients are those of `loss` on the outputs of all chunks with gradient, dropout included: the second
+    pass repeats the random state of the first. One chunk is embedded once.
+
+    What `embed` computes without gradient and without chance, such as the features of a frozen vision tower, it may
+    keep with the chunk in the first pass for the second.
+
+    Args:
+        embed: What the loss needs of a chunk, by name: embeddings, routing signatures, statistics of routers, groups.
+            Each is a tensor with a first axis, along which the chunks are joined. All of them are cached, so a loss may
+            be of routing too. An output has a gradient in the second pass or it is a constant.
+        chunks: Parts of this rank's batch, in order; as many on every rank.
+        loss: From the joined outputs to a scalar. It may gather across ranks. What it reads beside the outputs gets no
+            gradient: a trained temperature belongs into `embed`.
+        backward: `accelerator.backward`, where that scales. It is called once per chunk, on what has the chunk's share
+            of the gradient.
+        no_sync: `lambda: accelerator.no_sync(model)`. A context around the second pass of all chunks but the last, so
+            that the ranks add up their gradients once.
+
+    Raises:
+        ValueError: If there is no chunk, chunks differ in their outputs, an output has no first axis, or nothing that
+            the loss depends on has a gradient.
+    """
+    if not len(chunks):
+        raise ValueError("chunks is empty, must be at least one")
+    if len(chunks) == 1:
+        value = loss(dict(embed(chunks[0])))
+        backward(value)
+        return value.detach()
+    value, gradients, states = _first_pass(embed, chunks, loss)
+    # An autocast around this call keeps casts of the weights, and those of the first pass have no gradient.
+    torch.clear_autocast_cache()
+    with _random_state_kept():
+        for index, chunk in enumerate(chunks):
+            with no_sync() if index < len(chunks) - 1 else nullcontext():
+                states[index].restore()
+                outputs = embed(chunk)
+                share = _with_gradients(outputs, {name: parts[index] for name, parts in gradients.items()}, index)
+                del outputs
+                backward(share)
+                del share
+    return value
+
+
+class _RandomState(NamedTuple):
+    """Of torch's default generators: the CPU's and, where CUDA is in use, those of all its devices."""
+
+    cpu: Tensor
+    cuda: list[Tensor]
+
+    @classmethod
+    def now(cls) -> "_RandomState":
+        return cls(torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Afterwards the generators stand where they stood, as if there had been one pass."""
+    state = _RandomState.now()
+    try:
+        yield
+    finally:
+        state.restore()
+
+
+def _first_pass(
+    embed: Callable[[C], Outputs], chunks: Sequence[C], loss: Callable[[dict[str, Tensor]], Tensor]
+) -> tuple[Tensor, dict[str, tuple[Tensor, ...]], list[_RandomState]]:
+    """The loss, its gradient with respect to what it depends on (name -> chunks), and the state before each chunk."""
+    states, found = [], []
+    for chunk in chunks:
+        states.append(_RandomState.now())
+        with torch.no_grad():
+            found.append(dict(embed(chunk)))
+    joined, sizes = _joined(found)
+    del found
+    leaves = {name: output.requires_grad_() for name, output in joined.items() if output.is_floating_point()}
+    with torch.enable_grad():
+        value = loss(joined)
+    if not value.requires_grad:
+        raise ValueError(f"the loss depends on none of {sorted(leaves)}, the outputs that could have a gradient")
+    whole = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    gradients = {
+        name: gradient.split(sizes[name]) for name, gradient in zip(leaves, whole, strict=True) if gradient is not None
+    }
+    return value.detach(), gradients, states
+
+
+def _joined(found: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+    """Every output of all chunks, and how much of it is of which chunk."""
+    for index, outputs in enumerate(found):
+        if set(outputs) != set(found[0]):
+            raise ValueError(f"chunk {index} gives {sorted(outputs)}, chunk 0 {sorted(found[0])}: must be the same")
+        if flat := [name for name, output in outputs.items() if not output.ndim]:
+            raise ValueError(f"output {flat[0]!r} of chunk {index} has no first axis, along which chunks are joined")
+    joined = {name: torch.cat([outputs[name] for outputs in found]) for name in found[0]}
+    return joined, {name: [len(outputs[name]) for outputs in found] for name in joined}
+
+
+def _with_gradients(outputs: Outputs, gradients: dict[str, Tensor], index: int) -> Tensor:
+    """A scalar whose gradient with respect to each output is the given one. Outputs without gradient are left out."""
+    terms = [(outputs[name] * gradient).sum() for name, gradient in gradients.items() if outputs[name].requires_grad]
+    if not terms:
+        raise ValueError(f"chunk {index}: the loss depends on {sorted(gradients)}, and none of them has a gradient")
+    return sum(terms)
