@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 
 from ..config import Data
+from . import ranking
 from .forms import Source
 
 Tables = dict[str, list[dict]]
@@ -17,6 +18,7 @@ def cap(source: Source, tables: Tables, data: Data) -> Tables:
     - Retrieval: `eval_rows` of the queries that have a relevant document (score > 0), their qrels, all documents of
       these qrels, and up to 4 × `eval_rows` other documents.
     - Classification: `eval_rows` rows; of the train table about as many, but at least 16 of every label.
+    - Ranking: `eval_rows` queries, and their candidates.
     - All other forms: `eval_rows` rows.
     """
     if source.form == "retrieval":
@@ -26,6 +28,10 @@ def cap(source: Source, tables: Tables, data: Data) -> Tables:
     rng = random.Random(f"{data.seed}/{source.name}/eval")
     if source.form == "retrieval":
         return _retrieval(source, tables, data.eval_rows, rng)
+    if source.form == "ranking":
+        if len(tables["queries"]) > data.eval_rows:
+            source.notes["cap of queries"] = f"{data.eval_rows} of {len(tables['queries'])}, drawn by seed"
+        return ranking.cap(tables, data.eval_rows, rng)
     capped = {"rows": _sample(source, "rows", tables["rows"], data.eval_rows, rng)}
     if source.form == "classification":
         capped["train"] = _per_label(source, tables["train"], data.eval_rows, rng)

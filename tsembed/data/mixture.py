@@ -1,5 +1,7 @@
 """Forms -> training pairs: columns `query`, `document` and `group`, in a training and a validation part.
 
+Pairs with pictures have `query_image` and `document_image` beside them.
+
 `group` is a stable 64-bit number; two documents of one group are never each other's negatives. Every draw comes from a
 `random.Random` that is seeded with a text, so the same settings give the same rows on every machine.
 """
@@ -8,13 +10,19 @@ import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Literal
 
 from ..config import Data
-from .forms import TASK_OF_FORM, Source
+from .forms import FORMS, TASK_OF_FORM, Source
 
 COLUMNS = {"query": "text", "document": "text", "group": "int"}
 Part = Literal["train", "validation"]
+
+
+def columns_of(form: str) -> dict[str, str]:
+    """The columns of a prepared training table, and their types."""
+    return FORMS[form]["rows"] if form == "image_pairs" else COLUMNS
 
 
 def task_of(source: Source) -> str:
@@ -22,16 +30,21 @@ def task_of(source: Source) -> str:
     return source.task or TASK_OF_FORM[source.form]
 
 
-def pairs(source: Source, rows: Iterable[dict], data: Data) -> Iterator[tuple[Part, dict]]:
+def pairs(
+    source: Source, rows: Iterable[dict], data: Data, held: Iterable[dict] | None = None
+) -> Iterator[tuple[Part, dict]]:
     """Training and validation pairs of a training source; what was left out is counted in `source.notes`.
 
     At most `data.validation_rows` pairs, and never more than a tenth, are held out; at most `data.train_rows` are kept.
 
     Args:
-        rows: The rows of the source, of form pairs, classification or clustering; read once. Labelled rows are held in
-            memory, pairs are streamed.
+        rows: The rows of the source, of a form of `TRAINING_FORMS`; read once. Labelled rows are held in memory, pairs
+            are streamed.
+        held: The rows to hold out, where the source has chosen them (form image_pairs).
     """
     rng = random.Random(f"{data.seed}/{source.name}/pairs")
+    if source.form == "image_pairs":
+        return _split(rows, data, rng) if held is None else _chosen(rows, held, data, rng)
     if source.form == "pairs":
         return _split(_paired(rows), data, rng)
     return _labelled(source, rows, data, rng)
@@ -64,6 +77,15 @@ def _paired(rows: Iterable[dict]) -> Iterator[dict]:
     for row in rows:
         document = row["positive"]
         yield {"query": row["anchor"], "document": document, "group": group_of(document)}
+
+
+def _chosen(
+    rows: Iterable[dict], held: Iterable[dict], data: Data, rng: random.Random
+) -> Iterator[tuple[Part, dict]]:
+    """Rows and held-out rows as the source has divided them, each up to what the settings allow."""
+    kept = rows if data.train_rows is None else reservoir(rows, data.train_rows, rng)
+    yield from (("train", row) for row in kept)
+    yield from (("validation", row) for row in islice(held, data.validation_rows))
 
 
 def _split(rows: Iterable[dict], data: Data, rng: random.Random) -> Iterator[tuple[Part, dict]]:

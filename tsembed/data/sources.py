@@ -19,8 +19,9 @@ from typing import Any
 
 from .. import paths
 from ..config import PATHLESS, Data, Preset, load_preset
+from ..tasks import IMAGE_TASKS
 from . import caps, mixture, ranking
-from .forms import FORMS, IMAGE_TYPE, NAME, TRAINING_FORMS, Source, clean, columns
+from .forms import FORMS, NAME, TRAINING_FORMS, Source, clean, columns
 from .items import decode
 
 VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
@@ -130,8 +131,8 @@ def _sources(data: Data) -> Iterator[Source]:
             allowed = TRAINING_FORMS if source.part == "train" else FORMS.keys() - {"image_pairs"}
             if source.form not in allowed:
                 raise ValueError(f"{place}: the form {source.form!r} cannot be one of part {source.part!r}")
-            if source.form in ("image_pairs", "ranking") and source.task not in IMAGE_TYPE:
-                raise ValueError(f"{place}: task {source.task!r} is none of {', '.join(IMAGE_TYPE)}")
+            if source.form in ("image_pairs", "ranking") and source.task not in IMAGE_TASKS:
+                raise ValueError(f"{place}: task {source.task!r} is none of {', '.join(IMAGE_TASKS)}")
         yield source
 
 

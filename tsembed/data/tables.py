@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 BATCH = 1000  # rows held in memory
+BATCH_BYTES = 64 * 2**20  # of the pictures held in memory
 
 
 class TableWriter:
@@ -12,7 +13,7 @@ class TableWriter:
 
     Args:
         folder: Must not exist yet.
-        types: Column -> type of `forms.FORMS`, or "int".
+        types: Column -> type of `forms.FORMS`.
     """
 
     def __init__(self, folder: Path, types: dict[str, str]):
@@ -20,25 +21,33 @@ class TableWriter:
 
         kinds = {"binary": pa.int64(), "int": pa.int64(), "float": pa.float64()}
         kinds |= {"list": pa.list_(pa.string()), "floats": pa.list_(pa.float64())}
+        kinds |= {"image": pa.binary(), "places": pa.list_(pa.int64())}
         self.folder, self.columns = folder, list(types)
         self.schema = pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in types.items()])
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._stream = folder.with_name(f"{folder.name}.stream")
         self._writer = pa.ipc.new_stream(str(self._stream), self.schema)
         self._batch: list[dict] = []
+        self._images = [name for name, kind in types.items() if kind == "image"]
+        self._bytes = 0
         self._digest = hashlib.sha256()
         self.rows = 0
 
     def add(self, row: dict) -> None:
-        line = json.dumps([row[name] for name in self.columns], ensure_ascii=False, separators=(",", ":"))
+        values = [row[name] for name in self.columns]
+        line = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=_sha256)
         self._digest.update(line.encode() + b"\n")
         self._batch.append(row)
         self.rows += 1
-        if len(self._batch) == BATCH:
+        self._bytes += sum(len(row[name] or b"") for name in self._images)
+        if len(self._batch) == BATCH or self._bytes >= BATCH_BYTES:
             self._flush()
 
     def close(self) -> str:
-        """Finishes the folder; returns the sha256 of the rows as JSON lines, which every machine computes alike."""
+        """Finishes the folder; returns the sha256 of the rows as JSON lines, which every machine computes alike.
+
+        A picture stands in its line with its own sha256.
+        """
         import datasets
 
         self._flush()
@@ -63,4 +72,8 @@ class TableWriter:
 
         if self._batch:
             self._writer.write_batch(pa.RecordBatch.from_pylist(self._batch, schema=self.schema))
-            self._batch = []
+            self._batch, self._bytes = [], 0
+
+
+def _sha256(picture: bytes) -> str:
+    return hashlib.sha256(picture).hexdigest()

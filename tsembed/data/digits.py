@@ -1,0 +1,156 @@
+"""The digits source: scikit-learn's handwritten digits as a suite in the form of MMEB, with its four meta-tasks.
+
+What every set asks, and what the suite does not measure: docs/digits_benchmark.md.
+
+    python -m tsembed.data.digits --counts [EVAL_ROWS]
+"""
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from ..config import Data
+from . import digits_captions, digits_classification, digits_grounding, digits_images, digits_questions, digits_retrieval
+from .digits_images import Pool, pools
+from .forms import Source
+from .ranking import Example, chance, pair, tables
+
+TRAIN_ROWS, EVAL_ROWS = 2000, 1000  # of a set, where the settings say nothing
+TRIES = 20  # draws per wanted row; a set of few distinct examples ends before it has as many as are wanted
+VERSION = 1  # of the sets that are made of the same digits
+LICENCE = "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)"
+
+
+class DigitSet(NamedTuple):
+    """One set: its meta-task, "seen" if it is trained too, else "unseen", and how an example is drawn.
+
+    draw(rng, queries, documents, others): `others` asks for the wrong candidates too.
+    """
+
+    name: str
+    task: str
+    group: str
+    draw: Callable[[random.Random, Pool, Pool, bool], Example]
+
+
+SETS = (
+    DigitSet("digits_digit", "image_classification", "seen", digits_classification.which_digit),
+    DigitSet("digits_parity", "image_classification", "seen", digits_classification.which_parity),
+    DigitSet("digits_half", "image_classification", "seen", digits_classification.which_half),
+    DigitSet("digits_ink", "image_classification", "seen", digits_classification.which_ink),
+    DigitSet("digits_ink_digit", "image_classification", "unseen", digits_classification.ink_and_digit),
+    DigitSet("digits_ink_parity_half", "image_classification", "unseen", digits_classification.ink_parity_half),
+    DigitSet("digits_picture_of", "image_retrieval", "seen", digits_retrieval.picture_of),
+    DigitSet("digits_caption_of", "image_retrieval", "seen", digits_retrieval.caption_of),
+    DigitSet("digits_same_digit", "image_retrieval", "seen", digits_retrieval.same_digit),
+    DigitSet("digits_same_ink", "image_retrieval", "seen", digits_retrieval.same_ink),
+    DigitSet("digits_same_parity", "image_retrieval", "unseen", digits_retrieval.same_parity),
+    DigitSet("digits_parity_in_ink", "image_retrieval", "unseen", digits_retrieval.parity_in_ink),
+    DigitSet("digits_sum", "visual_question_answering", "seen", digits_questions.total),
+    DigitSet("digits_larger", "visual_question_answering", "seen", digits_questions.larger),
+    DigitSet("digits_left_of", "visual_question_answering", "seen", digits_questions.left_of),
+    DigitSet("digits_how_many_in_ink", "visual_question_answering", "seen", digits_questions.how_many_in_ink),
+    DigitSet("digits_ink_of", "visual_question_answering", "seen", digits_questions.ink_of),
+    DigitSet("digits_is_there", "visual_question_answering", "seen", digits_questions.is_there),
+    DigitSet("digits_which_in_ink", "visual_question_answering", "unseen", digits_questions.which_in_ink),
+    DigitSet("digits_how_many_even", "visual_question_answering", "unseen", digits_questions.how_many_even),
+    DigitSet("digits_digit_in_row", "visual_grounding", "seen", digits_grounding.digit_in_row),
+    DigitSet("digits_cell_at", "visual_grounding", "seen", digits_grounding.cell_at),
+    DigitSet("digits_digit_in_ink", "visual_grounding", "seen", digits_grounding.digit_in_ink),
+    DigitSet("digits_ink_in_row", "visual_grounding", "unseen", digits_grounding.ink_in_row),
+    DigitSet("digits_left_neighbour", "visual_grounding", "unseen", digits_grounding.left_neighbour),
+)
+CAPTIONS = (
+    DigitSet("digits_caption_of_digit", "image_retrieval", "seen", digits_captions.caption_of_digit),
+    DigitSet("digits_digit_of_caption", "image_retrieval", "seen", digits_captions.digit_of_caption),
+    DigitSet("digits_caption_of_canvas", "image_retrieval", "seen", digits_captions.caption_of_canvas),
+    DigitSet("digits_canvas_of_caption", "image_retrieval", "seen", digits_captions.canvas_of_caption),
+)
+
+
+def sources(data: Data) -> Iterator[Source]:
+    """The trained sets (with `data.captions` the captions instead), then all evaluation sets.
+
+    Raises:
+        ValueError: If scikit-learn has other digits than the pinned ones.
+    """
+    from importlib.metadata import version
+
+    origin = f"load_digits of scikit-learn {version('scikit-learn')}"
+    division = pools()
+    for chosen in CAPTIONS if data.captions else SETS:
+        if chosen.group == "seen":
+            rows = _pairs(chosen, division["train"], data.train_rows or TRAIN_ROWS, data.seed, "train")
+            parts = {"rows": rows}
+            if data.validation_rows:
+                held = _pairs(chosen, division["validation"], data.validation_rows, data.seed, "validation")
+                parts["validation"] = held
+            yield Source(chosen.name, "train", "image_pairs", parts, origin, LICENCE, "seen", chosen.task)
+    bank = division["eval"].bank(random.Random(f"{data.seed}/bank"))
+    for chosen in SETS:
+        rng = random.Random(f"{data.seed}/{chosen.name}/eval")
+        drawn = list(_distinct(chosen, division["eval"], bank, data.eval_rows or EVAL_ROWS, rng, True))
+        notes = _notes(drawn)
+        found = tables(drawn, rng)
+        yield Source(chosen.name, "eval", "ranking", found, origin, LICENCE, chosen.group, chosen.task, notes)
+
+
+def fingerprint(data: Data) -> list[str]:
+    """What decides the datasets beside the settings: the pinned digits and the version of this code."""
+    return [f"version {VERSION}", digits_images.SHA256]
+
+
+def _pairs(chosen: DigitSet, pool: Pool, size: int, seed: int, part: str) -> Iterator[dict]:
+    rng = random.Random(f"{seed}/{chosen.name}/{part}")
+    return map(pair, _distinct(chosen, pool, pool, size, rng, False))
+
+
+def _distinct(
+    chosen: DigitSet, queries: Pool, documents: Pool, size: int, rng: random.Random, others: bool
+) -> Iterator[Example]:
+    """Up to `size` examples, no pair of query and answer twice."""
+    seen = set()
+    for _ in range(TRIES * size):
+        drawn = chosen.draw(rng, queries, documents, others)
+        if (drawn.query, drawn.answer) not in seen:
+            seen.add((drawn.query, drawn.answer))
+            yield drawn
+            if len(seen) == size:
+                return
+
+
+def _notes(drawn: list[Example]) -> dict[str, str]:
+    """For text answers: how well one would do who knows only which answers the question can have."""
+    answers = {one.answer.text for one in drawn}
+    if answers == {""}:
+        return {}
+    return {"answers": f"{100 / len(answers):.1f} % among the {len(answers)} answers that the question has"}
+
+
+def counts(found: Iterable[Source]) -> Iterator[str]:
+    """A Markdown table of the evaluation sets: queries, candidates per query, chance in per cent."""
+    yield "| meta-task | set | group | queries | distinct candidates | per query | chance |"
+    yield "|---|---|---|---|---|---|---|"
+    for source in found:
+        if source.part == "eval":
+            queries, candidates = source.tables["queries"], source.tables["candidates"]
+            sizes = sorted({len(row["candidates"]) for row in queries})
+            size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+            percent = 100 * chance(source.tables)
+            about = f"| {source.task} | {source.name} | {source.group} | {len(queries):,} "
+            yield f"{about}| {len(candidates):,} | {size} | {percent:.1f} |"
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
+        raise SystemExit("usage: python -m tsembed.data.digits --counts [EVAL_ROWS]")
+    rows = int(arguments[1]) if len(arguments) == 2 else 400
+    try:
+        print("\n".join(counts(sources(Data(source="digits", eval_rows=rows)))))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
