@@ -1,0 +1,197 @@
+"""The tuner: which layers get experts, and the context of a forward pass."""
+
+import inspect
+from typing import Any
+
+import torch
+from peft.config import PeftConfig
+from peft.tuners.tuners_utils import BaseTuner, _maybe_include_all_linear_layers, check_target_module_exists
+from torch import Tensor, nn
+
+from .config import MoeLoraConfig
+from .context import THREAD, checkpoint_contexts, forward_pass
+from .layer import MoeLoraLinear
+
+_BERT = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
+_QWEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# All linear layers of the blocks, by config.model_type. A vision tower's are named otherwise, or left out below.
+TARGET_MODULES: dict[str, tuple[str, ...]] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "mpnet": ("attn.q", "attn.k", "attn.v", "attn.o", "intermediate.dense", "output.dense"),
+    "distilbert": ("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
+    "modernbert": ("Wqkv", "Wo", "Wi"),
+    "nomic_bert": _QWEN,
+    "qwen2": _QWEN,
+    "qwen3": _QWEN,
+    "qwen2_vl": _QWEN,
+    "qwen2_vl_text": _QWEN,
+}
+
+
+class MoeLoraModel(BaseTuner):
+    """A model whose linear layers have LoRA experts; `get_peft_model` makes it and PEFT's `PeftModel` wraps it.
+
+    A call takes `routes=` for task-routed adapters: one route for all, or its index in the adapter's routes per
+    sequence, int64 (batch,), on the CPU. Everything else goes to the base model, whose `attention_mask` (batch, seq),
+    if there is one, says which tokens count. Hooks on the base model set the context of its forward pass: `PeftModel`
+    calls the base model itself, past this class, where there is no task type.
+
+    Args:
+        model: The base model; its layers are replaced in place.
+        peft_config: Settings per adapter.
+        adapter_name: The adapter to begin with.
+
+    Raises:
+        ValueError: If the model type has no default target modules, or an entry of target_modules matches nothing.
+    """
+
+    prefix = "moe_lora_"
+    tuner_layer_cls = MoeLoraLinear
+    target_module_mapping = TARGET_MODULES
+
+    def __init__(self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], adapter_name: str, **kwargs):
+        super().__init__(model, peft_config, adapter_name, **kwargs)
+        self._positional = tuple(inspect.signature(model.forward).parameters)
+        self._context_hooks = (
+            model.register_forward_pre_hook(self._enter_forward, with_kwargs=True),
+            model.register_forward_hook(self._leave_forward, always_call=True),
+        )
+
+    def _enter_forward(self, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        routes = kwargs.get("routes")
+        kwargs = {name: value for name, value in kwargs.items() if name != "routes"}
+        mask = _mask(dict(zip(self._positional, args, strict=False)) | kwargs)
+        THREAD.forward = forward_pass(mask, {} if routes is None else self._resolve(routes, mask))
+        return args, kwargs
+
+    def _leave_forward(self, *_) -> None:
+        THREAD.forward = None
+
+    def _resolve(self, routes: str | Tensor, mask: Tensor | None) -> dict[str, int | Tensor]:
+        """Per task-routed active adapter: the expert, or one-hot gates (batch, 1, experts)."""
+        configs = {name: self.peft_config[name] for name in self.active_adapters}
+        task_routed = {name: config for name, config in configs.items() if config.router == "task"}
+        if not task_routed:
+            routers = ", ".join(sorted({config.router for config in configs.values()}))
+            raise ValueError(f"routes are for adapters with router='task'; the active ones have router: {routers}")
+        if isinstance(routes, str):
+            return {name: config.expert_of(routes) for name, config in task_routed.items()}
+        if routes.dim() != 1 or (mask is not None and len(routes) != len(mask)):
+            batch = "batch" if mask is None else len(mask)
+            raise ValueError(f"routes must be a name or indices of shape ({batch},), got shape {tuple(routes.shape)}")
+        return {name: _one_hot(routes, config, mask) for name, config in task_routed.items()}
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs
+    ) -> None:
+        """Recompute activations in the backward pass, in the context of their own forward pass.
+
+        Args:
+            gradient_checkpointing_kwargs: For `torch.utils.checkpoint`, without `context_fn`.
+            kwargs: For the base model's `activation_checkpointing_enable`.
+
+        Raises:
+            ValueError: For `use_reentrant=True`, which has no contexts.
+        """
+        options = dict(gradient_checkpointing_kwargs or {})
+        if options.setdefault("use_reentrant", False):
+            raise ValueError("gradient checkpointing of MoE-LoRA needs use_reentrant=False, got True")
+        options["context_fn"] = checkpoint_contexts
+        self.model.activation_checkpointing_enable(activation_checkpointing_kwargs=options, **kwargs)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs
+    ) -> None:
+        """The new name, in transformers 5, of `gradient_checkpointing_enable`."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+
+    def _prepare_adapter_config(self, peft_config: MoeLoraConfig, model_config: dict) -> MoeLoraConfig:
+        if peft_config.target_modules is None:
+            model_type = model_config.get("model_type")
+            if model_type not in self.target_module_mapping:
+                known = ", ".join(self.target_module_mapping)
+                raise ValueError(f"give target_modules: model_type {model_type!r} has no default; known: {known}")
+            peft_config.target_modules = self.target_module_mapping[model_type]
+        return peft_config
+
+    def _prepare_model(self, peft_config: MoeLoraConfig, model: nn.Module) -> None:
+        """Resolve "all-linear" and check the entries of a list, before anything in the model is changed."""
+        targets = peft_config.target_modules
+        if isinstance(targets, str):
+            if targets.lower() == "all-linear":
+                found = _maybe_include_all_linear_layers(peft_config, model).target_modules
+                peft_config.target_modules = tuple(sorted(name for name in found if not _in_vision_tower(name)))
+            return
+        names = [name for name, _ in model.named_modules()]
+        if unknown := [t for t in targets if not any(_ends_in(name, t) for name in names)]:
+            linear = {
+                n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, nn.Linear | MoeLoraLinear)
+            }
+            raise ValueError(
+                f"target_modules {unknown} match no module of {type(model).__name__}; its linear layers are named "
+                f"{', '.join(sorted(linear))}"
+            )
+
+    @staticmethod
+    def _check_target_module_exists(peft_config: MoeLoraConfig, key: str):
+        found = check_target_module_exists(peft_config, key)
+        if found and _in_vision_tower(key) and not _names_vision_tower(peft_config.target_modules, key):
+            return False
+        return found
+
+    def _create_and_replace(
+        self, peft_config: MoeLoraConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module,
+        current_key: str, parameter_name: str | None = None,
+    ) -> None:  # fmt: skip
+        if isinstance(target, MoeLoraLinear):
+            target.update_layer(adapter_name, peft_config)
+            return
+        if not isinstance(target, nn.Linear):
+            raise ValueError(f"MoE-LoRA adapts linear layers, but target {current_key} is a {type(target).__name__}")
+        layer = MoeLoraLinear(target, adapter_name, peft_config, current_key)
+        if adapter_name not in self.active_adapters:
+            layer.requires_grad_(False)
+        self._replace_module(parent, target_name, layer, target)
+
+    def _unload_and_optionally_merge(self, *args, **kwargs) -> nn.Module:
+        base = super()._unload_and_optionally_merge(*args, **kwargs)
+        for hook in self._context_hooks:
+            hook.remove()
+        return base
+
+
+def _mask(inputs: dict[str, Any]) -> Tensor | None:
+    """The (batch, seq) mask of a call: its attention mask, or ones; None if it has another form or no known input."""
+    mask = inputs.get("attention_mask")
+    if mask is not None:
+        return mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+    tokens = inputs.get("input_ids")
+    tokens = inputs.get("inputs_embeds") if tokens is None else tokens
+    return None if tokens is None else torch.ones(tokens.shape[:2], device=tokens.device)
+
+
+def _one_hot(routes: Tensor, config: MoeLoraConfig, mask: Tensor | None) -> Tensor:
+    """Gates (batch, 1, experts) of route indices."""
+    last = len(config.routes) - 1
+    if not torch.compiler.is_compiling() and len(routes) and not 0 <= int(routes.min()) <= int(routes.max()) <= last:
+        raise ValueError(f"route index out of range: must be in 0..{last}, got {routes.tolist()}")
+    experts = torch.tensor(config.route_experts)[routes]
+    gates = nn.functional.one_hot(experts, config.num_experts).float().unsqueeze(1)
+    return gates if mask is None else gates.to(mask.device)
+
+
+def _ends_in(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _in_vision_tower(name: str) -> bool:
+    return any(part.startswith(("visual", "vision")) for part in name.split("."))
+
+
+def _names_vision_tower(targets: tuple[str, ...] | str, name: str) -> bool:
+    """Whether the user's own words name the vision tower that a module is in."""
+    if isinstance(targets, str):
+        return "visual" in targets or "vision" in targets
+    return any(_in_vision_tower(target) and _ends_in(name, target) for target in targets)
