@@ -5,8 +5,9 @@ import argparse
 import numpy as np
 import torch
 
+from tsembed.backbones import embedded_folder
 from tsembed.config import Backbone, Variant
-from tsembed.encoder import build, embedded_folder, has_fast_bf16
+from tsembed.encoder import build, has_fast_bf16
 
 from .timing import compare, line, machine
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from tsembed.backbones import embedded_folder
 from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
-from tsembed.encoder import build, embedded_folder
+from tsembed.encoder import build
 from tsembed.train import train
 
 from .encoding import MINILM, texts

@@ -28,6 +28,6 @@ def tokenizer():
     """The real tokenizer of all-MiniLM-L6-v2, from the embedded weights."""
     from transformers import AutoTokenizer
 
-    from tsembed.encoder import embedded_folder
+    from tsembed.backbones import embedded_folder
 
     return AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))

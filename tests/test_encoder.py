@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tests.tiny import tiny
-from tsembed import encoder as module
+from tsembed import backbones as module
+from tsembed.backbones import embedded_folder
 from tsembed.config import Backbone, Variant
-from tsembed.encoder import Encoder, autocast, build, embedded_folder
+from tsembed.encoder import Encoder, autocast, build
 from tsembed.mote.experts import upcycle
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 

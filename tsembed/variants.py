@@ -67,8 +67,8 @@ class Negatives(Strict):
     similarity: Literal["cosine", "kl"] = "cosine"
     stage_one: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = "settled"  # or its share of the steps
     at_most: Annotated[float, Field(gt=0, le=1)] = 0.6  # of the steps, where the experts do not settle
-    window: Positive = 10  # steps over which specialisation is compared
-    tolerance: Annotated[float, Field(gt=0)] = 0.05  # settled: it grew by less than this share over the last window
+    window: Positive = 10  # steps over which specialisation is measured
+    tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
 
 
 class Variant(Strict):

@@ -52,6 +52,15 @@ class Study:
         other = config.load_variants()[variant].other
         return [self.data_node(self.settings.study_of(variant)), *([f"{other}/seed{seed}"] if other else [])]
 
+    def priority(self, variant: str, seed: int) -> int:
+        """Seed after seed, so that an early stop leaves whole seeds; of a seed first the runs that others wait for."""
+        return 1000 - 2 * seed + ((variant, seed) in self._awaited)
+
+    @cached_property
+    def _awaited(self) -> set[tuple[str | None, int]]:
+        known = config.load_variants()
+        return {(known[variant].other, seed) for variant, seed in self.runs}
+
     def data_node(self, study: str) -> str:
         """The node that prepares the data of a study."""
         return paths.data_dir(self.preset, self.settings.data_of(study)).name

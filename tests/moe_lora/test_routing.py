@@ -8,11 +8,13 @@
 import pytest
 import torch
 
-from tests.moe_lora.models import adapted, batch
-from tsembed.contrastive.losses import load_balancing
+from tests.moe_lora.models import adapted, batch, peft_of_old_names
+from tests.plain import load_balancing
 from tsembed.moe_lora import MoeLoraConfig, balance, load_balancing_of, routing_record, signatures
 from tsembed.moe_lora.context import forward_pass
 from tsembed.moe_lora.routing import gate, layer_routing
+
+pytestmark = peft_of_old_names
 
 MASK = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 0]])
 P = torch.tensor([[[0.9, 0.1], [0.3, 0.7], [0.0, 1.0]], [[0.5, 0.5], [0.2, 0.8], [1.0, 0.0]], [[0.5, 0.5]] * 3])
@@ -161,5 +163,5 @@ def test_bad_records_are_named():
         signatures(twice[:1], "first")
     with pytest.raises(ValueError, match=r"use routing_record\(last=True\)"):
         signatures(twice[:1], "last")
-    with pytest.raises(ValueError, match=r"2 \* experts \+ 1 columns, as balance makes them, got 4"):
+    with pytest.raises(ValueError, match=r"2 \* experts \+ 1 columns, got 4"):
         load_balancing_of(torch.zeros(1, 1, 4))

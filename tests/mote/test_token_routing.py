@@ -4,7 +4,7 @@
 - It equals the plain form (every expert on every token, then the gated sum), in value and in gradient.
 - Tokens of one sequence go to several experts, and the router gets a gradient from the task loss, top-1 too.
 - An embedding does not depend on its batch-mates or padding. Checkpointing changes no gradient.
-- The load-balancing loss is 1 when experts are used alike, and the number of experts when all tokens take one.
+- Load balancing counts tokens, not padding, and evens out the use of the experts.
 """
 
 import copy
@@ -14,10 +14,9 @@ import torch
 
 from tests.mote.test_experts import batch
 from tests.tiny import FAMILIES, tiny
-from tsembed.contrastive.losses import load_balancing
+from tsembed.contrastive.losses import load_balancing_of
 from tsembed.mote.experts import upcycle
-from tsembed.mote.token_routing import TokenRouted, route_tokens, routing_record
-from tsembed.train import router_balance
+from tsembed.mote.token_routing import Routing, TokenRouted, balance, route_tokens, routing_record
 
 
 def disturbed(model_type="bert", scale=3.0, **settings):
@@ -116,19 +115,19 @@ def test_checkpointing_changes_no_gradient():
         with routing_record() as record:
             first = routed(**batch()).last_hidden_state.sum()
             second = routed(**batch(n=3, seq=5)).last_hidden_state.square().sum()
-        (first + second + router_balance(record)).backward()
+        (first + second + load_balancing_of(balance(record))).backward()
         found.append(gradients(routed))
     assert found[0].keys() == found[1].keys() and any(".router." in n for n in found[0])
     for name, tensor in found[0].items():
         torch.testing.assert_close(found[1][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_load_balancing_by_hand():
-    even = torch.full((8, 4), 0.25)
-    assert load_balancing(even, torch.arange(8)[:, None] % 4).item() == pytest.approx(1.0)
-    one = torch.nn.functional.one_hot(torch.zeros(8, dtype=torch.long), 4).float()
-    assert load_balancing(one, torch.zeros(8, 1, dtype=torch.long)).item() == pytest.approx(4.0)
-    assert load_balancing(even, torch.arange(16).view(8, 2) % 4).item() == pytest.approx(1.0)
+def test_balance_counts_probabilities_choices_and_tokens_without_padding():
+    mask = torch.tensor([[1, 1, 0]])
+    probabilities = torch.tensor([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
+    one = Routing(0, probabilities, torch.tensor([[0], [1], [0]]), mask)
+    assert torch.allclose(balance([one])[0, 0], torch.tensor([1.1, 0.9, 1.0, 1.0, 2.0]))
+    assert torch.allclose(balance([one, one])[0, 0], 2 * balance([one])[0, 0])
 
 
 def test_load_balancing_pushes_the_router_towards_even_use():
@@ -139,7 +138,7 @@ def test_load_balancing_pushes_the_router_towards_even_use():
     for _ in range(40):
         with routing_record() as record:
             routed(**batch(n=16))
-        loss = router_balance(record)
+        loss = load_balancing_of(balance(record))
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

@@ -143,7 +143,7 @@ def _batches(encoder: Encoder, tables, tasks, settings: RunSettings, count: int,
     )  # fmt: skip
     steps = StepBatches(
         tables, tasks, sampler, encoder,
-        training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None}),
+        training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None, "cached_pairs": None}),
         variant=settings.variant.model_copy(update={"temperature": "task_aware"}),
     )  # fmt: skip
     for step in range(len(steps)):
@@ -156,8 +156,9 @@ def _gradients(encoder: Encoder, batch: Batch, precision: str) -> Gradients:
 
     named = [(name, p) for name, p in encoder.backbone.named_parameters() if p.requires_grad]
     with autocast(encoder.device, precision):
-        queries, documents = encoder.embed(batch.queries), encoder.embed(batch.documents)
-    loss = contrastive_loss(queries, documents, batch)
+        (piece,) = batch.pieces
+        outputs = {"query": encoder.embed(piece.queries), "document": encoder.embed(piece.documents)}
+    loss = contrastive_loss(outputs, batch)
     values = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
     gradients: Gradients = {}
     for (name, _), value in zip(named, values, strict=True):

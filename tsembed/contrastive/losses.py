@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # Weights of the negatives of some queries, (rows, docs); one that makes them when asked never holds them all at once.
 RowWeights = Callable[[slice], Tensor]
@@ -103,8 +102,9 @@ class _ChunkedInfoNCE(torch.autograd.Function):
         return losses.mean()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):
+        if torch.is_grad_enabled():
+            raise RuntimeError("create_graph: InfoNCE in chunks can be differentiated once only; use chunk=None")
         scaled = [None if saved is None else saved * gradient for saved in ctx.saved_tensors]
         return *scaled, None, None, None, None
 
@@ -141,18 +141,28 @@ def same_group_weights(
     return (query_groups[:, None] != document_groups[None, :]).float()
 
 
-def load_balancing(
-    probabilities: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens top_k"]
-) -> Float[Tensor, ""]:
-    """How unevenly a router uses its experts: 1 if all alike, the number of experts if all tokens take the same.
+def load_balancing_of(statistics: Float[Tensor, "calls layers columns"]) -> Float[Tensor, ""]:
+    """How unevenly the routers use their experts, over all calls: 1 if evenly, num_experts if all take the same.
 
-        num_experts * sum_e f_e P_e,   f_e: share of the choices that fell on e,  P_e: mean probability of e
+        mean over layers of  num_experts * sum_e f_e P_e,   f_e: share of the choices that fell on e,
+                                                            P_e: mean probability of e
 
     (Fedus et al. 2021, https://arxiv.org/abs/2101.03961, eq. 4 to 6.) The gradient flows through P alone.
 
-    >>> load_balancing(torch.tensor([[0.9, 0.1], [0.1, 0.9]]), torch.tensor([[0], [1]])).item()
+    Args:
+        statistics: Per forward call and layer: the sum over the tokens of every expert's probability, the number of
+            choices that fell on every expert, the number of tokens; from `moe_lora.balance` or `token_routing.balance`.
+
+    Raises:
+        ValueError: If the columns are not 2 * experts + 1.
+
+    >>> load_balancing_of(torch.tensor([[[1.0, 1.0, 2.0, 0.0, 2.0]]])).item()  # two tokens, both to expert 0
     1.0
     """
-    experts = probabilities.shape[1]
-    shares = torch.bincount(chosen.flatten(), minlength=experts).float() / chosen.numel()  # (experts,)
-    return experts * (shares * probabilities.float().mean(0)).sum()
+    columns = statistics.shape[-1]
+    if columns % 2 == 0:
+        raise ValueError(f"statistics must have 2 * experts + 1 columns, got {columns}")
+    experts = columns // 2
+    sums, chosen, tokens = statistics.sum(0).split([experts, experts, 1], dim=-1)  # each (layers, ...)
+    shares = (chosen / chosen.sum(-1, keepdim=True)).detach()
+    return experts * (shares * sums / tokens.detach()).sum(-1).mean()

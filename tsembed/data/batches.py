@@ -1,7 +1,10 @@
-"""Batches of a run: the sampler's rows, read from the Arrow tables, tokenised and chunked, per rank."""
+"""Batches of a run: the sampler's rows, read from the Arrow tables, tokenised and chunked, per rank.
+
+A batch comes in pieces: one where it is computed at once, several where its gradients are cached.
+"""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,8 +12,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..config import Training, Variant
-from ..tasks import ROUTES, TASKS
-from .collate import Chunk, chunks
+from ..tasks import TASKS
+from .collate import Chunk
+from .items import Item
 from .sampler import TaskSampler
 
 if TYPE_CHECKING:
@@ -19,12 +23,19 @@ if TYPE_CHECKING:
     from ..encoder import Encoder
 
 
-class Batch(NamedTuple):
-    """Pairs of one forward and backward pass on one rank."""
+class Piece(NamedTuple):
+    """Pairs of one forward pass."""
 
     queries: list[Chunk]
     documents: list[Chunk]
+
+
+class Batch(NamedTuple):
+    """Pairs that are each other's negatives, on one rank."""
+
+    pieces: list[Piece]
     groups: Int[Tensor, " batch"]  # two documents of one group are never each other's negatives
+    tasks: Int[Tensor, " batch"]  # of each pair, its index in `tasks.TASKS`
     temperature: float
     task: str
     dataset: str
@@ -35,14 +46,15 @@ class StepBatches(torch.utils.data.Dataset):
     """Map-style: step number -> this rank's micro-batches of that step.
 
     Args:
-        tables: Dataset name -> Arrow table with the columns query, document, group.
+        tables: Dataset name -> Arrow table with the columns query, document, group, and query_image and
+            document_image where there are pictures.
         tasks: Dataset name -> training task.
         sampler: Decides the rows.
-        encoder: For its tokenizer and instructions only.
+        encoder: For what it makes of the inputs only.
         rank, world_size: The rank takes its contiguous part of every micro-batch's global rows.
 
     Raises:
-        ValueError: If the batch cannot be cut into equal micro-batches over the ranks.
+        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal pieces.
     """
 
     def __init__(
@@ -63,9 +75,15 @@ class StepBatches(torch.utils.data.Dataset):
                 f"batch_size {training.batch_size} must be a multiple of micro_batch_size {self.micro}, "
                 f"and that of the {world_size} processes"
             )
+        self.piece = training.cached_pairs or self.micro // world_size
+        if self.micro // world_size % self.piece:
+            raise ValueError(
+                f"{self.micro // world_size} pairs of a process must be a multiple of cached_pairs {self.piece}"
+            )
         self.tables, self.tasks, self.sampler, self.encoder = tables, tasks, sampler, encoder
         self.training, self.variant = training, variant
         self.rank, self.world_size = rank, world_size
+        self._index = {task: index for index, task in enumerate(TASKS)}
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -81,35 +99,41 @@ class StepBatches(torch.utils.data.Dataset):
         for start in range(0, len(step.rows), self.micro):
             part = slice(start + self.rank * share, start + (self.rank + 1) * share)
             owners, rows = step.owners[part], step.rows[part]
-            query, document, group, names = self._read(step.datasets, owners, rows)
-            queries, query_tokens = self._side(query, names, "query_route", self.training.max_query_tokens)
-            documents, document_tokens = self._side(
-                document, names, "document_route", self.training.max_document_tokens
-            )
-            tokens = query_tokens + document_tokens
-            batches.append(Batch(queries, documents, torch.tensor(group), temperature, step.task, step.dataset, tokens))
+            queries, documents, groups, names = self._read(step.datasets, owners, rows)
+            pieces, tokens = [], 0
+            for first in range(0, len(rows), self.piece):
+                some = slice(first, first + self.piece)
+                one, more = self._piece(queries[some], documents[some], names[some])
+                pieces.append(one)
+                tokens += more
+            tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
+            batches.append(Batch(pieces, torch.tensor(groups), tasks, temperature, step.task, step.dataset, tokens))
         return batches
 
     def _read(self, datasets: tuple[str, ...], owners: np.ndarray, rows: np.ndarray):
-        """Columns of the rows in batch order, and the dataset of each."""
-        query, document, group = ([None] * len(rows) for _ in range(3))
+        """Inputs and groups of the rows in batch order, and the dataset of each."""
+        queries, documents, groups = ([None] * len(rows) for _ in range(3))
         for owner in np.unique(owners):
             at = np.flatnonzero(owners == owner)
             read = self.tables[datasets[owner]][rows[at].tolist()]
-            for k, place in enumerate(at):
-                query[place], document[place], group[place] = read["query"][k], read["document"][k], read["group"][k]
-        return query, document, group, [datasets[owner] for owner in owners]
+            for side, found in (("query", queries), ("document", documents)):
+                for place, one in zip(at, inputs_of(read, side), strict=True):
+                    found[place] = one
+            for place, group in zip(at, read["group"], strict=True):
+                groups[place] = group
+        return queries, documents, groups, [datasets[owner] for owner in owners]
 
-    def _side(self, texts: list[str], names: list[str], side: str, max_tokens: int) -> tuple[list[Chunk], int]:
-        routes = [getattr(TASKS[self.tasks[name]], side) for name in names]
-        tokens: list[list[int]] = [[]] * len(texts)
-        for route in dict.fromkeys(routes):
-            at = [i for i, r in enumerate(routes) if r == route]
-            for i, ids in zip(
-                at, self.encoder.tokenize([texts[i] for i in at], route, max_tokens=max_tokens), strict=True
-            ):
-                tokens[i] = ids
-        one = routes[0] if len(set(routes)) == 1 else torch.tensor([ROUTES.index(r) for r in routes])
-        tokenizer = self.encoder.tokenizer
-        parts = chunks(tokens, one, pad_id=tokenizer.pad_token_id, padding_side=tokenizer.padding_side)
-        return parts, sum(map(len, tokens))
+    def _piece(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[Piece, int]:
+        tasks = [TASKS[self.tasks[name]] for name in names]
+        routes, limit = [task.query_route for task in tasks], self.training.max_query_tokens
+        asked, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
+        routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
+        found, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
+        return Piece(asked, found), query_tokens + document_tokens
+
+
+def inputs_of(rows: Mapping[str, list], side: str) -> list[Any]:
+    """One side ("query" or "document") of training rows: texts, or items where the rows have pictures."""
+    if f"{side}_image" not in rows:
+        return rows[side]
+    return [Item(text, image) for text, image in zip(rows[side], rows[f"{side}_image"], strict=True)]

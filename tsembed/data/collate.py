@@ -1,12 +1,15 @@
 """Texts to padded chunks of similar length, so that padding is hardly computed."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..images import Pictures
 
 # Fixed cost of one more forward pass, in tokens: a chunk is only split off where it saves more padding than this.
 CHUNK_COST = 96
@@ -19,6 +22,7 @@ class Chunk(NamedTuple):
     attention_mask: Int[Tensor, "batch seq"]
     routes: str | Tensor  # one route, or a route index per sequence
     positions: Int[Tensor, " batch"]  # where the sequences stand in the whole
+    pictures: "Pictures | None" = None  # of the sequences that have one, in their order
 
 
 def chunks(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.batches import inputs_of
 from ..encoder import Encoder
 from ..tasks import TASKS
 
@@ -22,9 +23,10 @@ def held_out_scores(
     rows = []
     for name, table in tables.items():
         task = TASKS[tasks[name]]
-        queries = encoder.encode(table["query"], task.query_route, **encode)
-        documents = encoder.encode(table["document"], task.document_route, **encode)
-        score = 100 * recall_at_1(queries, documents, np.asarray(table["group"]))
+        pairs = table[:]
+        queries = encoder.encode(inputs_of(pairs, "query"), task.query_route, **encode)
+        documents = encoder.encode(inputs_of(pairs, "document"), task.document_route, **encode)
+        score = 100 * recall_at_1(queries, documents, np.asarray(pairs["group"]))
         rows.append({"task": task.name, "dataset": name, "metric": "recall_at_1", "score": score})
     return rows
 

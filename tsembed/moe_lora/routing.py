@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ..contrastive.losses import load_balancing_of  # noqa: F401  what `balance` is for
 from .config import MoeLoraConfig
 from .context import THREAD, ForwardPass
 
@@ -137,32 +138,6 @@ def balance(record: Sequence[LayerRouting]) -> Float[Tensor, "1 layers columns"]
     _check_one_call(record)
     rows = [torch.cat([r.sums, r.chosen.to(r.sums.dtype), r.tokens.to(r.sums.dtype)[None]]) for r in record]
     return torch.stack(rows)[None]  # (1, layers, 2 * experts + 1)
-
-
-def load_balancing_of(statistics: Float[Tensor, "calls layers columns"]) -> Float[Tensor, ""]:
-    """How unevenly the routers use their experts, over all calls: 1 if evenly, num_experts if all take the same.
-
-        mean over layers of  num_experts * sum_e f_e P_e,   f_e: share of the choices that fell on e,
-                                                            P_e: mean probability of e
-
-    (Fedus et al. 2021, https://arxiv.org/abs/2101.03961, eq. 4 to 6.) The gradient flows through P alone.
-
-    Args:
-        statistics: From `balance`, concatenated over the calls, and over ranks where there are several.
-
-    Raises:
-        ValueError: If the columns are not those of `balance`.
-
-    >>> load_balancing_of(torch.tensor([[[1.0, 1.0, 2.0, 0.0, 2.0]]])).item()  # two tokens, both to expert 0
-    1.0
-    """
-    columns = statistics.shape[-1]
-    if columns % 2 == 0:
-        raise ValueError(f"statistics must have 2 * experts + 1 columns, as balance makes them, got {columns}")
-    experts = columns // 2
-    sums, chosen, tokens = statistics.sum(0).split([experts, experts, 1], dim=-1)  # each (layers, ...)
-    shares = (chosen / chosen.sum(-1, keepdim=True)).detach()
-    return experts * (shares * sums / tokens.detach()).sum(-1).mean()
 
 
 def _check_one_call(record: Sequence[LayerRouting]) -> None:

@@ -74,6 +74,21 @@ def routing_record() -> Iterator[list[Routing]]:
         _RECORD.reset(token)
 
 
+def balance(record: Sequence[Routing]) -> Float[Tensor, "1 blocks columns"]:
+    """What `losses.load_balancing_of` needs of all forward passes of a record, padding left out.
+
+    Columns: sum over the tokens of every expert's probability (with gradient), choices per expert, tokens.
+    """
+    rows = []
+    for block in sorted({routing.block for routing in record}):
+        passes = [routing for routing in record if routing.block == block]
+        probabilities = torch.cat([routing.probabilities for routing in passes]).float()  # (tokens, experts)
+        chosen = torch.cat([routing.chosen for routing in passes]).flatten()
+        counts = torch.bincount(chosen, minlength=probabilities.shape[1]).to(probabilities)
+        rows.append(torch.cat([probabilities.sum(0), counts, counts.new_tensor([len(probabilities)])]))
+    return torch.stack(rows)[None]
+
+
 class Router(nn.Module):
     """Probabilities of the experts for each token: softmax of a linear map of the normalised residual stream."""
 

@@ -8,7 +8,8 @@ import yaml
 
 from .. import paths
 from ..analysis.statistics import bootstrap, minimal_detectable_effect, verdict
-from ..config import Strict, check
+from ..config import check
+from ..variants import Strict
 
 if TYPE_CHECKING:
     import pandas as pd

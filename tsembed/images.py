@@ -1,0 +1,98 @@
+"""Pictures as a backbone takes them: how many tokens one has, its pixel inputs, and features kept between passes."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class ImageFamily(NamedTuple):
+    """How a family of models reads pictures.
+
+    Args:
+        processor: module:class of its image processor that needs Pillow alone (no torchvision).
+        tokens: What stands before a picture, for each of its features, and after it.
+        tower: The module that makes the features.
+    """
+
+    processor: str
+    tokens: tuple[str, str, str]
+    tower: str = "visual"
+
+
+_QWEN_TOKENS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
+_QWEN_PROCESSOR = "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl:Qwen2VLImageProcessorPil"
+IMAGE_FAMILIES: dict[str, ImageFamily] = {  # by config.model_type
+    "qwen2_vl": ImageFamily(_QWEN_PROCESSOR, _QWEN_TOKENS),
+    "qwen2_5_vl": ImageFamily(_QWEN_PROCESSOR, _QWEN_TOKENS),
+    "qwen3_vl": ImageFamily(_QWEN_PROCESSOR, _QWEN_TOKENS),
+}
+
+
+class Picture(NamedTuple):
+    """One picture in patches."""
+
+    pixels: Tensor  # (patches, values)
+    grid: Tensor  # (3,): time, height, width in patches
+    tokens: int  # features that the tower makes of it
+
+
+class Pictures:
+    """The pictures of a chunk, in the order of its sequences; a frozen tower's features are kept after the first pass.
+
+    So the second pass of a gradient cache does not compute them again.
+    """
+
+    def __init__(self, pictures: Sequence[Picture]):
+        self.pixels = torch.cat([p.pixels for p in pictures])  # (patches, values)
+        self.grids = torch.stack([p.grid for p in pictures])  # (pictures, 3)
+        self._features: Sequence[Tensor] | None = None
+
+    def features(self, model: nn.Module, *, frozen: bool) -> Any:
+        """What the model's tower makes of them, as its `mm_encoder_outputs` wants it.
+
+        Args:
+            model: With `get_image_features`.
+            frozen: Whether the tower gets no gradient; then its features are kept.
+        """
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        if self._features is None:
+            device = next(model.parameters()).device
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+                output = model.get_image_features(self.pixels.to(device), self.grids.to(device), return_dict=True)
+            if not frozen:
+                return output
+            self._features = [feature.detach() for feature in output.pooler_output]
+        return BaseModelOutputWithPooling(pooler_output=self._features)
+
+
+def image_processor(model_type: str, name: str | None = None, revision: str | None = None, **settings: Any):
+    """The family's image processor: of a folder or hub name, or with the settings alone.
+
+    Args:
+        settings: Bounds on the size, as `min_pixels` and `max_pixels`, and what else the class takes.
+    """
+    module, _, kind = IMAGE_FAMILIES[model_type].processor.partition(":")
+    processor = getattr(importlib.import_module(module), kind)
+    return processor(**settings) if name is None else processor.from_pretrained(name, revision=revision, **settings)
+
+
+def pictures_of(processor: Any, images: Sequence[Any]) -> list[Picture]:
+    """The pictures in patches.
+
+    Args:
+        processor: As `image_processor` returns it.
+        images: PIL images in RGB.
+    """
+    if not images:
+        return []
+    output = processor(images=list(images), return_tensors="np")
+    grids = torch.from_numpy(np.asarray(output["image_grid_thw"]))  # (pictures, 3)
+    sizes = grids.prod(1)
+    pixels = torch.from_numpy(np.asarray(output["pixel_values"])).split(sizes.tolist())
+    merged = (sizes // processor.merge_size**2).tolist()
+    return [Picture(p, grid, count) for p, grid, count in zip(pixels, grids, merged, strict=True)]
