@@ -17,6 +17,7 @@ from torch import Tensor
 
 FORMS = ("cosine", "kl")
 FLOOR = 1e-6  # of a probability in the "kl" form: routing by task or top-k has zeros, whose divergence is infinite
+TIE = 1e-5  # of similarities: what is closer is the same but for rounding, which depends on the size of the batch
 
 
 def signature_similarity(
@@ -125,7 +126,7 @@ def shuffled_weights(
     drawn = torch.rand(weights.shape, generator=generator, device=generator.device).to(weights.device)
     # Both (batch, docs): columns, the negatives before the others, here in random order and there as they stand.
     shuffled = drawn.masked_fill(~negatives, 2.0).argsort(1)
-    ordered = negatives.logical_not().int().argsort(1, stable=True)
+    ordered = negatives.int().argsort(dim=1, descending=True, stable=True)
     taken = weights.detach().gather(1, shuffled)
     return torch.zeros_like(taken).scatter_(1, ordered, taken).masked_fill_(~negatives, 0.0)
 
@@ -145,7 +146,8 @@ def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | No
     scores = similarity.masked_fill(~negatives, -torch.inf)  # (batch, docs)
     kept = negatives
     if top_k is not None and top_k < scores.shape[1]:
-        kept = negatives & ~(scores < scores.topk(top_k, dim=1).values[:, -1:])  # (batch, docs)
+        least = scores.topk(top_k, dim=1).values[:, -1:] - TIE  # (batch, 1)
+        kept = negatives & ~(scores < least)  # (batch, docs)
     largest = scores.amax(1, keepdim=True)  # (batch, 1); -inf for a query without negatives, whose weights are all 0
     weights = similarity.sub_(largest).mul_(beta).exp_().masked_fill_(~kept, 0.0)
     return weights.mul_(negatives.sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1.0))
