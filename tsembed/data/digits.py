@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..config import Data
-from . import digits_captions, digits_classification, digits_grounding, digits_images, digits_questions, digits_retrieval
+from . import (
+    digits_captions,
+    digits_classification,
+    digits_grounding,
+    digits_images,
+    digits_questions,
+    digits_retrieval,
+)
 from .digits_images import Pool, pools
 from .forms import Source
+from .items import Item
 from .ranking import Example, chance, pair, tables
 
 TRAIN_ROWS, EVAL_ROWS = 2000, 1000  # of a set, where the settings say nothing
-TRIES = 20  # draws per wanted row; a set of few distinct examples ends before it has as many as are wanted
+MISSES = 300  # draws in a row that give nothing new, after which a set of few distinct examples ends
 VERSION = 1  # of the sets that are made of the same digits
 LICENCE = "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)"
 
@@ -25,36 +33,39 @@ LICENCE = "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)"
 class DigitSet(NamedTuple):
     """One set: its meta-task, "seen" if it is trained too, else "unseen", and how an example is drawn.
 
-    draw(rng, queries, documents, others): `others` asks for the wrong candidates too.
+    Args:
+        draw: (rng, queries, documents, others) -> example; `others` asks for the wrong candidates too.
+        answers: How many texts its question can be answered with; 0 where pictures answer.
     """
 
     name: str
     task: str
     group: str
     draw: Callable[[random.Random, Pool, Pool, bool], Example]
+    answers: int = 0
 
 
 SETS = (
-    DigitSet("digits_digit", "image_classification", "seen", digits_classification.which_digit),
-    DigitSet("digits_parity", "image_classification", "seen", digits_classification.which_parity),
-    DigitSet("digits_half", "image_classification", "seen", digits_classification.which_half),
-    DigitSet("digits_ink", "image_classification", "seen", digits_classification.which_ink),
-    DigitSet("digits_ink_digit", "image_classification", "unseen", digits_classification.ink_and_digit),
-    DigitSet("digits_ink_parity_half", "image_classification", "unseen", digits_classification.ink_parity_half),
+    DigitSet("digits_digit", "image_classification", "seen", digits_classification.which_digit, 10),
+    DigitSet("digits_parity", "image_classification", "seen", digits_classification.which_parity, 2),
+    DigitSet("digits_half", "image_classification", "seen", digits_classification.which_half, 2),
+    DigitSet("digits_ink", "image_classification", "seen", digits_classification.which_ink, 4),
+    DigitSet("digits_ink_digit", "image_classification", "unseen", digits_classification.ink_and_digit, 40),
+    DigitSet("digits_ink_parity_half", "image_classification", "unseen", digits_classification.ink_parity_half, 16),
     DigitSet("digits_picture_of", "image_retrieval", "seen", digits_retrieval.picture_of),
-    DigitSet("digits_caption_of", "image_retrieval", "seen", digits_retrieval.caption_of),
+    DigitSet("digits_caption_of", "image_retrieval", "seen", digits_retrieval.caption_of, 40),
     DigitSet("digits_same_digit", "image_retrieval", "seen", digits_retrieval.same_digit),
     DigitSet("digits_same_ink", "image_retrieval", "seen", digits_retrieval.same_ink),
     DigitSet("digits_same_parity", "image_retrieval", "unseen", digits_retrieval.same_parity),
     DigitSet("digits_parity_in_ink", "image_retrieval", "unseen", digits_retrieval.parity_in_ink),
-    DigitSet("digits_sum", "visual_question_answering", "seen", digits_questions.total),
-    DigitSet("digits_larger", "visual_question_answering", "seen", digits_questions.larger),
-    DigitSet("digits_left_of", "visual_question_answering", "seen", digits_questions.left_of),
-    DigitSet("digits_how_many_in_ink", "visual_question_answering", "seen", digits_questions.how_many_in_ink),
-    DigitSet("digits_ink_of", "visual_question_answering", "seen", digits_questions.ink_of),
-    DigitSet("digits_is_there", "visual_question_answering", "seen", digits_questions.is_there),
-    DigitSet("digits_which_in_ink", "visual_question_answering", "unseen", digits_questions.which_in_ink),
-    DigitSet("digits_how_many_even", "visual_question_answering", "unseen", digits_questions.how_many_even),
+    DigitSet("digits_sum", "visual_question_answering", "seen", digits_questions.total, 19),
+    DigitSet("digits_larger", "visual_question_answering", "seen", digits_questions.larger, 9),
+    DigitSet("digits_left_of", "visual_question_answering", "seen", digits_questions.left_of, 10),
+    DigitSet("digits_how_many_in_ink", "visual_question_answering", "seen", digits_questions.how_many_in_ink, 4),
+    DigitSet("digits_ink_of", "visual_question_answering", "seen", digits_questions.ink_of, 4),
+    DigitSet("digits_is_there", "visual_question_answering", "seen", digits_questions.is_there, 2),
+    DigitSet("digits_which_in_ink", "visual_question_answering", "unseen", digits_questions.which_in_ink, 10),
+    DigitSet("digits_how_many_even", "visual_question_answering", "unseen", digits_questions.how_many_even, 4),
     DigitSet("digits_digit_in_row", "visual_grounding", "seen", digits_grounding.digit_in_row),
     DigitSet("digits_cell_at", "visual_grounding", "seen", digits_grounding.cell_at),
     DigitSet("digits_digit_in_ink", "visual_grounding", "seen", digits_grounding.digit_in_ink),
@@ -90,10 +101,8 @@ def sources(data: Data) -> Iterator[Source]:
     bank = division["eval"].bank(random.Random(f"{data.seed}/bank"))
     for chosen in SETS:
         rng = random.Random(f"{data.seed}/{chosen.name}/eval")
-        drawn = list(_distinct(chosen, division["eval"], bank, data.eval_rows or EVAL_ROWS, rng, True))
-        notes = _notes(drawn)
-        found = tables(drawn, rng)
-        yield Source(chosen.name, "eval", "ranking", found, origin, LICENCE, chosen.group, chosen.task, notes)
+        found = tables(_distinct(chosen, division["eval"], bank, data.eval_rows or EVAL_ROWS, rng, True), rng)
+        yield Source(chosen.name, "eval", "ranking", found, origin, LICENCE, chosen.group, chosen.task, _notes(chosen))
 
 
 def fingerprint(data: Data) -> list[str]:
@@ -110,22 +119,22 @@ def _distinct(
     chosen: DigitSet, queries: Pool, documents: Pool, size: int, rng: random.Random, others: bool
 ) -> Iterator[Example]:
     """Up to `size` examples, no pair of query and answer twice."""
-    seen = set()
-    for _ in range(TRIES * size):
+    seen: set[tuple[Item, Item]] = set()
+    misses = 0
+    while len(seen) < size and misses < MISSES:
         drawn = chosen.draw(rng, queries, documents, others)
-        if (drawn.query, drawn.answer) not in seen:
-            seen.add((drawn.query, drawn.answer))
-            yield drawn
-            if len(seen) == size:
-                return
+        if (drawn.query, drawn.answer) in seen:
+            misses += 1
+            continue
+        misses = 0
+        seen.add((drawn.query, drawn.answer))
+        yield drawn
 
 
-def _notes(drawn: list[Example]) -> dict[str, str]:
-    """For text answers: how well one would do who knows only which answers the question can have."""
-    answers = {one.answer.text for one in drawn}
-    if answers == {""}:
-        return {}
-    return {"answers": f"{100 / len(answers):.1f} % among the {len(answers)} answers that the question has"}
+def _notes(chosen: DigitSet) -> dict[str, str]:
+    """How often one is right who knows no more than which answers the question can have."""
+    number = chosen.answers
+    return {"answers": f"{100 / number:.1f} % among the {number} answers that the question has"} if number else {}
 
 
 def counts(found: Iterable[Source]) -> Iterator[str]:

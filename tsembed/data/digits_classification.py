@@ -1,7 +1,7 @@
 """Digits suite, classification: a picture of one digit and a question about it -> a label.
 
-The four questions that are trained have one list of candidates, all of their labels: whoever looks at the picture but not at
-the question is right in one of the sets at most.
+The four questions that are trained have one list of candidates, all of their labels: whoever looks at the picture but
+not at the question is right in one of the sets at most.
 """
 
 import random

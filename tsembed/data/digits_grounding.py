@@ -1,11 +1,13 @@
 """Digits suite, grounding: a canvas and a phrase -> the cell that it names, cut out.
 
-The candidates are all cells of the canvas, and cells of other canvases: some of the same digit and ink in another hand, some of
-the same digit in another ink, and others. What is right is the very cell, so its documents are grouped by the instance.
+The candidates are all cells of the canvas, and cells of other canvases: some of the same digit and ink in another hand,
+some of the same digit in another ink, and others. What is right is the very cell, so its documents are grouped by the
+instance.
 """
 
 import random
 from collections.abc import Sequence
+from itertools import count
 
 from .digits_images import INKS, NAMES, Glyph, Pool, another, canvas, picture
 from .digits_questions import place
@@ -73,10 +75,10 @@ def _found(rng: random.Random, pool: Pool, phrase: str, cells: Sequence[Glyph], 
         return Example(query, Item("", picture(answer)), right)
     chosen = dict.fromkeys([answer, *cells])
     alike, same = LIKE
-    for count in range(4 * CANDIDATES):
+    for number in count():
         if len(chosen) == CANDIDATES:
             break
-        ink = answer.ink if count < alike else None
-        chosen[pool.draw(rng, digit=answer.digit if count < alike + same else None, ink=ink)] = None
+        ink = answer.ink if number < alike else None
+        chosen[pool.draw(rng, digit=answer.digit if number < alike + same else None, ink=ink)] = None
     wrong = tuple(Item("", picture(glyph)) for glyph in list(chosen)[1:])
     return Example(query, Item("", picture(answer)), right, wrong)

@@ -1,7 +1,7 @@
 """Digits suite, visual question answering: a canvas of digits and a question -> a word.
 
-All sets have one list of candidates. The answer is drawn first, evenly, and then a canvas that has it, so that guessing the
-commonest answer gains nothing.
+All sets have one list of candidates. The answer is drawn first, evenly, and then a canvas that has it, so that guessing
+the commonest answer gains nothing.
 """
 
 import random

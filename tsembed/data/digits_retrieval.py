@@ -1,11 +1,12 @@
 """Digits suite, retrieval: text -> picture, picture -> text, picture -> another picture.
 
-Two of the trained sets ask for opposite things with the same pictures: the same digit in another colour, and another digit in
-the same colour. The candidates of each hold what the other one asks for.
+Two of the trained sets ask for opposite things with the same pictures: the same digit in another colour, and another
+digit in the same colour. The candidates of each hold what the other one asks for.
 """
 
 import random
 from collections.abc import Callable, Iterable
+from itertools import count
 
 from .digits_classification import PAIRS, PARITY, parity
 from .digits_images import INKS, NAMES, Glyph, Pool, another, picture
@@ -44,8 +45,8 @@ def same_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool)
     answer = documents.draw(rng, digit=asked.digit, ink=another(rng, INKS, asked.ink), but=(asked.instance,))
 
     def wrong() -> Iterable[Glyph]:
-        for count in range(CANDIDATES):
-            ink = asked.ink if count < TEMPTING else None
+        for number in count():
+            ink = asked.ink if number < TEMPTING else None
             yield documents.draw(rng, digit=another(rng, NAMES, asked.digit), ink=ink)
 
     query = Item("Find another picture of the same digit. <image>", picture(asked))
@@ -58,8 +59,8 @@ def same_ink(rng: random.Random, queries: Pool, documents: Pool, others: bool) -
     answer = documents.draw(rng, digit=another(rng, NAMES, asked.digit), ink=asked.ink)
 
     def wrong() -> Iterable[Glyph]:
-        for count in range(CANDIDATES):
-            digit = asked.digit if count < TEMPTING else None
+        for number in count():
+            digit = asked.digit if number < TEMPTING else None
             yield documents.draw(rng, digit=digit, ink=another(rng, INKS, asked.ink), but=(asked.instance,))
 
     query = Item("Find another picture in the same colour. <image>", picture(asked))
@@ -74,8 +75,8 @@ def same_parity(rng: random.Random, queries: Pool, documents: Pool, others: bool
     answer = documents.draw(rng, digit=rng.choice(alike))
 
     def wrong() -> Iterable[Glyph]:
-        for count in range(CANDIDATES):
-            yield documents.draw(rng, digit=rng.choice(unlike), ink=asked.ink if count < TEMPTING else None)
+        for number in count():
+            yield documents.draw(rng, digit=rng.choice(unlike), ink=asked.ink if number < TEMPTING else None)
 
     query = Item("Find another digit that is even or odd like this one. <image>", picture(asked))
     return _pictures(query, answer, ("parity", parity(asked.digit)), wrong, others)
@@ -86,8 +87,8 @@ def parity_in_ink(rng: random.Random, queries: Pool, documents: Pool, others: bo
     answer = documents.draw(rng)
 
     def wrong() -> Iterable[Glyph]:
-        for count in range(CANDIDATES):
-            if count % 2:
+        for number in count():
+            if number % 2:
                 yield documents.draw(rng, digit=rng.randrange(1 - answer.digit % 2, 10, 2), ink=answer.ink)
             else:
                 yield documents.draw(rng, ink=another(rng, INKS, answer.ink))
@@ -100,7 +101,7 @@ def parity_in_ink(rng: random.Random, queries: Pool, documents: Pool, others: bo
 def _pictures(
     query: Item, answer: Glyph, right: tuple[str, ...], wrong: Callable[[], Iterable[Glyph]], others: bool
 ) -> Example:
-    """The example with distinct wrong pictures, as many as there are up to `CANDIDATES` with the answer."""
+    """The example with the first distinct wrong pictures, `CANDIDATES` with the answer."""
     chosen: dict[Glyph, None] = {}
     if others:
         for glyph in wrong():

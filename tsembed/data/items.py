@@ -1,4 +1,4 @@
-"""What is embedded: an `Item`, a text, an encoded picture, or both; and pictures as bytes that every machine makes alike."""
+"""What is embedded: an `Item`, a text, a picture, or both; and PNGs whose bytes every machine makes alike."""
 
 import io
 import struct

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .items import Item, encode_png
-from .pictures import Pictures, Row
+from .picture_zip import PictureZip, Row
 from .ranking import Example
 
 CANDIDATES = 20  # pictures or texts that a query ranks
@@ -23,7 +23,7 @@ class Asking(NamedTuple):
     """What an example is drawn from: the rows that a form can ask about, and whether wrong candidates are wanted."""
 
     rows: Sequence[Row]
-    pictures: Pictures
+    pictures: PictureZip
     rng: random.Random
     others: bool
 

@@ -1,12 +1,12 @@
 """A folder of picture sets in the layout of docs/data_layout.md -> `Source`s in the form of MMEB.
 
-What is asked about a set is decided by its columns (`local_image_forms.forms`), not by its name. The whole folder is checked
-first, so that faults and missing pictures are reported together, before anything is written. A training row with a picture
-that the test part has too is left out and counted.
+What is asked about a set is decided by its columns (`local_image_forms.forms`), not by its name. The whole folder is
+checked first, so that faults and missing pictures are reported together, before anything is written. A training row
+with a picture that the test part has too is left out and counted.
 """
 
-import json
 import gzip
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from .forms import NAME, Source
 from .jsonl import Faults, read
 from .local import provenance
 from .local_image_forms import Asking, Form, forms, judged
-from .pictures import Pictures, Row
+from .picture_zip import PictureZip, Row
 from .ranking import Example, pair, tables
 
 SPLITS = ("train", "test")
@@ -32,7 +32,7 @@ class Set(NamedTuple):
 
     folder: Path
     rows: dict[str, list[Row]]
-    pictures: Pictures
+    pictures: PictureZip
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ def _read(folder: Path, faults: Faults) -> Set | None:
             rule = f"{split}.jsonl and {split}.jsonl.gz stand side by side; one of the two" if paths else None
             faults.add(folder, None, rule or f"{split}.jsonl[.gz] is missing")
     try:
-        return Set(folder, rows, Pictures(folder / "images.zip"))
+        return Set(folder, rows, PictureZip(folder / "images.zip"))
     except ValueError as error:
         faults.add(folder / "images.zip", None, str(error))
         return None
@@ -107,7 +107,9 @@ def _rows(path: Path, faults: Faults) -> Iterator[Row]:
             if (label in ("0", "1")) != truth:
                 faults.add(path, number, f"label {label!r}: the labels of a file are all texts, or all 0 and 1")
             if truth and not text:
-                faults.add(path, number, f"label {label} says whether 'text' is true of the picture; there is no 'text'")
+                faults.add(
+                    path, number, f"label {label} says whether 'text' is true of the picture; there is no 'text'"
+                )
         other = {name: row[name] for name in views if row[name]}
         yield Row(f"{path.name}:{number}", row["image"], text, label, tuple(row["keywords"] or ()), other)
 

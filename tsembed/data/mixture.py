@@ -79,9 +79,7 @@ def _paired(rows: Iterable[dict]) -> Iterator[dict]:
         yield {"query": row["anchor"], "document": document, "group": group_of(document)}
 
 
-def _chosen(
-    rows: Iterable[dict], held: Iterable[dict], data: Data, rng: random.Random
-) -> Iterator[tuple[Part, dict]]:
+def _chosen(rows: Iterable[dict], held: Iterable[dict], data: Data, rng: random.Random) -> Iterator[tuple[Part, dict]]:
     """Rows and held-out rows as the source has divided them, each up to what the settings allow."""
     kept = rows if data.train_rows is None else reservoir(rows, data.train_rows, rng)
     yield from (("train", row) for row in kept)

@@ -1,10 +1,11 @@
 """MMEB on the hub (Jiang et al. 2024, https://arxiv.org/abs/2410.05160): 20 training and 36 evaluation sets.
 
-The instructions stand in the queries, as the authors' code (VLM2Vec) uses them; its mark of the picture becomes ours. A training
-set is its split `original`, that of the paper. A picture is named by its path within the repository, and lies there in zip files.
+The instructions stand in the queries, as the authors' code (VLM2Vec) uses them; its mark of the picture becomes ours. A
+training set is its split `original`, that of the paper. A picture is named by its path within the repository, and lies
+there in zip files.
 
-`data.path` may name a folder with copies of both repositories, `MMEB-train` and `MMEB-eval`, pictures unpacked or not; then
-no network is needed. All pictures that the chosen rows name are looked for before anything is written.
+`data.path` may name a folder with copies of both repositories, `MMEB-train` and `MMEB-eval`, pictures unpacked or not;
+then no network is needed. All pictures that the chosen rows name are looked for before anything is written.
 """
 
 import random
@@ -68,8 +69,8 @@ class Chosen(NamedTuple):
                     yield from filter(None, row[column] if isinstance(row[column], list) else [row[column]])
 
 
-class Pictures:
-    """The pictures of a copy of a repository: files, or members of its zip files, with or without a leading `images/`."""
+class PictureFiles:
+    """The pictures of a copy of a repository: files, or members of its zip files."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -105,7 +106,7 @@ def sources(data: Data) -> Iterator[Source]:
     if data.path is None:
         for one in chosen:
             _fetch_pictures(one, data)
-    stores = {folder: Pictures(folder) for folder in dict.fromkeys(one.folder for one in chosen)}
+    stores = {folder: PictureFiles(folder) for folder in dict.fromkeys(one.folder for one in chosen)}
     if missing := [line for one in chosen for line in _missing(one, stores[one.folder])]:
         raise ValueError("pictures of MMEB are missing, so nothing was prepared:\n" + "\n".join(missing))
     for one in chosen:
@@ -168,7 +169,9 @@ def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
             made = {name: kind() if row[name] is None else row[name] for name, kind in columns.items()}
             for name, kind in columns.items():
                 if not isinstance(made[name], kind):
-                    raise ValueError(f"{path}, row {number}: {name!r} must be a {kind.__name__}, not {made[name]!r:.60}")
+                    raise ValueError(
+                        f"{path}, row {number}: {name!r} must be a {kind.__name__}, not {made[name]!r:.60}"
+                    )
             if "tgt_text" in made and len(made["tgt_text"]) != len(made["tgt_img_path"]):
                 counts = f"{len(made['tgt_text'])} texts and {len(made['tgt_img_path'])} pictures"
                 raise ValueError(f"{path}, row {number}: {counts} for one list of candidates")
@@ -197,7 +200,9 @@ def _folder(part: str, patterns: list[str], data: Data) -> Path:
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{repository}@{revision} cannot be reached ({reason}); --data FOLDER takes a mirror") from error
+        raise ValueError(
+            f"{repository}@{revision} cannot be reached ({reason}); --data FOLDER takes a mirror"
+        ) from error
 
 
 def _mirrored() -> list[str]:
@@ -211,14 +216,14 @@ def _fetch_pictures(one: Chosen, data: Data) -> None:
     _folder(one.part, names if one.part == "train" else ["images.zip"], data)
 
 
-def _missing(one: Chosen, pictures: Pictures) -> Iterator[str]:
+def _missing(one: Chosen, pictures: PictureFiles) -> Iterator[str]:
     paths = dict.fromkeys(one.paths())
     absent = [path for path in paths if pictures.find(path) is None]
     if absent:
         yield f"  {one.part} {one.name}: {len(absent):,} of {len(paths):,}; the first is {absent[0]!r} in {one.folder}"
 
 
-def _source(one: Chosen, pictures: Pictures, data: Data) -> Source:
+def _source(one: Chosen, pictures: PictureFiles, data: Data) -> Source:
     revision = data.revision if one.part == "train" else EVAL_REVISION
     origin = f"{REPOSITORIES[one.part]}@{revision}/{one.name}" + (" (mirror)" if data.path else "")
     if one.part == "train":
@@ -232,7 +237,7 @@ def _source(one: Chosen, pictures: Pictures, data: Data) -> Source:
     return Source(one.name, "eval", "ranking", found, origin, LICENCE, group, EVAL[one.name], one.notes)
 
 
-def _pairs(one: Chosen, pictures: Pictures) -> Iterator[dict]:
+def _pairs(one: Chosen, pictures: PictureFiles) -> Iterator[dict]:
     for row in one.rows:
         example = trained(row, pictures.read)
         named = ((example.query, "qry_image_path"), (example.answer, "pos_image_path"))

@@ -1,7 +1,7 @@
-"""Examples with pictures: as training pairs, and as the form "ranking", where every query ranks candidates of its own (MMEB).
+"""Examples with pictures: as training pairs, and as the form "ranking", where a query has candidates of its own (MMEB).
 
-A ranking set has two tables: `queries`, with the rows of its candidates and of the right ones among them, and `candidates`,
-each distinct item once.
+A ranking set has two tables: `queries`, with the rows of its candidates and of the right ones among them, and
+`candidates`, each distinct item once.
 """
 
 import random

@@ -1,7 +1,8 @@
 """Prepared ranking sets as ordinary MTEB tasks of pictures: `mteb.evaluate(ImageMteb(encoder, …), tasks(folder))`.
 
-The protocol is that of `evaluation/mmeb.py`, with MTEB's own code: every query ranks its candidates, and the score is the share
-of queries with the right one first. MTEB breaks ties by its own order, and stops at a score that is not a number.
+The protocol is that of `evaluation/mmeb.py`, with MTEB's own code: every query ranks its candidates, and the score is
+the share of queries with the right one first. MTEB breaks ties by its own order, and stops at a score that is not a
+number.
 """
 
 from pathlib import Path

@@ -26,9 +26,9 @@ METRIC = "precision_at_1"
 def evaluate(encoder: "Encoder", data: Path, listing: dict, *, seed: int, **encode: Any) -> list[dict[str, Any]]:
     """Tidy scores, one row per ranking set: {task_type, dataset, metric, score}, score in 0..100.
 
-    Ties and non-finite scores count as wrong. Candidates stand in an order by seed, when they are encoded and when they are
-    ranked, so that what a place does to a number (padding, rounding) is no advantage. Each distinct item is encoded once
-    per route, over all sets.
+    Ties and non-finite scores count as wrong. Candidates stand in an order by seed, when they are encoded and when they
+    are ranked, so that what a place does to a number (padding, rounding) is no advantage. Each distinct item is encoded
+    once per route, over all sets.
 
     Args:
         encoder: Its `encode(items, route, **encode)` gives (n, dim), unit norm.
@@ -46,8 +46,10 @@ def evaluate(encoder: "Encoder", data: Path, listing: dict, *, seed: int, **enco
         queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)
         documents = memory.embed(items(tables["candidates"], "text", "image"), task.document_route, rng)
         asked = zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True)
-        right = [is_first(queries[i], documents, np.array(rng.sample(found, len(found))), positives)
-                 for i, (found, positives) in enumerate(asked)]
+        right = [
+            is_first(queries[i], documents, np.array(rng.sample(found, len(found))), positives)
+            for i, (found, positives) in enumerate(asked)
+        ]
         score = 100 * float(np.mean(right))
         rows.append({"task_type": TYPE_OF_TASK[task.name], "dataset": entry["name"], "metric": METRIC, "score": score})
         seconds = time.monotonic() - begin

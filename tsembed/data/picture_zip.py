@@ -34,7 +34,7 @@ class Row(NamedTuple):
         return (self.image, *self.views.values())
 
 
-class Pictures:
+class PictureZip:
     """The files of a zip file, read when they are needed, each once.
 
     Raises:
