@@ -116,7 +116,7 @@ def clean(row: dict[str, Any], types: dict[str, str]) -> dict[str, Any]:
     """
     made = {name: _value(row, name, kind) for name, kind in types.items()}
     for text, image in SIDES:
-        if image in types:
+        if types.get(image) == "image":
             _item(made[text], made[image], text, image)
     return made
 

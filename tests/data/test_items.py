@@ -1,0 +1,120 @@
+"""Invariants of items and pictures:
+
+- another reader finds our pixels in our PNGs, in all three colour types, also where they are longer than one block;
+- its bytes depend on the pixels alone; transparency shows white; the picture is RGB whatever the file is;
+- bytes that are no whole picture are one error that says so; an item without a picture too;
+- an item has a text or a picture, and a mark only with a picture.
+"""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tsembed.data.forms import FORMS, clean
+from tsembed.data.items import Item, encode_png, open_image
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def as_rgb(data):
+    return np.asarray(open_image(Item("", data)))
+
+
+def saved(image, **options):
+    file = io.BytesIO()
+    image.save(file, **{"format": "PNG"} | options)
+    return file.getvalue()
+
+
+def test_grey_indexed_and_rgb_pixels_are_read_back():
+    grey, colours = noise(5, 7), noise(256, 3)
+    assert np.array_equal(as_rgb(encode_png(grey)), np.repeat(grey[:, :, None], 3, axis=2))
+    assert np.array_equal(as_rgb(encode_png(grey, colours)), colours[grey])
+    rgb = noise(3, 4, 3)
+    assert np.array_equal(as_rgb(encode_png(rgb)), rgb)
+    assert open_image(Item("", encode_png(rgb))).size == (4, 3)  # width, height
+
+
+def test_a_picture_longer_than_one_block_is_whole():
+    large = noise(200, 150, 3)  # 90,200 bytes with the filter bytes: two stored blocks
+    assert np.array_equal(as_rgb(encode_png(large)), large)
+    assert len(encode_png(large)) > large.size  # uncompressed
+
+
+def test_known_bytes():
+    """One black pixel, assembled by hand after RFC 2083."""
+    wanted = (
+        "89504e470d0a1a0a" "0000000d49484452" "0000000100000001" "0800000000" "3a7e9b55"
+        "0000000d49444154" "7801" "01" "0200" "fdff" "0000" "00020001" "f4e9cca9"
+        "0000000049454e44ae426082"
+    )  # fmt: skip
+    made = encode_png(np.zeros((1, 1), np.uint8))
+    assert made[:54] == bytes.fromhex(wanted)[:54] and made[-12:] == bytes.fromhex(wanted)[-12:]
+    assert made == encode_png(np.zeros((1, 1), np.uint8))
+
+
+def test_transparency_shows_white_and_other_modes_become_rgb():
+    layers = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
+    layers.putpixel((1, 0), (255, 0, 0, 255))
+    assert as_rgb(saved(layers)).tolist() == [[[255, 255, 255], [255, 0, 0]]]
+    assert as_rgb(saved(Image.new("L", (1, 1), 9))).tolist() == [[[9, 9, 9]]]
+    assert as_rgb(saved(Image.new("RGB", (8, 8), (10, 200, 30)), format="JPEG")).shape == (8, 8, 3)
+    palette = Image.new("P", (1, 1), 0)
+    palette.putpalette([1, 2, 3])
+    assert as_rgb(saved(palette, transparency=0)).tolist() == [[[255, 255, 255]]]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no picture", encode_png(noise(9, 9))[:80], saved(Image.new("L", (99, 9)))[:-25]]
+)
+def test_bytes_that_are_no_whole_picture_are_an_error(data):
+    with pytest.raises(ValueError, match=rf"not a readable image: .*\({len(data)} bytes\)"):
+        open_image(Item("", data))
+
+
+def test_a_wrong_checksum_is_an_error():
+    data = bytearray(encode_png(noise(9, 9)))
+    data[60] ^= 1
+    with pytest.raises(ValueError, match="not a readable image"):
+        open_image(Item("", bytes(data)))
+
+
+def test_an_item_without_a_picture_cannot_be_opened():
+    with pytest.raises(ValueError, match="the item has no image; its text is 'a text'"):
+        open_image(Item("a text"))
+
+
+GOOD = {"query": "Which? <image>", "query_image": b"x", "document": "red", "document_image": None, "group": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_image": None}, "'query' has 1 marks <image> for 0 pictures"),
+        ({"query": "<image> or <image>"}, "2 marks <image> for 1 pictures"),
+        ({"document": " "}, "neither 'document' nor 'document_image': an item has a text or a picture"),
+        ({"document": None}, "'document' must be a text, empty or not, not None"),
+        ({"query_image": b""}, "'query_image' must be the bytes of a picture, or None"),
+        ({"query_image": "a.png"}, "'query_image' must be the bytes of a picture, or None, not 'a.png'"),
+        ({"group": "7"}, "'group' must be an integer, not '7'"),
+        ({"group": True}, "'group' must be an integer, not True"),
+    ],
+)
+def test_the_rules_of_a_pair(change, message):
+    types = FORMS["image_pairs"]["rows"]
+    assert clean(GOOD, types) == GOOD
+    with pytest.raises(ValueError, match=message):
+        clean(GOOD | change, types)
+
+
+def test_an_optional_column_may_be_missing_none_or_empty():
+    types = {"text": "text?", "keywords": "list?", "label": "label?"}
+    empty = {"text": None, "keywords": None, "label": None}
+    assert clean({}, types) == clean({"text": "", "keywords": [], "label": None}, types) == empty
+    assert clean({"label": 0}, types)["label"] == "0"
+    with pytest.raises(ValueError, match="'text' must be a text, not 3"):
+        clean({"text": 3}, types)
