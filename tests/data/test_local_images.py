@@ -100,9 +100,12 @@ def test_columns_decide_what_is_asked(folder):
         "shapes_picture_of": (retrieval, seen), "shapes_name_of": (retrieval, seen),
         "shapes_keywords": (retrieval, seen), "shapes_to_bw": (retrieval, seen),
         "shapes_from_bw": (retrieval, "unseen"), "shapes_part": ("visual_grounding", seen),
+        "shapes_label_bw": ("image_classification", "unseen"), "shapes_part_bw": ("visual_grounding", "unseen"),
     }  # fmt: skip
     assert {name: about for (part, name), about in tasks.items() if part == "eval"} == forms
-    assert {name for part, name in tasks if part == "train"} == set(forms) - {"shapes_from_bw"}
+    assert {name for part, name in tasks if part == "train"} == {
+        name for name, (_, group) in forms.items() if group == seen
+    }
     unused = {s.name: s.notes["reason"] for s in found(folder).values() if s.part == "unused"}
     assert set(unused) == {"dots_picture_of"} and "might be right" in unused["dots_picture_of"]
     assert found(folder)["eval", "shapes_label"].origin == "made here"
@@ -124,6 +127,8 @@ def test_labels_and_statements(folder):
     for query, right, wrong in ranked(folder, "shapes_label"):
         assert right.text == f"kind {number_of(query) % 3}" and len(wrong) == 2
         assert query.text == "Which kind of picture is it? <image>"
+    for query, right, _ in ranked(folder, "shapes_label_bw"):
+        assert right.text == f"kind {number_of(query, 'bw') % 3}"
     for query, right, wrong in ranked(folder, "dots_statement"):
         dots, number = int(query.text.split()[-2]), number_of(query, "p")
         answer = "true" if number % 2 else "false"
@@ -178,14 +183,15 @@ def test_equal_pictures_are_never_two_candidates(tmp_path):
         assert len({right, *wrong}) == 1 + len(wrong)
 
 
-def test_the_answer_is_the_named_quarter_of_the_canvas(folder):
-    for query, right, wrong in ranked(folder, "shapes_part"):
+@pytest.mark.parametrize(("name", "view"), [("shapes_part", "colour"), ("shapes_part_bw", "bw")])
+def test_the_answer_is_the_named_quarter_of_the_canvas(folder, name, view):
+    for query, right, wrong in ranked(folder, name):
         number = int(query.text.split()[-1])
         canvas, tile = (np.asarray(open_image(item)) for item in (query, right))
         assert canvas.shape == (8, 8, 3) and tile.shape == (4, 4, 3)  # a canvas is as large as a picture
         quarters = [canvas[y : y + 4, x : x + 4] for y in (0, 4) for x in (0, 4)]
         assert sum(np.array_equal(tile, quarter) for quarter in quarters) == 1
-        assert np.array_equal(tile, pixels(number)[::2, ::2])  # the picture at half its size
+        assert np.array_equal(tile, pixels(number, view)[::2, ::2])  # the picture at half its size
         others = [np.asarray(open_image(item)) for item in wrong]
         assert len(others) == 19 and sum(any(np.array_equal(o, q) for q in quarters) for o in others) == 3
 

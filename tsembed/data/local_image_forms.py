@@ -44,23 +44,27 @@ def judged(rows: Iterable[Row]) -> bool:
 
 
 def forms(rows: Sequence[Row]) -> Iterator[Form]:
-    """The forms that the columns of the rows allow."""
+    """The forms that the columns of the rows allow; of another view, only the way to it is trained."""
     if judged(rows):
         yield Form("statement", "visual_question_answering", "seen", labelled, statement)
         return
-    if len({row.label for row in rows} - {""}) > 1:
+    kinds, names = len({row.label for row in rows} - {""}) > 1, any(row.text for row in rows)
+    if kinds:
         yield Form("label", "image_classification", "seen", labelled, label_of)
-    if any(row.text for row in rows):
+    if names:
         yield Form("picture_of", "image_retrieval", "seen", named, picture_of)
         yield Form("name_of", "image_retrieval", "seen", named, name_of)
         yield Form("part", "visual_grounding", "seen", named, part_of)
     if any(row.keywords for row in rows):
         yield Form("keywords", "image_retrieval", "seen", telling, picture_of_keywords)
     for view in sorted({view for row in rows for view in row.views}):
-        to, back = f"to_{view.removeprefix('image_')}", f"from_{view.removeprefix('image_')}"
-        usable = partial(viewed, view)
-        yield Form(to, "image_retrieval", "seen", usable, partial(to_view, view))
-        yield Form(back, "image_retrieval", "unseen", usable, partial(from_view, view))
+        short, usable = view.removeprefix("image_"), partial(viewed, view)
+        yield Form(f"to_{short}", "image_retrieval", "seen", usable, partial(to_view, view))
+        yield Form(f"from_{short}", "image_retrieval", "unseen", usable, partial(from_view, view))
+        if kinds:
+            yield Form(f"label_{short}", "image_classification", "unseen", partial(in_view, view, labelled), label_of)
+        if names:
+            yield Form(f"part_{short}", "visual_grounding", "unseen", partial(in_view, view, named), part_of)
 
 
 def labelled(rows: Sequence[Row]) -> list[Row]:
@@ -86,6 +90,11 @@ def telling(rows: Sequence[Row]) -> list[Row]:
 def viewed(view: str, rows: Sequence[Row]) -> list[Row]:
     """The rows that have the view."""
     return [row for row in rows if view in row.views]
+
+
+def in_view(view: str, usable: Callable[[Sequence[Row]], list[Row]], rows: Sequence[Row]) -> list[Row]:
+    """The usable rows that have the view, with it in place of their picture."""
+    return [row._replace(image=row.views[view]) for row in usable(rows) if view in row.views]
 
 
 def label_of(row: Row, asking: Asking) -> Example:

@@ -1,0 +1,284 @@
+"""Invariants of MMEB's source, on small files of the same form:
+
+- 20 training sets and 36 evaluation sets in the paper's meta-tasks and distributions, with pinned revisions;
+- the instruction stays, their mark becomes ours, and goes where there is no picture;
+- candidate 0 is right, wherever it ends up; what equals another candidate is left out;
+- pictures are found in folders and zip files, with and without `images/`; what is missing is counted per set first;
+- malformed files name file, row and rule; without a network the mirror is named.
+"""
+
+import re
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tsembed.config import Data, Preset
+from tsembed.data import mmeb, sources
+from tsembed.data.items import Item, encode_png
+
+INSTRUCTION = "<|image_1|>\nRepresent the given image for classification\n"
+
+
+def picture(number):
+    return encode_png(np.full((2, 3), number % 256, np.uint8))
+
+
+def train_rows(name, count):
+    """Rows in the form of the training sets: pictures -> texts, texts -> pictures, or pictures -> pictures."""
+    for i in range(count):
+        path = f"images/{name}/Train/{i}.png"
+        both = {"qry": INSTRUCTION, "qry_image_path": path, "pos_text": f"thing {i % 4}", "pos_image_path": ""}
+        if name.endswith("_t2i") or name in ("VisDial", "WebQA"):
+            shown = {"pos_text": "<|image_1|>\nRepresent the given image.\n", "pos_image_path": path}
+            both |= {"qry": f"Find me a picture of thing {i}.\n", "qry_image_path": ""} | shown
+        if name in ("MSCOCO", "NIGHTS", "CIRR"):
+            both |= {
+                "pos_text": "<|image_1|>\nRepresent the given image.\n",
+                "pos_image_path": f"images/{name}/Train/c{i}.png",
+            }
+        yield both | {"neg_text": "unused", "neg_image_path": ""}
+
+
+def eval_rows(name, count):
+    for i in range(count):
+        texts, paths = [f"thing {(i + j) % 7}" for j in range(5)], [""] * 5
+        if mmeb.EVAL[name] == "visual_grounding":
+            texts = ["<|image_1|>\nRepresent the given cropped image of the object\n"] * 5
+            paths = [f"{name}/crop{(i + j) % 7}.png" for j in range(5)]
+        query = {"qry_text": "<|image_1|> Identify the object", "qry_img_path": f"{name}/{i}.jpg"}
+        yield query | {"tgt_text": texts, "tgt_img_path": paths}
+
+
+def write(path, rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(list(rows)), path)
+
+
+def named(rows):
+    for row in rows:
+        for column in ("qry_image_path", "pos_image_path", "qry_img_path", "tgt_img_path"):
+            value = row.get(column, "")
+            yield from filter(None, value if isinstance(value, list) else [value])
+
+
+def make(folder, absent=()):
+    """A mirror: training pictures unpacked, but those of one set in a zip file; evaluation pictures in one zip file."""
+    train, evaluation = folder / "MMEB-train", folder / "MMEB-eval"
+    for name in mmeb.TRAIN:
+        rows = list(train_rows(name, 12))
+        write(train / name / "original-00000-of-00001.parquet", rows)
+        names = sorted(set(named(rows)) - set(absent))
+        if name == "ChartQA":
+            (train / "images_zip").mkdir()
+            with zipfile.ZipFile(train / "images_zip/ChartQA.zip", "w") as archive:
+                for path in names:
+                    archive.writestr(path.removeprefix("images/"), picture(int(re.findall(r"\d+", path)[-1])))
+            continue
+        for path in names:
+            (train / path).parent.mkdir(parents=True, exist_ok=True)
+            (train / path).write_bytes(picture(int(re.findall(r"\d+", path)[-1])))
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for name in mmeb.EVAL:
+            rows = list(eval_rows(name, 6))
+            write(evaluation / name / "test-00000-of-00001.parquet", rows)
+            for path in sorted(set(named(rows)) - set(absent)):
+                archive.writestr(path, picture(int(re.findall(r"\d+", path)[-1])))
+    (folder / "images.zip").rename(evaluation / "images.zip")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("mirror"))
+
+
+def settings(folder, **data):
+    return Data(source="mmeb", path=folder, **data)
+
+
+def found(folder, **data):
+    return {(s.part, s.name): s for s in mmeb.sources(settings(folder, **data))}
+
+
+def test_the_sets_are_the_papers():
+    assert Counter(mmeb.TRAIN.values()) == {
+        "image_classification": 5, "visual_question_answering": 6, "image_retrieval": 8, "visual_grounding": 1
+    }  # fmt: skip
+    assert Counter(mmeb.EVAL.values()) == {
+        "image_classification": 10, "visual_question_answering": 10, "image_retrieval": 12, "visual_grounding": 4
+    }  # fmt: skip
+    assert len(mmeb.TRAIN) == 20 and len(mmeb.EVAL) == 36 and len(mmeb.UNSEEN) == 16
+    assert re.fullmatch("[0-9a-f]{40}", mmeb.EVAL_REVISION)
+    assert set(mmeb.EVAL) - set(mmeb.UNSEEN) == {n.replace("ImageNet_1K", "ImageNet-1K") for n in mmeb.TRAIN}
+
+
+def test_every_set_becomes_a_source_with_its_distribution(mirror):
+    all_ = found(mirror)
+    assert {name for part, name in all_ if part == "train"} == set(mmeb.TRAIN)
+    groups = {name: s.group for (part, name), s in all_.items() if part == "eval"}
+    assert Counter(groups.values()) == {"seen": 20, "unseen": 16} and groups["GQA"] == "unseen"
+    assert all_["eval", "RefCOCO"].task == "visual_grounding"
+    assert all_["eval", "GQA"].origin == f"TIGER-Lab/MMEB-eval@{mmeb.EVAL_REVISION}/GQA (mirror)"
+
+
+def test_instructions_stay_and_the_mark_becomes_ours(mirror):
+    all_ = found(mirror)
+    row = next(iter(all_["train", "ImageNet_1K"].tables["rows"]))
+    assert row["query"] == "<image>\nRepresent the given image for classification\n" and row["query_image"] == picture(
+        0
+    )
+    assert (row["document"], row["document_image"]) == ("thing 0", None)
+    row = next(iter(all_["train", "VisDial"].tables["rows"]))
+    assert (row["query"], row["query_image"]) == ("Find me a picture of thing 0.\n", None)
+    assert row["document"] == "<image>\nRepresent the given image.\n" and row["document_image"] == picture(0)
+    assert mmeb._item("<|image_1|>\nWhat?", None) == Item("\nWhat?")
+
+
+def test_groups_are_of_equal_texts_and_of_equal_pictures(mirror):
+    rows = list(found(mirror)["train", "ImageNet_1K"].tables["rows"])
+    assert len({row["group"] for row in rows}) == 4  # four labels
+    rows = list(found(mirror)["train", "MSCOCO"].tables["rows"])
+    assert len({row["group"] for row in rows}) == 12
+
+
+def test_candidate_0_is_right_and_repeated_candidates_are_one(mirror, tmp_path):
+    tables = found(mirror)["eval", "GQA"].tables
+    for i, row in enumerate(tables["queries"]):
+        texts = [tables["candidates"][k]["text"] for k in row["candidates"]]
+        assert tables["candidates"][row["positives"][0]]["text"] == f"thing {i % 7}"
+        assert sorted(texts) == sorted(f"thing {(i + j) % 7}" for j in range(5))
+    first = [row["candidates"].index(row["positives"][0]) for s in found(mirror).values() if s.part == "eval"
+             for row in s.tables["queries"]]  # fmt: skip
+    assert len(set(first)) == 5
+    row = {"qry_text": "?", "qry_img_path": "", "tgt_text": ["a", "b", "a", "b", "c"], "tgt_img_path": [""] * 5}
+    example = mmeb.evaluated(row, lambda path: None)
+    assert example.answer == Item("a") and list(example.others) == [Item("b"), Item("c")]
+
+
+def prepared(folder, tmp_path, **data):
+    preset = Preset(name="t", about="", data=settings(folder, **data), variants={"em": 1})
+    return sources.prepare(preset, tmp_path / "data"), tmp_path / "data"
+
+
+def test_a_mirror_prepares_a_seeded_sample(mirror, tmp_path):
+    made, folder = prepared(mirror, tmp_path, train_rows=5, validation_rows=1, eval_rows=4)
+    rows = {(e["part"], e["name"]): e["rows"] for e in made["datasets"]}
+    assert rows["train", "ChartQA"] == {"rows": 5} and rows["eval", "RefCOCO"]["queries"] == 4
+    assert sum(part == "eval" for part, _ in rows) == 36
+    table = sources.load(folder, "train", "ChartQA")
+    assert all(image == picture(image_number(image)) for image in table["query_image"])
+    again, _ = prepared(mirror, tmp_path / "again", train_rows=5, validation_rows=1, eval_rows=4)
+    assert again["sha256"] == made["sha256"]
+
+
+def image_number(image):
+    from tsembed.data.items import open_image
+
+    return open_image(Item("", image)).getpixel((0, 0))[0]
+
+
+def test_missing_pictures_are_counted_per_set_before_anything_is_written(tmp_path):
+    absent = ["images/CIRR/Train/3.png", "images/CIRR/Train/c7.png", "GQA/2.jpg", "images/ChartQA/Train/1.png"]
+    folder = make(tmp_path / "mirror", absent)
+    with pytest.raises(ValueError) as error:
+        prepared(folder, tmp_path)
+    lines = [line.partition(" in /")[0] for line in str(error.value).splitlines()]
+    assert lines == [
+        "pictures of MMEB are missing, so nothing was prepared:",
+        "  train ChartQA: 1 of 12; the first is 'images/ChartQA/Train/1.png'",
+        "  train CIRR: 2 of 24; the first is 'images/CIRR/Train/3.png'",
+        "  eval GQA: 1 of 6; the first is 'GQA/2.jpg'",
+    ]
+    assert not list((tmp_path / "data").glob("[!.]*"))
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    folder = make(tmp_path / "mirror")
+    (folder / "MMEB-train/images/CIRR/Train/c3.png").write_bytes(b"torn")
+    with pytest.raises(
+        ValueError, match=r"'CIRR', rows row 4: 'document_image', .*images/CIRR/Train/c3\.png: not a reada"
+    ):
+        prepared(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "MMEB-train/CIRR/original-0.parquet",
+            [{"qry": "a"}],
+            r"original-0\.parquet: column 'qry_image_path' is missing",
+        ),
+        (
+            "MMEB-eval/GQA/test-0.parquet",
+            [{"qry_text": "a", "qry_img_path": "", "tgt_text": ["x", "y"], "tgt_img_path": [""]}],
+            r"test-0\.parquet, row 1: 2 texts and 1 pictures for one list of candidates",
+        ),
+        (
+            "MMEB-eval/GQA/test-0.parquet",
+            [{"qry_text": "a", "qry_img_path": "", "tgt_text": "x", "tgt_img_path": ""}],
+            r"test-0\.parquet, row 1: 'tgt_text' must be a list, not 'x'",
+        ),
+    ],
+)
+def test_a_malformed_file_names_its_place(mirror, tmp_path, name, change, message):
+    import shutil
+
+    copied = tmp_path / "mirror"
+    shutil.copytree(mirror, copied, ignore=shutil.ignore_patterns("images*"))
+    write(copied / name, change)
+    with pytest.raises(ValueError, match=message):
+        found(copied)
+
+
+def test_empty_rows_are_counted(mirror, tmp_path):
+    rows = list(train_rows("VisDial", 3))
+    kept = [row for row in [*rows, rows[0] | {"qry": " "}, rows[1] | {"pos_text": "", "pos_image_path": ""}]]
+    write(tmp_path / "MMEB-train/VisDial/original-0.parquet", kept)
+    chosen = mmeb._choose("VisDial", "train", settings(tmp_path))
+    assert len(chosen.rows) == 3 and chosen.notes["empty"].startswith("2 rows left out")
+
+
+def test_captions_train_pictures_and_captions_alone(mirror):
+    names = {name for part, name in found(mirror, captions=True) if part == "train"}
+    assert names == {"VisualNews_t2i", "VisualNews_i2t", "MSCOCO_t2i", "MSCOCO_i2t"}
+
+
+def test_what_is_not_there_is_named(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="MMEB-train is no folder; a mirror of MMEB has MMEB-train and MMEB-eval"):
+        found(tmp_path)
+    (tmp_path / "MMEB-train").mkdir()
+    with pytest.raises(ValueError, match=r"MMEB-train has no ImageNet_1K/original-\*\.parquet"):
+        found(tmp_path)
+
+    import huggingface_hub
+
+    def offline(*_, **__):
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode is enabled\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(
+        ValueError, match=r"MMEB-train@0{40} cannot be reached \(offline mode is enabled\); --data FOLDER"
+    ):
+        list(mmeb.sources(settings(None, revision="0" * 40)))
+
+
+def test_the_hub_is_asked_for_the_files_of_each_set(mirror, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def download(repository, *, repo_type, revision, allow_patterns):
+        asked.append((repository, revision, tuple(allow_patterns)))
+        return str(mirror / repository.partition("/")[2])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    list(mmeb.sources(settings(None, revision="f" * 40)))
+    assert ("TIGER-Lab/MMEB-train", "f" * 40, ("CIRR/original-*.parquet",)) in asked
+    assert ("TIGER-Lab/MMEB-train", "f" * 40, ("images_zip/CIRR.zip",)) in asked
+    assert ("TIGER-Lab/MMEB-eval", mmeb.EVAL_REVISION, ("images.zip",)) in asked
