@@ -1,0 +1,148 @@
+"""Invariants of precision@1:
+
+- a perfect encoder scores 100; a collapsed one and one of NaN score 0, wherever the right candidate stands;
+- a random one scores chance, and so does one that collapses but for rounding;
+- a tie with a wrong candidate is wrong, one with another right candidate is not; the best right candidate counts;
+- rows are tidy; each distinct item is encoded once per route; the order comes from the seed and changes no score.
+"""
+
+import random
+
+import numpy as np
+import pytest
+
+from tsembed.config import Data, Preset
+from tsembed.data import digits, ranking, sources
+from tsembed.data.forms import Source
+from tsembed.data.items import Item, encode_png
+from tsembed.data.ranking import Example
+from tsembed.evaluation.mmeb import evaluate, is_first
+from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE
+
+
+def picture(value):
+    return encode_png(np.full((4, 4), value, np.uint8))
+
+
+def examples(count, wrong=9):
+    """Query i and its answer say the same number; the wrong ones say others. Some sides are pictures alone."""
+    for i in range(count):
+        others = [item(j) for j in range(i + 1, i + 1 + wrong)]
+        yield Example(Item(f"Which? <image> {i}", picture(0)), item(i), (), others)
+
+
+def item(number):
+    return Item("", picture(number)) if number % 2 else Item(f"answer {number}")
+
+
+@pytest.fixture
+def prepared(monkeypatch, tmp_path):
+    def make(count=40, names=("made_up",), tasks=("image_retrieval",)):
+        found = [
+            Source(name, "eval", "ranking", ranking.tables(examples(count), random.Random(0)), "", "", "seen", task)
+            for name, task in zip(names, tasks, strict=True)
+        ]
+        monkeypatch.setattr(digits, "sources", lambda data: iter(found))
+        preset = Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1})
+        return tmp_path / "data", sources.prepare(preset, tmp_path / "data")
+
+    return make
+
+
+class Fake:
+    """An encoder that knows the numbers; remembers what it was asked."""
+
+    def __init__(self, vector):
+        self.vector, self.asked = vector, []
+
+    def encode(self, items, route, **settings):
+        self.asked += [(route, one, tuple(sorted(settings))) for one in items]
+        return np.stack([self.vector(one) for one in items]).astype(np.float32)
+
+
+def perfect(one):
+    return np.eye(256)[value_of(one)]
+
+
+def value_of(one):
+    """The number that an item says: its last word, or the grey value of its picture."""
+    from tsembed.data.items import open_image
+
+    return int(one.text.split()[-1]) if one.text else open_image(one).getpixel((0, 0))[0]
+
+
+def score(prepared, vector, **change):
+    folder, listing = prepared
+    (row,) = evaluate(Fake(vector), folder, listing, seed=0, **change)
+    return row
+
+
+def test_a_perfect_encoder_scores_100_in_a_tidy_row(prepared):
+    assert score(prepared(), perfect) == {
+        "task_type": "ImageRetrieval", "dataset": "made_up", "metric": "precision_at_1", "score": 100.0
+    }  # fmt: skip
+
+
+def test_a_collapsed_encoder_scores_0(prepared):
+    assert score(prepared(), lambda one: np.ones(8))["score"] == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_encoder_without_finite_numbers_scores_0(prepared, bad):
+    assert score(prepared(), lambda one: np.full(8, bad))["score"] == 0.0
+    only_wrong = lambda one: perfect(one) if value_of(one) < 45 else np.full(256, bad)  # noqa: E731
+    assert 0 < score(prepared(), only_wrong)["score"] < 100  # the queries whose candidates are all finite
+
+
+def test_a_random_encoder_scores_chance(prepared):
+    draw = np.random.default_rng(0)
+    vectors = {}
+
+    def random_vector(one):
+        return vectors.setdefault(one, draw.normal(size=16))
+
+    assert abs(score(prepared(200), random_vector)["score"] - 10) < 8
+
+
+def test_rounding_that_follows_the_place_gives_no_advantage(prepared):
+    """An encoder that collapses but for noise that grows with the place in the call: shuffled, it is at chance."""
+    calls = iter(range(10**6))
+    vector = lambda one: np.ones(4) * (1 - 1e-6 * next(calls))  # noqa: E731
+    assert score(prepared(200), vector)["score"] < 25
+
+
+def test_ties_by_hand():
+    documents = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    query = np.array([1.0, 0.0])
+    assert not is_first(query, documents, np.array([0, 1, 2]), [0])  # a wrong one is as near
+    assert is_first(query, documents, np.array([0, 1, 2]), [0, 1])  # both are right
+    assert is_first(query, documents, np.array([2, 0]), [0]) and not is_first(query, documents, np.array([2, 0]), [2])
+    assert not is_first(query, documents * np.nan, np.array([0, 2]), [0])
+
+
+def test_the_seed_changes_the_order_and_no_score(prepared):
+    folder, listing = prepared()
+    fakes = [Fake(perfect) for _ in range(3)]
+    rows = [evaluate(fake, folder, listing, seed=seed) for fake, seed in zip(fakes, (0, 0, 1), strict=True)]
+    assert rows[0] == rows[1] == rows[2]
+    assert fakes[0].asked == fakes[1].asked != fakes[2].asked
+
+
+def test_each_distinct_item_is_encoded_once_per_route(prepared):
+    names = ("one", "two", "three")
+    tasks = ("image_retrieval", "image_retrieval", "visual_grounding")
+    folder, listing = prepared(20, names, tasks)
+    fake = Fake(perfect)
+    rows = evaluate(fake, folder, listing, seed=0, max_tokens=64)
+    assert [row["task_type"] for row in rows] == ["ImageRetrieval", "ImageRetrieval", "VisualGrounding"]
+    asked = [(route, one) for route, one, _ in fake.asked]
+    assert len(asked) == len(set(asked)) and {route for route, _ in asked} == {"image_retrieval", "visual_grounding"}
+    assert {settings for _, _, settings in fake.asked} == {("max_tokens",)}
+
+
+def test_every_meta_task_has_a_type_and_a_route(prepared):
+    folder, listing = prepared(12, IMAGE_TASKS, IMAGE_TASKS)
+    fake = Fake(perfect)
+    rows = evaluate(fake, folder, listing, seed=0)
+    assert {row["task_type"] for row in rows} == set(TASK_OF_IMAGE_TYPE)
+    assert {route for route, _, _ in fake.asked} == set(IMAGE_TASKS)
