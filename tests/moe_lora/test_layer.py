@@ -107,11 +107,11 @@ def test_every_expert_starts_as_an_adapter_of_peft():
 
     torch.manual_seed(5)
     ours = layer_of(nn.Linear(64, 32), init_seed=None, num_experts=4, r=8, disturbed=False)
-    A = ours.moe_lora_A["default"].view(4, 8, 64)
-    theirs = Linear(nn.Linear(64, 32), "default", LoraConfig(r=8), r=8).lora_A["default"].weight
+    A = ours.moe_lora_A["default"].detach().view(4, 8, 64)
+    theirs = Linear(nn.Linear(64, 32), "default", LoraConfig(r=8), r=8).lora_A["default"].weight.detach()
     assert A.abs().max() <= 1 / 8 and theirs.abs().max() <= 1 / 8  # 1 / sqrt(in)
     for one in A:
-        assert one.std() == pytest.approx(theirs.std().item(), rel=0.1)
+        assert one.std().item() == pytest.approx(theirs.std().item(), rel=0.1)
     assert (A[0] - A[1]).abs().max() > 0.01
 
 
@@ -214,14 +214,13 @@ def test_the_sum_of_other_dtypes_has_the_dtype_of_the_result():
     assert weighed.dtype == torch.float32 and weighed.shape == (2, 3, 4)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("settings", [{"top_k": 2, "shared_experts": 1}, {"router": "sequence"}, {"router": "task"}])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own tracing
-def test_it_compiles_without_a_graph_break(backend, settings, context):
+def test_it_compiles_without_a_graph_break(settings, context):
     torch._dynamo.reset()
     layer, x = layer_of(dtype=torch.float32, **settings), tokens(torch.float32)
     context(1 if settings.get("router") == "task" else None)
-    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     plain, fast = layer(x), compiled(x)
     torch.testing.assert_close(fast, plain)
     for mine, theirs in zip(gradients(fast, layer, x), gradients(plain, layer, x), strict=True):

@@ -9,9 +9,11 @@ import pytest
 import torch
 from peft import PeftModel
 
-from tests.moe_lora.models import ROUTES, adapted, batch, embed
+from tests.moe_lora.models import ROUTES, adapted, batch, embed, peft_of_old_names
 from tests.tiny import tiny
 from tsembed.moe_lora import MoeLoraLinear, mean_gates, routing_record, to_lora
+
+pytestmark = peft_of_old_names
 
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
 
@@ -62,7 +64,7 @@ def test_mean_gates_are_nearer_than_no_adapter_and_not_exact():
 
 
 def test_mean_gates_are_weighted_by_tokens_over_calls():
-    model = adapted("qwen2", layers_to_transform=[0])
+    model = adapted("qwen2", layers_to_transform=[0], layers_pattern="layers")
     together = mean_gates_of(model)
     with routing_record() as record:
         for i in range(4):

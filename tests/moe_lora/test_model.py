@@ -18,10 +18,23 @@ import torch
 from peft import PeftModel, TaskType
 from torch import nn
 
-from tests.moe_lora.models import FAMILIES, ROUTERS, ROUTES, adapted, batch, embed, pictures, pool, qwen2_vl
+from tests.moe_lora.models import (
+    FAMILIES,
+    ROUTERS,
+    ROUTES,
+    adapted,
+    batch,
+    embed,
+    peft_of_old_names,
+    pictures,
+    pool,
+    qwen2_vl,
+)
 from tests.tiny import tiny
 from tsembed.moe_lora import MoeLoraConfig, MoeLoraLinear, balance, load_balancing_of, routing_record, signatures
 from tsembed.moe_lora.context import THREAD
+
+pytestmark = peft_of_old_names
 
 BY_ROUTER = [pytest.param({"router": router} | more, id=router) for router, more in ROUTERS.items()]
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
@@ -95,7 +108,7 @@ def test_an_embedding_does_not_depend_on_batch_mates(model_type, settings):
     torch.testing.assert_close(embed(model, batch(seq=13), **kwargs), together, **TOLERANCE)
     torch.testing.assert_close(embed(model, batch(n=2), **kwargs), together[:2], **TOLERANCE)
     torch.testing.assert_close(embed(model, batch(n=1, seq=5), **kwargs), together[:1], **TOLERANCE)
-    if "router" in settings and settings["router"] == "task":
+    if settings["router"] == "task":
         mixed = embed(model, batch(), routes=torch.tensor([0, 1, 3, 0]))
         torch.testing.assert_close(mixed[[0, 3]], together[[0, 3]], **TOLERANCE)
         assert (mixed[1:3] - together[1:3]).abs().max() > 1e-3
@@ -164,7 +177,7 @@ def test_saving_and_loading_changes_nothing(model_type, settings, tmp_path):
 def test_several_adapters_disabling_and_deleting():
     model = adapted()
     base, first = embed(tiny("bert", vocabulary=99), batch()), embed(model, batch())
-    model.add_adapter("second", MoeLoraConfig(num_experts=5, r=3, router="task", routes=["a", "b", "c"], init_seed=3))
+    model.add_adapter("second", MoeLoraConfig(r=3, router="task", routes=["a", "b", "c"], init_seed=3))
     assert torch.equal(embed(model, batch()), first)
     second = [n for n, p in model.named_parameters() if ".second" in n]
     assert second and not any(model.get_parameter(n).requires_grad for n in second)
@@ -300,9 +313,9 @@ def test_reentrant_checkpointing_is_refused():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own tracing
 def test_the_whole_model_compiles_without_a_graph_break(settings):
     torch._dynamo.reset()
-    model = adapted(**settings)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    for route in ("query", "answer"):
+    model = adapted(base=tiny("bert", layers=1, vocabulary=99), target_modules=["query", "output.dense"], **settings)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for route in ("query", "answer") if settings["router"] == "task" else ("query",):
         kwargs = routes_for(settings, route)
         fast, plain = compiled(**batch(), **kwargs), model(**batch(), **kwargs)
         torch.testing.assert_close(fast.last_hidden_state, plain.last_hidden_state, **TOLERANCE)
