@@ -266,5 +266,5 @@ def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):
         sources.main()
     monkeypatch.setattr(sys, "argv", ["sources", "cpu", "--data", str(folder)])
-    with pytest.raises(SystemExit, match="error: preset cpu uses the embedded text"):
+    with pytest.raises(SystemExit, match="error: preset cpu uses embedded data"):
         sources.main()

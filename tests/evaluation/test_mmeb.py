@@ -16,7 +16,7 @@ from tsembed.data import digits, ranking, sources
 from tsembed.data.forms import Source
 from tsembed.data.items import Item, encode_png
 from tsembed.data.ranking import Example
-from tsembed.evaluation.mmeb import evaluate, is_first
+from tsembed.evaluation.mmeb import BLOCK, evaluate, is_first
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE
 
 
@@ -56,6 +56,7 @@ class Fake:
         self.vector, self.asked = vector, []
 
     def encode(self, items, route, **settings):
+        assert 0 < len(items) <= BLOCK
         self.asked += [(route, one, tuple(sorted(settings))) for one in items]
         return np.stack([self.vector(one) for one in items]).astype(np.float32)
 
