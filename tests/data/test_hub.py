@@ -20,7 +20,7 @@ from tsembed import config, paths
 from tsembed.config import Data, Preset
 from tsembed.data import hub, sources
 from tsembed.run import mteb_tasks
-from tsembed.tasks import TASK_OF_TYPE, TASKS, route_of
+from tsembed.tasks import TASK_OF_TYPE, TEXT_TASKS, route_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -69,7 +69,7 @@ def preset(folder, **data):
 
 def test_the_29_sources_have_the_papers_tasks_and_pinned_files():
     counts = Counter(source.task for source in hub.HUB_SOURCES.values())
-    assert counts == {"clustering": 9, "classification": 12, "retrieval": 8} and set(counts) == set(TASKS)
+    assert counts == {"clustering": 9, "classification": 12, "retrieval": 8} and set(counts) == set(TEXT_TASKS)
     assert len({(s.repository, s.files) for s in hub.HUB_SOURCES.values()}) == 29
     assert all(
         COMMIT.fullmatch(hub.REVISIONS[s.repository])
