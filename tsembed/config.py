@@ -34,7 +34,6 @@ class Data(Strict):
     """Which text, or which text and images, and how much of it."""
 
     source: Literal["embedded", "local", "hub", "digits", "local_images", "mmeb"] = "hub"
-    captions: bool = False  # of images: train on pictures and their captions alone (the stage before TSEmbed's two)
     path: Path | None = None  # the folder of a local source, or a mirror of the hub files
     revision: str | None = None  # commit of the hub dataset
     train_rows: Positive | None = None  # at most so many pairs per training dataset
@@ -82,13 +81,17 @@ class Evaluation(Strict):
 
 
 class Study(Strict):
-    """Variants that share backbone, data, training and evaluation."""
+    """Variants that share backbone, data, training and evaluation.
+
+    Runs of seconds can share a process too (`together`), where starting one would cost more than the run.
+    """
 
     backbone: Backbone = Backbone()
     data: Data
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     variants: dict[str, Positive]  # variant -> number of seeds (0, 1, …)
+    together: bool = False  # all variants of a seed in one process, one after the other
 
 
 class Preset(Study):
@@ -107,6 +110,12 @@ class Preset(Study):
     def study_of(self, variant: str) -> str:
         """Name of the study that has the variant; the preset's own for one that is in none."""
         return next((name for name, study in self.studies.items() if variant in study.variants), "")
+
+    def members(self, name: str, seed: int) -> list[str]:
+        """The variants that `name` means: itself, or those of a study of this name whose runs share a process."""
+        if name in self.also and self.also[name].together:
+            return [variant for variant, seeds in self.also[name].variants.items() if seed < seeds]
+        return [name]
 
     def data_of(self, study: str) -> str:
         """The first study with the same data, which is the one that they are prepared for."""
@@ -189,6 +198,8 @@ def _check_variants(preset: Preset, file: str) -> None:
         place = f"{file}: " + (f"also: {study}: variants" if study else "variants")
         if unknown := set(one.variants) - set(known):
             raise ValueError(f"{place}: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
+        if study in known:
+            raise ValueError(f"{file}: also: {study}: a study must not have the name of a variant")
         if twice := set(one.variants) & set(counts):
             raise ValueError(f"{place}: {sorted(twice)} are in another study too")
         counts |= one.variants

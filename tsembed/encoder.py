@@ -308,7 +308,7 @@ def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
         model = Encoder.load(base["folder"]).backbone
     else:
         model = backbones.load(check(Backbone, base["backbone"], f"{folder}/tsembed.json")).model
-    return PeftModel.from_pretrained(model, folder)
+    return PeftModel.from_pretrained(model, folder, is_trainable=True)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -1,6 +1,7 @@
 """One run, from settings to done.json: train (or resume), save the model, evaluate, measure similarity.
 
     python -m tsembed.run cpu mote 0 --resume
+    python -m tsembed.run cpu images 0 --resume       (a study with `together`: all its variants of this seed)
     accelerate launch -m tsembed.run gpu mote 0 --resume
 
 A finished run is left alone; a half-finished one goes on where it was. done.json is written last.
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import yaml
 
 from . import paths
 from .config import Evaluation, RunSettings, Variant, check, load_preset, resolve
+from .tasks import CAPTIONING
 
 ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
@@ -28,12 +31,14 @@ ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tsembed.run", description=__doc__.splitlines()[0])
     parser.add_argument("preset")
-    parser.add_argument("variant")
+    parser.add_argument("variant", help="or a study whose runs share a process")
     parser.add_argument("seed", type=int)
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     options = parser.parse_args(arguments)
-    settings = resolve(load_preset(options.preset), options.variant, options.seed)
-    run(settings, paths.run_dir(options.preset, options.variant, options.seed), resume=options.resume)
+    preset = load_preset(options.preset)
+    for variant in preset.members(options.variant, options.seed):
+        folder = paths.run_dir(options.preset, variant, options.seed)
+        run(resolve(preset, variant, options.seed), folder, resume=options.resume)
 
 
 def data_folder(preset: str, variant: str) -> Path:
@@ -48,9 +53,9 @@ def prepare_command(preset: str, variant: str) -> list[str]:
 
 
 def _study(preset: str, variant: str) -> str:
-    """The study whose prepared data a variant reads."""
+    """The study whose prepared data a variant, or a study whose runs share a process, reads."""
     chosen = load_preset(preset)
-    return chosen.data_of(chosen.study_of(variant))
+    return chosen.data_of(variant if variant in chosen.also else chosen.study_of(variant))
 
 
 def launch_command(preset: str, variant: str, seed: int) -> list[str]:
@@ -102,9 +107,12 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
         return
     started = time.time()
     model = _weights(settings, folder)
-    trained = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "train"}
+    trained = _sets(listing, "train", settings.variant)
     if not model.is_dir():
-        if not _train(settings, {name: load(data, "train", name) for name in trained}, trained, folder, resume):
+        every = (load(data, "train", name) for name in _sets(listing, "train"))
+        texts = (text for table in every for side in ("query", "document") for text in table[side])
+        tables = {name: load(data, "train", name) for name in trained}
+        if not _train(settings, tables, trained, texts, folder, resume):
             return
     from accelerate import PartialState
 
@@ -127,6 +135,14 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     _write(folder / "done.json", done)
 
 
+def _sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
+    """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
+    found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
+    if variant is None:
+        return found
+    return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
+
+
 def _weights(settings: RunSettings, folder: Path) -> Path:
     """Folder of the model that is scored: the run's own, or that of the run whose weights it takes as they are.
 
@@ -136,10 +152,19 @@ def _weights(settings: RunSettings, folder: Path) -> Path:
     variant = settings.variant
     if variant.weights_of is None:
         return folder / "model"
-    other = folder.parent.parent / variant.weights_of / folder.name
-    if not (other / "done.json").is_file():
-        raise ValueError(f"{settings.variant_name} takes the weights of {other}, which is not finished; run that first")
-    return folder / "model" if variant.average else other / "model"
+    return folder / "model" if variant.average else _model_of(variant.weights_of, folder)
+
+
+def _model_of(other: str, folder: Path) -> Path:
+    """The model of another variant's run, of the same preset and seed as the run of `folder`.
+
+    Raises:
+        ValueError: If that run is not finished.
+    """
+    run = folder.parent.parent / other / folder.name
+    if not (run / "done.json").is_file():
+        raise ValueError(f"{folder.parent.name} takes the weights of {run}, which is not finished; run that first")
+    return run / "model"
 
 
 def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
@@ -173,7 +198,9 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
     return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
 
 
-def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: Path, resume: bool) -> bool:
+def _train(
+    settings: RunSettings, tables: dict, tasks: dict[str, str], texts: Iterable[str], folder: Path, resume: bool
+) -> bool:
     """Train and save the model by rename; whether it is whole."""
     from accelerate import PartialState
 
@@ -181,12 +208,14 @@ def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: P
     from .mote.experts import average_experts
     from .train import train
 
-    if settings.variant.average:
-        encoder = Encoder.load(folder.parent.parent / settings.variant.weights_of / folder.name / "model")
+    variant = settings.variant
+    if variant.average:
+        encoder = Encoder.load(_model_of(variant.weights_of, folder))
         encoder.backbone = average_experts(encoder.backbone)
     else:
-        encoder = build(settings.backbone, settings.variant, seed=settings.seed)
-    if settings.variant.trained and not train(settings, encoder, tables, tasks, folder, resume=resume):
+        start = _model_of(variant.starts_from, folder) if variant.starts_from else None
+        encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)
+    if variant.trained and not train(settings, encoder, tables, tasks, folder, resume=resume):
         return False
     if PartialState().is_main_process:
         partial = folder / "model.partial"
@@ -198,15 +227,20 @@ def _train(settings: RunSettings, tables: dict, tasks: dict[str, str], folder: P
 
 
 def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
-    """Similarities, probes and MTEB tasks, each to its file; scores.json last."""
-    from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
-
+    """Similarities, probes and scores, each to its file; scores.json last."""
     evaluation, precision = settings.evaluation, settings.training.precision
     encode = {
         "max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision,
     }  # fmt: skip
     if settings.variant.weights_of is None:
         _probe(settings, encoder, data, listing, folder, encode)
+    if settings.variant.of_images:
+        from .evaluation import mmeb
+
+        _write(folder / "scores.json", mmeb.evaluate(encoder, data, listing, seed=settings.data.seed, **encode))
+        return
+    from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
+
     routes = settings.variant.task_of_type
     scored = evaluation.model_dump() | {"precision": precision, "task_of_type": routes}
     revision = weights_hash(encoder, json.dumps(scored))
@@ -218,6 +252,7 @@ def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder:
 
 def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path, encode: dict[str, Any]) -> None:
     """What is measured of a model beside its scores, each as a table of its own."""
+    from .analysis import expert_routing
     from .analysis.drift import expert_drift
     from .analysis.gradients import task_gradients_conflict
     from .analysis.routing import expert_shares
@@ -237,11 +272,16 @@ def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Pa
         if variant.token_routing is not None:
             found["routing"] = expert_shares(encoder, drawn, **encode)
     if variant.probe:
-        trained = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == "train"}
+        trained = _sets(listing, "train", variant)
         tables = {name: load(data, "train", name) for name in trained}
         found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
-        dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
-        found["drift"] = expert_drift(encoder.backbone, dense)
+        if variant.adapter is None:
+            dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
+            found["drift"] = expert_drift(encoder.backbone, dense)
+    if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
+        held = _sets(listing, "validation", variant)
+        pairs = {name: load(data, "validation", name) for name in held}
+        found["use"], found["proxy"] = expert_routing.measure(encoder, pairs, held, **encode)
     for name, table in found.items():
         table.to_csv(folder / f"{name}.csv", index=False)
 

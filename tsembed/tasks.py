@@ -29,11 +29,18 @@ TASKS: dict[str, Task] = {
     "classification": Task("classification", "classification", "classification", 0.03, "heterogeneous"),
     "clustering": Task("clustering", "clustering", "clustering", 0.06, "heterogeneous"),
     "retrieval": Task("retrieval", "search_query", "search_document", 0.03, "homogeneous"),
-    # MMEB's meta-tasks; VLM2Vec's temperature (https://arxiv.org/abs/2410.05160)
-    **{route: Task(route, route, route, 0.02, "heterogeneous") for route in IMAGE_ROUTES},
+    # MMEB's meta-tasks; VLM2Vec's temperature (https://arxiv.org/abs/2410.05160). Retrieval has one dataset per batch,
+    # for a picture may answer what another set asks.
+    **{
+        route: Task(route, route, route, 0.02, "homogeneous" if route == "image_retrieval" else "heterogeneous")
+        for route in IMAGE_ROUTES
+    },
+    # Pictures and captions, to pre-train a small backbone on before TSEmbed's two stages: trained alone, never scored.
+    "captioning": Task("captioning", "image_retrieval", "image_retrieval", 0.05, "heterogeneous"),
 }
 TEXT_TASKS = ("classification", "clustering", "retrieval")
 IMAGE_TASKS = IMAGE_ROUTES
+CAPTIONING = "captioning"
 
 # MTEB task type -> the training task whose routes it takes (MoTE §5.3). The first three are seen in training.
 TASK_OF_TYPE: dict[str, str] = {

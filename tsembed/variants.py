@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .tasks import IMAGE_ROUTES, IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
+from .tasks import CAPTIONING, IMAGE_ROUTES, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
 
 Positive = Annotated[int, Field(gt=0)]
 Block = Annotated[int, Field(ge=0)]
@@ -67,7 +67,7 @@ class Negatives(Strict):
     similarity: Literal["cosine", "kl"] = "cosine"
     stage_one: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = "settled"  # or its share of the steps
     at_most: Annotated[float, Field(gt=0, le=1)] = 0.6  # of the steps, where the experts do not settle
-    window: Positive = 10  # steps over which specialisation is measured
+    window: Positive = 8  # steps over which specialisation is measured
     tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
 
 
@@ -122,8 +122,10 @@ class Variant(Strict):
             raise ValueError(f"tasks {sorted(unknown)} are unknown; known: {', '.join(TASKS)}")
         if not self.tasks:
             raise ValueError("a variant needs at least one task")
-        if len({task in IMAGE_TASKS for task in self.tasks}) > 1:
+        if len({task in TEXT_TASKS for task in self.tasks}) > 1:
             raise ValueError(f"tasks {list(self.tasks)} are of text and of images; a variant has one kind")
+        if CAPTIONING in self.tasks and len(self.tasks) > 1:
+            raise ValueError(f"{CAPTIONING} is trained alone, not with {', '.join(self.tasks)}")
         if self.experts is not None:
             if unknown := set(self.experts) - set(self.routes):
                 known = ", ".join(self.routes)
@@ -135,7 +137,7 @@ class Variant(Strict):
     @property
     def of_images(self) -> bool:
         """Whether the inputs have images."""
-        return self.tasks[0] in IMAGE_TASKS
+        return self.tasks[0] not in TEXT_TASKS
 
     @property
     def routes(self) -> tuple[str, ...]:

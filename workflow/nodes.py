@@ -1,6 +1,7 @@
 """The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
 
-Names: `data` and `data-<study>`, `<variant>/seed<k>`, `<notebook>`, `site`. The Snakefile, `study.py` and `node.py`
+Names: `data` and `data-<study>`, `<variant>/seed<k>` or, of a study whose runs share a process, `<study>/seed<k>`,
+`<notebook>`, `site`. The Snakefile, `study.py` and `node.py`
 share this file.
 """
 
@@ -41,25 +42,35 @@ class Study:
 
     @cached_property
     def runs(self) -> list[tuple[str, int]]:
-        return self.settings.runs()
+        """(variant, or study whose runs share a process; seed) of every node that trains."""
+        return list(dict.fromkeys((self._job(variant), seed) for variant, seed in self.settings.runs()))
+
+    def _job(self, variant: str) -> str:
+        study = self.settings.study_of(variant)
+        return study if self.settings.studies[study].together else variant
 
     @cached_property
     def analyses(self) -> list[str]:
         return sorted(p.stem for p in paths.NOTEBOOKS.glob(ANALYSES))
 
     def needs(self, variant: str, seed: int) -> list[str]:
-        """The nodes that a run reads: its data, and the run whose weights it takes."""
-        other = config.load_variants()[variant].other
-        return [self.data_node(self.settings.study_of(variant)), *([f"{other}/seed{seed}"] if other else [])]
+        """The nodes that a run reads: its data, and those of the runs whose weights it takes."""
+        members = self.settings.members(variant, seed)
+        others = [self._variants[member].other for member in members]
+        jobs = [f"{self._job(other)}/seed{seed}" for other in others if other and self._job(other) != variant]
+        return [self.data_node(self.settings.study_of(members[0])), *dict.fromkeys(jobs)]
+
+    @cached_property
+    def _variants(self) -> dict[str, config.Variant]:
+        return config.load_variants()
 
     def priority(self, variant: str, seed: int) -> int:
         """Seed after seed, so that an early stop leaves whole seeds; of a seed first the runs that others wait for."""
-        return 1000 - 2 * seed + ((variant, seed) in self._awaited)
+        return 1000 - 2 * seed + (f"{variant}/seed{seed}" in self._awaited)
 
     @cached_property
-    def _awaited(self) -> set[tuple[str | None, int]]:
-        known = config.load_variants()
-        return {(known[variant].other, seed) for variant, seed in self.runs}
+    def _awaited(self) -> set[str]:
+        return {node for variant, seed in self.runs for node in self.needs(variant, seed)}
 
     def data_node(self, study: str) -> str:
         """The node that prepares the data of a study."""
@@ -86,10 +97,15 @@ class Study:
                 node: self._relative(paths.data_dir(self.preset, study)) / "manifest.json"
                 for node, study in self.data_nodes.items()
             },
-            **{f"{v}/seed{s}": self._relative(paths.run_dir(self.preset, v, s)) / "done.json" for v, s in self.runs},
+            **{f"{v}/seed{s}": self._mark(v, s) for v, s in self.runs},
             **marks,
             "site": self._relative(paths.report_dir(self.preset)) / "index.html",
         }
+
+    def _mark(self, variant: str, seed: int) -> Path:
+        """Of several runs in one node: the notebook's mark, for a failed node loses its output and they stay."""
+        folder = self._relative(paths.run_dir(self.preset, variant, seed))
+        return folder / (f"{LAUNCH}.ipynb.done" if variant in self.settings.also else "done.json")
 
     @property
     def offline(self) -> bool:
@@ -110,17 +126,20 @@ class Study:
         lock = paths.ROOT / "requirements.lock"
         data = self.settings.studies[self.data_nodes[node]].data
         embedded = data.source in config.PATHLESS and lock.is_file()
-        settings = data.model_dump_json(exclude={"captions"} if not data.captions else None)
-        return _hash(settings, _content([lock]) if embedded else "")
+        return _hash(data.model_dump_json(), _content([lock]) if embedded else "")
 
     def run_key(self, variant: str, seed: int) -> str:
         """Changes with the settings of the run. The data are not in it: their manifest is an input of the run.
 
         Nor are defaults, so that a new setting does not make finished runs old; `run.py` guards those that change.
         """
-        resolved = config.resolve(self.settings, variant, seed)
-        settings = resolved.model_dump(mode="json", exclude={"data", "preset"}, exclude_defaults=True)
-        return _hash(json.dumps(settings, sort_keys=True))
+        settings = [
+            config.resolve(self.settings, member, seed).model_dump(
+                mode="json", exclude={"data", "preset"}, exclude_defaults=True
+            )
+            for member in self.settings.members(variant, seed)
+        ]
+        return _hash(json.dumps(settings[0] if len(settings) == 1 else settings, sort_keys=True))
 
     def analysis_key(self, notebook: str) -> str:
         """Changes with the notebook's cells (not with their outputs) and with the code and numbers that it shows."""
@@ -131,7 +150,7 @@ class Study:
         return _hash(_content(_code(site=True)), *self._labels())
 
     def _labels(self) -> list[str]:
-        known = config.load_variants()
+        known = self._variants
         return [f"{v}={known[v].label}" for study in self.settings.studies.values() for v in study.variants]
 
     @staticmethod

@@ -244,11 +244,6 @@ def test_empty_rows_are_counted(mirror, tmp_path):
     assert len(chosen.rows) == 3 and chosen.notes["empty"].startswith("2 rows left out")
 
 
-def test_captions_train_pictures_and_captions_alone(mirror):
-    names = {name for part, name in found(mirror, captions=True) if part == "train"}
-    assert names == {"VisualNews_t2i", "VisualNews_i2t", "MSCOCO_t2i", "MSCOCO_i2t"}
-
-
 def test_what_is_not_there_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="MMEB-train is no folder; a mirror of MMEB has MMEB-train and MMEB-eval"):
         found(tmp_path)

@@ -86,7 +86,7 @@ def test_the_live_figure_draws_whole_new_rows_only(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda figure, display_id: shown.append(figure) or Handle(shown))
     metrics = tmp_path / "metrics.jsonl"
-    drawn = live.LiveLoss(metrics)
+    drawn = live.LiveLoss([metrics])
     drawn.update()
     rows = [json.dumps({"step": k, "task": "clustering", "loss": 1.0}) + "\n" for k in range(4)]
     metrics.write_text("".join(rows[:3]) + rows[3][:9])

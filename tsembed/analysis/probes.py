@@ -44,8 +44,8 @@ def place(name: str, model_type: str) -> tuple[str, Part]:
     return block, "feed_forward" if expert else "attention"
 
 
-def load(preset: str, methods: Sequence[str], file: str, **read) -> "pd.DataFrame":
-    """Rows of a CSV file of a preset's runs, with the columns method and seed in front.
+def load(preset: str, methods: Sequence[str], file: str, *, study: str = "", **read) -> "pd.DataFrame":
+    """Rows of a CSV file of the runs of a preset's study, with the columns method and seed in front.
 
     Args:
         methods: Variants; every one must have a finished run.
@@ -59,7 +59,7 @@ def load(preset: str, methods: Sequence[str], file: str, **read) -> "pd.DataFram
 
     from .scores import run_folders
 
-    folders = {run: folder for run, folder in run_folders(preset).items() if run[0] in methods}
+    folders = {run: folder for run, folder in run_folders(preset, study).items() if run[0] in methods}
     if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
         raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
     frames = []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..config import Data
+from ..tasks import CAPTIONING
 from . import (
     digits_captions,
     digits_classification,
@@ -73,15 +74,15 @@ SETS = (
     DigitSet("digits_left_neighbour", "visual_grounding", "unseen", digits_grounding.left_neighbour),
 )
 CAPTIONS = (
-    DigitSet("digits_caption_of_digit", "image_retrieval", "seen", digits_captions.caption_of_digit),
-    DigitSet("digits_digit_of_caption", "image_retrieval", "seen", digits_captions.digit_of_caption),
-    DigitSet("digits_caption_of_canvas", "image_retrieval", "seen", digits_captions.caption_of_canvas),
-    DigitSet("digits_canvas_of_caption", "image_retrieval", "seen", digits_captions.canvas_of_caption),
+    DigitSet("digits_caption_of_digit", CAPTIONING, "seen", digits_captions.caption_of_digit),
+    DigitSet("digits_digit_of_caption", CAPTIONING, "seen", digits_captions.digit_of_caption),
+    DigitSet("digits_caption_of_canvas", CAPTIONING, "seen", digits_captions.caption_of_canvas),
+    DigitSet("digits_canvas_of_caption", CAPTIONING, "seen", digits_captions.canvas_of_caption),
 )
 
 
 def sources(data: Data) -> Iterator[Source]:
-    """The trained sets (with `data.captions` the captions instead), then all evaluation sets.
+    """The captions, the trained sets, then all evaluation sets.
 
     Raises:
         ValueError: If scikit-learn has other digits than the pinned ones.
@@ -90,7 +91,7 @@ def sources(data: Data) -> Iterator[Source]:
 
     origin = f"load_digits of scikit-learn {version('scikit-learn')}"
     division = pools()
-    for chosen in CAPTIONS if data.captions else SETS:
+    for chosen in (*CAPTIONS, *SETS):
         if chosen.group == "seen":
             rows = _pairs(chosen, division["train"], data.train_rows or TRAIN_ROWS, data.seed, "train")
             parts = {"rows": rows}

@@ -1,4 +1,4 @@
-"""Digits suite, captions: pictures and what they show, to train a backbone on before the tasks (`Data.captions`).
+"""Digits suite, captions: pictures and what they show, to train a backbone on before the tasks.
 
 The captions say with the words of the suite what is in a picture. None of the suite's questions is asked, and no
 evaluation set has a caption's form.

@@ -79,7 +79,7 @@ class Source:
         licence: As stated there.
         group: A family for in-/out-of-distribution comparisons: "seen" or "unseen" text, or "".
         task: The training task, for training parts of form "pairs" that are not retrieval; else by `TASK_OF_FORM`.
-            Of the forms "image_pairs" and "ranking": the meta-task, one of `tasks.IMAGE_TASKS`.
+            Of the forms "image_pairs" and "ranking": one of `tasks.IMAGE_TASKS`; in training also captions.
         notes: What a reader of the manifest must know, as counts of left-out rows. Read after the tables.
     """
 

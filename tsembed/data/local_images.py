@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import Data
+from ..tasks import CAPTIONING
 from .forms import NAME, Source
 from .jsonl import Faults, read
 from .local import provenance
@@ -21,7 +22,7 @@ from .picture_zip import PictureZip, Row
 from .ranking import Example, pair, tables
 
 SPLITS = ("train", "test")
-CAPTIONED = ("picture_of", "name_of")  # the forms that `Data.captions` trains
+CAPTIONED = ("picture_of", "name_of")  # the forms that are captions too, to train a backbone on before the tasks
 FEWEST = 20  # rows of a part that a form can use; with fewer it is listed as unused
 TYPES = {"image": "text", "text": "text?", "label": "label?", "keywords": "list?"}
 VERSION = 1  # of the sets that are made of the same files
@@ -148,9 +149,13 @@ def _sources(found: Set, data: Data) -> Iterator[Source]:
             reason = f"fewer than {FEWEST} rows to ask about in {' and '.join(short)}"
             yield Source(name, "unused", "ranking", {}, *about, notes={"reason": reason})
             continue
-        if form.group == "seen" and (form.name in CAPTIONED or not data.captions):
+        if form.group == "seen":
             notes = leaked | _left_out(train, parts["train"])
             yield Source(name, "train", "image_pairs", _pairs(found, form, parts["train"], data), *about, notes=notes)
+            if form.name in CAPTIONED:
+                again = (origin, licence, form.group, CAPTIONING)
+                pairs = _pairs(found, form, parts["train"], data)
+                yield Source(f"{name}_caption", "train", "image_pairs", pairs, *again, notes=dict(notes))
         rng = random.Random(f"{data.seed}/{name}/eval")
         drawn = _some(parts["eval"], data.eval_rows, rng)
         asking = Asking(parts["eval"], found.pictures, rng, True)

@@ -96,13 +96,12 @@ class PictureFiles:
 
 
 def sources(data: Data) -> Iterator[Source]:
-    """The training sets (with `data.captions` only those of pictures and captions), then the evaluation sets.
+    """The training sets, then the evaluation sets.
 
     Raises:
         ValueError: If a file is missing or has other columns, or with the number of missing pictures of every set.
     """
-    trained = [name for name in TRAIN if not data.captions or name.endswith(("_i2t", "_t2i"))]
-    chosen = [_choose(name, "train", data) for name in trained] + [_choose(name, "eval", data) for name in EVAL]
+    chosen = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
     if data.path is None:
         for one in chosen:
             _fetch_pictures(one, data)

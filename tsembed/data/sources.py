@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import paths
 from ..config import PATHLESS, Data, Preset, load_preset
-from ..tasks import IMAGE_TASKS
+from ..tasks import CAPTIONING, IMAGE_TASKS
 from . import caps, mixture, ranking
 from .forms import FORMS, NAME, TRAINING_FORMS, Source, clean, columns
 from .items import decode
@@ -131,8 +131,9 @@ def _sources(data: Data) -> Iterator[Source]:
             allowed = TRAINING_FORMS if source.part == "train" else FORMS.keys() - {"image_pairs"}
             if source.form not in allowed:
                 raise ValueError(f"{place}: the form {source.form!r} cannot be one of part {source.part!r}")
-            if source.form in ("image_pairs", "ranking") and source.task not in IMAGE_TASKS:
-                raise ValueError(f"{place}: task {source.task!r} is none of {', '.join(IMAGE_TASKS)}")
+            tasks = (*IMAGE_TASKS, CAPTIONING) if source.part == "train" else IMAGE_TASKS
+            if source.form in ("image_pairs", "ranking") and source.task not in tasks:
+                raise ValueError(f"{place}: task {source.task!r} is none of {', '.join(tasks)}")
         yield source
 
 
@@ -140,7 +141,7 @@ def _settings(data: Data) -> dict:
     """What decides the prepared rows: the data settings, this module's version and a cheap mark of the input."""
     module = importlib.import_module(f"{__package__}.{data.source}")
     mark = getattr(module, "fingerprint", lambda data: [])(data)
-    content = data.model_dump(mode="json", exclude={"path"} if data.captions else {"path", "captions"})
+    content = data.model_dump(mode="json", exclude={"path"})
     return content | {"version": VERSION, "input": _sha256("\n".join(mark))}
 
 

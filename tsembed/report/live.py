@@ -1,6 +1,7 @@
 """The loss curve of a run while it trains, redrawn in its notebook."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import figures
@@ -10,24 +11,25 @@ class LiveLoss:
     """Draws metrics.jsonl anew at every `update`, in one place of the cell's output.
 
     Args:
-        metrics: The file; it need not be there yet.
+        metrics: The files of runs that follow one another; none need be there yet. The last one that is, is drawn.
     """
 
-    def __init__(self, metrics: Path):
-        self.metrics = metrics
+    def __init__(self, metrics: Sequence[Path]):
+        self.metrics = list(metrics)
         self.handle = None
-        self.drawn = 0
+        self.drawn = (None, 0)
 
     def update(self) -> None:
         """Redraw if there are new rows; a row that is half written waits."""
         import pandas as pd
         from IPython.display import display
 
-        lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.is_file() else []
+        path = next((path for path in reversed(self.metrics) if path.is_file()), None)
+        lines = path.read_text().splitlines(keepends=True) if path else []
         rows = [json.loads(line) for line in lines if line.endswith("\n")]
-        if len(rows) == self.drawn or len(rows) < 2:
+        if (path, len(rows)) == self.drawn or len(rows) < 2:
             return
-        self.drawn = len(rows)
+        self.drawn = (path, len(rows))
         figure = figures.loss_curves(pd.DataFrame(rows))
         if self.handle is None:
             self.handle = display(figure, display_id=True)

@@ -70,12 +70,13 @@ def _notebook_pages(report: Path) -> list[Page]:
 
 
 def _run_pages(preset: str) -> dict[str, Page]:
-    """`<variant>/seed<k>` -> the page of its 10_train."""
+    """`<variant>/seed<k>` -> the page of its 10_train; runs that share a process share it."""
     pages = {}
     for executed in sorted((paths.RUNS / preset).glob("*/seed*/10_train.ipynb")):
         variant, seed = executed.parent.parent.name, executed.parent.name
         page = _page(executed, f"runs/{variant}-{seed}.html")
-        pages[f"{variant}/{seed}"] = page._replace(title=f"Run {variant}, {seed[:4]} {seed[4:]}")
+        page = page._replace(title=f"Run {variant}, {seed[:4]} {seed[4:]}")
+        pages |= {f"{member}/{seed}": page for member in status.members(preset, variant, int(seed[4:]))}
     return pages
 
 

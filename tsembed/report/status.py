@@ -73,6 +73,15 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
+def members(preset: str, name: str, seed: int) -> list[str]:
+    """The variants that a node of the study trains: that of its name, or those that share its process."""
+    from ..config import load_preset
+
+    if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
+        return [name]
+    return load_preset(preset).members(name, seed)
+
+
 def _planned(preset: str) -> list[tuple[str, int]]:
     """The preset's runs; empty for a preset that is not in configs/."""
     from ..config import load_preset
