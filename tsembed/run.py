@@ -237,7 +237,8 @@ def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder:
     if settings.variant.of_images:
         from .evaluation import mmeb
 
-        _write(folder / "scores.json", mmeb.evaluate(encoder, data, listing, seed=settings.data.seed, **encode))
+        few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type}
+        _write(folder / "scores.json", mmeb.evaluate(encoder, data, listing, **few, **encode))
         return
     from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
 

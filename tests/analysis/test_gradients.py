@@ -134,7 +134,7 @@ def test_files_of_runs_are_read_with_their_blocks_as_text(tokenizer, tables, tmp
     for folder in runs.values():
         folder.mkdir()
         found.to_csv(folder / "gradients.csv", index=False)
-    monkeypatch.setattr("tsembed.analysis.scores.run_folders", lambda preset, study: runs)
+    monkeypatch.setattr("tsembed.analysis.scores.run_folders", lambda preset, *studies: runs)
     rows = gradients.load_gradients("p", ["ic"])
     assert set(rows.block) == {"0", "1", "embeddings"} and set(rows.seed) == {0, 1}
     pair = "classification–clustering"

@@ -148,19 +148,19 @@ def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     return float(np.corrcoef(*ranks)[0, 1].round(12))
 
 
-def load(preset: str, study: str, methods: Sequence[str], file: str) -> "pd.DataFrame":
-    """`use.csv` or `proxy.csv` of a study's runs, with the columns method and seed."""
-    return probes.load(preset, methods, file, study=study, dtype={"layer": str})
+def load(preset: str, methods: Sequence[str], file: str, *studies: str) -> "pd.DataFrame":
+    """`use.csv` or `proxy.csv` of the runs of some studies, with the columns method and seed."""
+    return probes.load(preset, methods, file, studies=studies, dtype={"layer": str})
 
 
-def history(preset: str, study: str, methods: Sequence[str]) -> "pd.DataFrame":
+def history(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
     """Specialisation over training: method, seed, step, stage, mutual_information (nats, mean over layers)."""
     import pandas as pd
 
     from .scores import run_folders
 
     frames = []
-    for (variant, seed), folder in run_folders(preset, study).items():
+    for (variant, seed), folder in run_folders(preset, *studies).items():
         if variant in methods and (folder / "routing.jsonl").is_file():
             rows = pd.read_json(folder / "routing.jsonl", lines=True)
             frames.append(rows.assign(method=variant, seed=seed))

@@ -44,12 +44,13 @@ def place(name: str, model_type: str) -> tuple[str, Part]:
     return block, "feed_forward" if expert else "attention"
 
 
-def load(preset: str, methods: Sequence[str], file: str, *, study: str = "", **read) -> "pd.DataFrame":
-    """Rows of a CSV file of the runs of a preset's study, with the columns method and seed in front.
+def load(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> "pd.DataFrame":
+    """Rows of a CSV file of the runs of some of a preset's studies, with the columns method and seed in front.
 
     Args:
         methods: Variants; every one must have a finished run.
         file: Its name in the folder of a run.
+        studies: Keys of `Preset.studies`; none: the preset's own.
         read: Keywords of `pandas.read_csv`.
 
     Raises:
@@ -59,7 +60,7 @@ def load(preset: str, methods: Sequence[str], file: str, *, study: str = "", **r
 
     from .scores import run_folders
 
-    folders = {run: folder for run, folder in run_folders(preset, study).items() if run[0] in methods}
+    folders = {run: folder for run, folder in run_folders(preset, *studies).items() if run[0] in methods}
     if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
         raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
     frames = []

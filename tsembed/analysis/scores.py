@@ -18,28 +18,33 @@ if TYPE_CHECKING:
 METHOD_OF_VARIANT = {"sem_c": "sem", "sem_k": "sem", "sem_r": "sem"}
 
 
-def run_folders(preset: str, study: str = "") -> dict[tuple[str, int], Path]:
-    """Finished runs of a preset's study: (variant, seed) -> folder.
+def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
+    """Finished runs of some of a preset's studies: (variant, seed) -> folder.
+
+    Args:
+        studies: Keys of `Preset.studies`, those that the preset lacks being left out; none: the preset's own.
 
     Raises:
-        ValueError: If a run of the study is not finished; names all that are missing.
+        ValueError: If a run is not finished; names all that are missing.
     """
-    folders = {(v, s): paths.run_dir(preset, v, s) for v, s in load_preset(preset).runs(study)}
+    plan = load_preset(preset)
+    chosen = [study for study in studies or ("",) if study in plan.studies]
+    folders = {(v, s): paths.run_dir(preset, v, s) for study in chosen for v, s in plan.runs(study)}
     missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
     if missing:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
     return folders
 
 
-def load_scores(preset: str, study: str = "") -> "pd.DataFrame":
-    """Scores of a preset's study, one row per run and dataset.
+def load_scores(preset: str, *studies: str) -> "pd.DataFrame":
+    """Scores of some of a preset's studies (none: its own), one row per run and dataset.
 
     Columns: variant, method, seed, task_type, dataset, metric, score (0..100).
     """
     import pandas as pd
 
     frames = []
-    for (variant, seed), folder in run_folders(preset, study).items():
+    for (variant, seed), folder in run_folders(preset, *studies).items():
         rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
         frames.append(rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant), seed=seed))
     return pd.concat(frames, ignore_index=True)

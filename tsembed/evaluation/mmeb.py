@@ -24,7 +24,9 @@ METRIC = "precision_at_1"
 BLOCK = 256  # items that are prepared together: an encoder holds the pixels of all of them
 
 
-def evaluate(encoder: "Encoder", data: Path, listing: dict, *, seed: int, **encode: Any) -> list[dict[str, Any]]:
+def evaluate(
+    encoder: "Encoder", data: Path, listing: dict, *, seed: int, sets_per_type: int | None = None, **encode: Any
+) -> list[dict[str, Any]]:
     """Tidy scores, one row per ranking set: {task_type, dataset, metric, score}, score in 0..100.
 
     Ties and non-finite scores count as wrong. Candidates stand in an order by seed, when they are encoded and when they
@@ -34,10 +36,15 @@ def evaluate(encoder: "Encoder", data: Path, listing: dict, *, seed: int, **enco
     Args:
         encoder: Its `encode(items, route, **encode)` gives (n, dim), unit norm.
         data: Prepared data; `listing` is their manifest.
+        sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
         encode: As in `Encoder.encode`.
     """
     memory = Memory(encoder, encode)
-    chosen = [entry for entry in listing["datasets"] if entry["part"] == "eval" and entry["form"] == "ranking"]
+    sets: dict[tuple[str, str], list[dict]] = {}
+    for entry in listing["datasets"]:
+        if entry["part"] == "eval" and entry["form"] == "ranking":
+            sets.setdefault((entry["task"], entry["group"]), []).append(entry)
+    chosen = [entry for found in sets.values() for entry in found[:sets_per_type]]
     rows = []
     for entry in chosen:
         begin = time.monotonic()
