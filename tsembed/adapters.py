@@ -1,6 +1,9 @@
 """Low-rank adapters on a frozen backbone: PEFT's LoRA, or MoE-LoRA on the same layers."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,6 +43,24 @@ def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None 
             **shared, **routed, router=adapter.router, top_k=adapter.top_k, load_balancing=adapter.load_balancing,
             shared_experts=adapter.shared_experts, init_seed=seed,
         )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_peft():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def load_adapters(model: nn.Module, folder: Path) -> "PeftModel":
+    """The model with the adapters of a folder, which can be trained on."""
+    from peft import PeftModel
+
+    from . import moe_lora  # noqa: F401  makes PEFT know the method
+
+    with quiet_peft():
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """PEFT 0.21 reads a property of models that transformers 5 has renamed, and each use warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield

@@ -298,9 +298,7 @@ def make(parts: backbones.Parts, folder: Path | None = None, **settings: Any) ->
 
 def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
     """The frozen backbone with the adapters of a folder."""
-    from peft import PeftModel
-
-    from . import moe_lora  # noqa: F401  makes PEFT know the method
+    from .adapters import load_adapters
 
     if "folder" in base:
         if not (base["folder"] / "tsembed.json").is_file():
@@ -308,7 +306,7 @@ def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
         model = Encoder.load(base["folder"]).backbone
     else:
         model = backbones.load(check(Backbone, base["backbone"], f"{folder}/tsembed.json")).model
-    return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    return load_adapters(model, folder)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
