@@ -3,6 +3,8 @@
 A contrastive loss needs the embeddings of the whole batch at once, but not the activations behind them. So the batch is
 embedded twice, in chunks: first without gradient, which gives the loss and its gradient with respect to every
 embedding; then with gradient, chunk by chunk, each chunk's activations being dropped before the next one's are made.
+The last chunk keeps its activations from the first pass, so it is embedded once and a single chunk costs nothing more.
+They are alive while the loss is computed, which for a large batch should make no large matrix (`info_nce(chunk=...)`).
 
     loss = cached_backward(model, chunks, lambda out: info_nce(out["queries"], out["documents"], temperature=0.02))
 """
@@ -29,7 +31,7 @@ def cached_backward(
     """The loss of all chunks together, detached; its gradients are added to those of the parameters behind `embed`.
 
     Value and gradients are those of `loss` on the outputs of all chunks with gradient, dropout included: the second
-    pass repeats the random state of the first. One chunk is embedded once.
+    pass repeats the random state of the first.
 
     What `embed` computes without gradient and without chance, such as the features of a frozen vision tower, it may
     keep with the chunk in the first pass for the second.
@@ -43,8 +45,8 @@ def cached_backward(
             gradient: a trained temperature belongs into `embed`.
         backward: `accelerator.backward`, where that scales. It is called once per chunk, on what has the chunk's share
             of the gradient.
-        no_sync: `lambda: accelerator.no_sync(model)`. A context around the second pass of all chunks but the last, so
-            that the ranks add up their gradients once.
+        no_sync: `lambda: accelerator.no_sync(model)`. A context around every backward pass but the last, and around the
+            forward pass of the same chunk, so that the ranks add up their gradients once.
 
     Raises:
         ValueError: If there is no chunk, chunks differ in their outputs, an output has no first axis, or nothing that
@@ -52,22 +54,25 @@ def cached_backward(
     """
     if not len(chunks):
         raise ValueError("chunks is empty, must be at least one")
-    if len(chunks) == 1:
-        value = loss(dict(embed(chunks[0])))
-        backward(value)
-        return value.detach()
-    value, gradients, states = _first_pass(embed, chunks, loss)
-    # An autocast around this call keeps casts of the weights, and those of the first pass have no gradient.
+    *earlier, last = chunks
+    found, states = [], []
+    for chunk in earlier:
+        states.append(_RandomState.now())
+        with torch.no_grad():
+            found.append(dict(embed(chunk)))
+    # An autocast around this call keeps casts of the weights, and those made so far have no gradient.
     torch.clear_autocast_cache()
+    with no_sync() if earlier else nullcontext():
+        outputs = dict(embed(last))
+        found.append({name: output.detach() for name, output in outputs.items()})
+        value, gradients = _gradients(loss, found)
+        backward(_with_gradients(outputs, gradients, len(earlier)))
+    del outputs
     with _random_state_kept():
-        for index, chunk in enumerate(chunks):
-            with no_sync() if index < len(chunks) - 1 else nullcontext():
+        for index, chunk in enumerate(earlier):
+            with no_sync() if index < len(earlier) - 1 else nullcontext():
                 states[index].restore()
-                outputs = embed(chunk)
-                share = _with_gradients(outputs, {name: parts[index] for name, parts in gradients.items()}, index)
-                del outputs
-                backward(share)
-                del share
+                backward(_with_gradients(embed(chunk), gradients, index))
     return value
 
 
@@ -97,27 +102,20 @@ def _random_state_kept() -> Iterator[None]:
         state.restore()
 
 
-def _first_pass(
-    embed: Callable[[C], Outputs], chunks: Sequence[C], loss: Callable[[dict[str, Tensor]], Tensor]
-) -> tuple[Tensor, dict[str, tuple[Tensor, ...]], list[_RandomState]]:
-    """The loss, its gradient with respect to what it depends on (name -> chunks), and the state before each chunk."""
-    states, found = [], []
-    for chunk in chunks:
-        states.append(_RandomState.now())
-        with torch.no_grad():
-            found.append(dict(embed(chunk)))
+def _gradients(
+    loss: Callable[[dict[str, Tensor]], Tensor], found: list[dict[str, Tensor]]
+) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
+    """The loss, and its gradient with respect to what it depends on: name -> chunks. Empties `found`."""
     joined, sizes = _joined(found)
-    del found
+    found.clear()
     leaves = {name: output.requires_grad_() for name, output in joined.items() if output.is_floating_point()}
     with torch.enable_grad():
         value = loss(joined)
     if not value.requires_grad:
         raise ValueError(f"the loss depends on none of {sorted(leaves)}, the outputs that could have a gradient")
     whole = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-    gradients = {
-        name: gradient.split(sizes[name]) for name, gradient in zip(leaves, whole, strict=True) if gradient is not None
-    }
-    return value.detach(), gradients, states
+    named = {name: gradient for name, gradient in zip(leaves, whole, strict=True) if gradient is not None}
+    return value.detach(), {name: gradient.split(sizes[name]) for name, gradient in named.items()}
 
 
 def _joined(found: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
@@ -131,9 +129,9 @@ def _joined(found: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str
     return joined, {name: [len(outputs[name]) for outputs in found] for name in joined}
 
 
-def _with_gradients(outputs: Outputs, gradients: dict[str, Tensor], index: int) -> Tensor:
-    """A scalar whose gradient with respect to each output is the given one. Outputs without gradient are left out."""
-    terms = [(outputs[name] * gradient).sum() for name, gradient in gradients.items() if outputs[name].requires_grad]
+def _with_gradients(outputs: Outputs, gradients: dict[str, tuple[Tensor, ...]], index: int) -> Tensor:
+    """A scalar whose gradient with respect to each output of a chunk is the given one; constants are left out."""
+    terms = [(outputs[n] * parts[index]).sum() for n, parts in gradients.items() if outputs[n].requires_grad]
     if not terms:
         raise ValueError(f"chunk {index}: the loss depends on {sorted(gradients)}, and none of them has a gradient")
     return sum(terms)
