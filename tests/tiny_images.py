@@ -30,6 +30,12 @@ def picture(colour, size=(16, 16), seed=0):
     return encode_png(np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8))
 
 
+def mosaic(seed, cells=(2, 2), cell=8):
+    """PNG bytes of a picture of cells in random colours."""
+    colours = np.random.default_rng(seed).integers(0, 256, (*cells, 3)).astype(np.uint8)
+    return encode_png(colours.repeat(cell, 0).repeat(cell, 1))
+
+
 def item(text="", colour=None, **of_picture):
     """A text, a picture, or both."""
     return Item(text, picture(colour, **of_picture) if colour else None)

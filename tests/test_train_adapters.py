@@ -1,0 +1,216 @@
+"""Invariants of training adapters, with pictures, in two stages.
+
+- Every method overfits 32 pairs to recall@1 = 1; the frozen backbone does not move.
+- The second stage's weights are active: they change the loss from its first step on, and beta = 0 is plain InfoNCE.
+- A run with cached gradients is the run without, pictures and load balancing included.
+- A run that is interrupted in either stage ends with bitwise the weights of an uninterrupted one.
+- Two processes give the gradient of one, in both stages, cached or not.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from tests.ranks import run_ranks
+from tests.tiny_images import BACKBONE, image_encoder, mosaic
+from tsembed.config import Data, Evaluation, RunSettings, Training
+from tsembed.data.batches import StepBatches, inputs_of
+from tsembed.data.sampler import TaskSampler
+from tsembed.encoder import build
+from tsembed.evaluation.held_out import recall_at_1
+from tsembed.tasks import IMAGE_ROUTES
+from tsembed.train import PairEncoder, contrastive_loss, train, weighting
+from tsembed.variants import Adapter, Negatives, Variant
+
+TASKS = {"c": "image_classification", "g": "visual_grounding"}
+EXPERTS = {route: route for route in IMAGE_ROUTES}
+TSEMBED = {"adapter": Adapter(r=4), "negatives": Negatives(stage_one=0.5, beta=30.0)}
+METHODS = {
+    "LoRA": {"adapter": Adapter(kind="lora", r=8)},
+    "MoE-LoRA": {"adapter": Adapter(r=4)},
+    "by sequence": {"adapter": Adapter(r=4, router="sequence", shared_experts=1)},
+    "by task": {"adapter": Adapter(r=4, router="task"), "experts": EXPERTS},
+    "TSEmbed": TSEMBED,
+}
+
+
+def tables(rows=32):
+    """A numbered picture -> its number; a number -> its picture."""
+    numbers = [f"number {i // 8} {i % 8}" for i in range(rows)]
+    pictures = [mosaic(i, cells=(1 + i % 3, 2)) for i in range(rows)]
+    none, group = [None] * rows, list(range(rows))
+    one = {"query": [""] * rows, "query_image": pictures, "document": numbers, "document_image": none, "group": group}
+    other = {"query": numbers, "query_image": none, "document": ["the picture"] * rows, "document_image": pictures}
+    return {"c": Dataset.from_dict(one), "g": Dataset.from_dict(other | {"group": group})}
+
+
+def settings(method="TSEmbed", variant=None, **training):
+    defaults = dict(
+        steps=12, batch_size=8, learning_rate=3e-3, warmup_steps=2, precision="fp32", max_query_tokens=48,
+        max_document_tokens=48, task_sampling="balanced", checkpoint_every=4,
+    )  # fmt: skip
+    chosen = Variant(label=method, starts_from="base", tasks=tuple(TASKS.values()), **variant or METHODS[method])
+    return RunSettings(
+        preset="test", variant_name="v", seed=0, backbone=BACKBONE, data=Data(source="digits"),
+        training=Training(**defaults | training), evaluation=Evaluation(), variant=chosen,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "model"
+    image_encoder().save(folder)
+    return folder
+
+
+def make(base, chosen):
+    return build(chosen.backbone, chosen.variant, seed=chosen.seed, start=base)
+
+
+def weights(encoder):
+    return {name: p.detach().clone() for name, p in encoder.named_parameters()}
+
+
+def metrics(folder):
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_overfits_32_pairs(base, method, tmp_path):
+    data = {"c": tables()["c"]}
+    chosen = settings(method, steps=60, batch_size=32, learning_rate=3e-3, checkpoint_every=100)
+    chosen = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"tasks": (TASKS["c"],)})})
+    encoder = make(base, chosen)
+    before, score = weights(encoder), recall(encoder, data["c"])
+    assert train(chosen, encoder, data, TASKS, tmp_path)
+    assert score < 0.6 and recall(encoder, data["c"]) == 1.0
+    for name, p in weights(encoder).items():
+        assert "lora_" in name or torch.equal(p, before[name]), name
+
+
+def recall(encoder, table):
+    pairs = table[:]
+    q, d = (encoder.encode(inputs_of(pairs, side), TASKS["c"]) for side in ("query", "document"))
+    return recall_at_1(q, d, np.array(pairs["group"]))
+
+
+def test_the_second_stage_weighs_the_negatives(base, tmp_path):
+    losses = {}
+    for name, variant in {
+        "plain": METHODS["MoE-LoRA"], "weighted": TSEMBED,
+        "flat": TSEMBED | {"negatives": Negatives(stage_one=0.5, beta=0.0)},
+        "random": TSEMBED | {"negatives": Negatives(weights="random", stage_one=0.5, beta=30.0)},
+        "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", stage_one=0.5, beta=30.0)},
+        "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", stage_one=0.5, beta=30.0)},
+    }.items():  # fmt: skip
+        chosen = settings(variant=variant, steps=8)
+        train(chosen, make(base, chosen), tables(), TASKS, tmp_path / name)
+        rows = metrics(tmp_path / name)
+        losses[name] = [row["loss"] for row in rows]
+        stages = [row.get("stage") for row in rows]
+        assert stages == [None] * 8 if name == "plain" else stages == [1] * 4 + [2] * 4
+    assert losses["flat"] == pytest.approx(losses["plain"], rel=1e-5)
+    for name in ("weighted", "random", "hardness", "last"):
+        assert losses[name][:4] == losses["plain"][:4] and losses[name][4] != losses["plain"][4], name
+    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 5
+
+
+@pytest.mark.parametrize("micro", [None, 4])
+def test_cached_gradients_change_nothing(base, tmp_path, micro):
+    found = []
+    for cached in (None, 2):
+        variant = TSEMBED | {"adapter": Adapter(r=4, load_balancing=0.1)}
+        chosen = settings(variant=variant, steps=6, micro_batch_size=micro, cached_pairs=cached, learning_rate=1e-3)
+        encoder = make(base, chosen)
+        train(chosen, encoder, tables(), TASKS, tmp_path / str(cached))
+        found.append((weights(encoder), metrics(tmp_path / str(cached))))
+    assert [row["stage"] for row in found[0][1]] == [1, 1, 1, 2, 2, 2]
+    for plain, cached in zip(*(rows for _, rows in found), strict=True):
+        assert cached["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+        assert cached["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-3)
+    moved = [name for name, p in found[0][0].items() if "moe_lora_router" in name]
+    assert moved
+    for name, p in found[0][0].items():
+        torch.testing.assert_close(found[1][0][name], p, atol=2e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("stop", [5, 9])
+@pytest.mark.parametrize("stage_one", [0.5, "settled"])
+def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp_path, stop, stage_one):
+    negatives = Negatives(stage_one=stage_one, window=2, at_most=0.5, beta=30.0)
+    chosen = settings(variant={"adapter": Adapter(r=4, lora_dropout=0.1), "negatives": negatives})
+    whole, first, second = (make(base, chosen) for _ in range(3))
+    assert train(chosen, whole, tables(), TASKS, tmp_path / "whole")
+    assert not train(chosen, first, tables(), TASKS, tmp_path / "cut", stop_after=stop)
+    assert train(chosen, second, tables(), TASKS, tmp_path / "cut", resume=True)
+    for name, p in weights(whole).items():
+        assert torch.equal(p, weights(second)[name]), name
+    rows = [metrics(tmp_path / d) for d in ("whole", "cut")]
+    assert [(r["step"], r["stage"], r["loss"]) for r in rows[0]] == [
+        (r["step"], r["stage"], r["loss"]) for r in rows[1]
+    ]
+    assert {r["stage"] for r in rows[0]} == {1, 2}
+    logs = [(tmp_path / d / "routing.jsonl").read_text() for d in ("whole", "cut")]
+    assert logs[0] == logs[1] and logs[0]
+
+
+def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
+    """Gradient of one batch of both tasks in a stage."""
+    chosen = settings(cached_pairs=cached)
+    encoder = make(base, chosen)
+    for name, p in encoder.named_parameters():
+        if "lora_B" in name or "router" in name:
+            torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(len(name)))
+    data = tables()
+    sampler = TaskSampler(
+        {n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=3, batching="heterogeneous", sampling="balanced",
+        tasks=chosen.variant.tasks, seed=1,
+    )  # fmt: skip
+    variant = chosen.variant.model_copy(update={"temperature": 0.05})
+    batches = StepBatches(
+        data, TASKS, sampler, encoder, training=chosen.training, variant=variant, rank=rank, world_size=world_size
+    )
+    (batch,) = batches[0]
+    model = wrap(PairEncoder(encoder, variant))
+
+    def loss(outputs):
+        weigh = weighting(variant.negatives, outputs, 0, 0, rank) if stage == 2 else None
+        return contrastive_loss(outputs, batch, weigh=weigh)
+
+    from tsembed.contrastive.grad_cache import cached_backward
+
+    cached_backward(model, batch.pieces, loss, no_sync=getattr(model, "no_sync", None) or _nothing)
+    return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, len(batch.pieces)
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def _two_ranks(rank, base, folder):
+    wrap = torch.nn.parallel.DistributedDataParallel
+    for stage in (1, 2):
+        for cached in (None, 2):
+            torch.save(gradient(base, stage, cached, rank, 2, wrap), folder / f"{stage}-{cached}-{rank}.pt")
+
+
+def test_two_processes_equal_one_in_both_stages(base, tmp_path):
+    run_ranks(_two_ranks, 2, base, tmp_path)
+    norms = set()
+    for stage in (1, 2):
+        expected, _ = gradient(base, stage, None)
+        a = torch.cat([g.flatten() for g in expected.values()])
+        norms.add(round(a.norm().item(), 6))
+        for cached, pieces in ((None, 1), (2, 2)):
+            for rank in (0, 1):
+                found, count = torch.load(tmp_path / f"{stage}-{cached}-{rank}.pt")
+                assert set(found) == set(expected) and count == pieces
+                b = torch.cat([found[name].flatten() for name in expected])
+                assert (b.norm() / a.norm()).item() == pytest.approx(1, abs=1e-4)
+                assert torch.nn.functional.cosine_similarity(a, b, dim=0).item() == pytest.approx(1, abs=1e-4)
+    assert len(norms) == 2, "the stages must differ"
