@@ -61,13 +61,14 @@ LABELS = {
 class LoopLinear(MoeLoraLinear):
     """The same layer with a pair of GEMMs per expert, gated on the output, as published implementations have it."""
 
-    def _add_experts(self, result: Tensor, x: Tensor, adapter: str) -> Tensor:
+    def _add_experts(self, result: Tensor, x: Tensor, adapter: str, *, in_place: bool) -> Tensor:
         config = self.settings[adapter]
         gates = linear(x, self.moe_lora_router[adapter]).softmax(-1)  # (..., experts)
         A, B = self.moe_lora_A[adapter].split(config.r), self.moe_lora_B[adapter].split(config.r, dim=1)
+        result = result.view(*x.shape[:-1], -1)
         for e in range(config.num_experts):
             result = result + gates[..., e : e + 1] * linear(linear(x, A[e]), B[e]) * config.scaling
-        return result
+        return result.flatten(0, -2)
 
 
 def backbone() -> nn.Module:
@@ -110,7 +111,7 @@ def contestants() -> dict[str, nn.Module]:
 
 def timed_step(name: str, model: nn.Module, inputs: dict[str, Tensor], steps: int) -> Callable[[], list[float]]:
     """A call that makes the steps and returns their CPU seconds."""
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     routes = {"routes": "query"} if name == "task" else {}
 
     def step() -> None:

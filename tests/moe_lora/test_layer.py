@@ -131,8 +131,14 @@ def test_a_seed_makes_the_weights_a_function_of_the_layers_name():
     [{}, {"shared_experts": 2}, {"top_k": 2}, {"top_k": 2, "shared_experts": 1}, {"router": "sequence"},
      {"router": "sequence", "top_k": 2, "shared_experts": 1}],
 )  # fmt: skip
-def test_stacked_equals_a_loop_over_experts_in_value_and_gradient(settings, context):
+@pytest.mark.parametrize("path", ["fast", "router apart", "base layer's output kept"])
+def test_stacked_equals_a_loop_over_experts_in_value_and_gradient(settings, path, context, monkeypatch):
     layer, x = layer_of(**settings), tokens()
+    if path == "router apart":
+        monkeypatch.setattr("tsembed.moe_lora.layer._is_joint", lambda *_: False)
+    if path == "base layer's output kept":
+        kept = []
+        layer.base_layer.register_forward_hook(lambda *hooked: kept.append(hooked[-1]))
     context()
     ours, plain = layer(x), loop(layer, x)
     torch.testing.assert_close(ours, plain)
@@ -140,6 +146,8 @@ def test_stacked_equals_a_loop_over_experts_in_value_and_gradient(settings, cont
     for mine, theirs in zip(gradients(ours, layer, x), gradients(plain, layer, x), strict=True):
         torch.testing.assert_close(mine, theirs)
         assert mine.abs().max() > 0
+    if path == "base layer's output kept":
+        assert torch.equal(kept[0], layer.base_layer(x))
 
 
 @pytest.mark.parametrize("shared", [0, 2])
@@ -175,7 +183,8 @@ def test_dropout_hits_the_experts_and_not_the_router(context):
     layer.eval()
     torch.testing.assert_close(layer(x), loop(layer, x))
     assert (trained[0] - trained[1]).abs().max() > 0.1
-    assert torch.equal(record[0].mean, record[1].mean) and torch.equal(record[0].mean, record[2].mean)
+    assert torch.equal(record[0].mean, record[1].mean)
+    torch.testing.assert_close(record[0].mean, record[2].mean)
 
 
 @pytest.mark.parametrize("base_dtype", [torch.float32, torch.bfloat16])
@@ -204,12 +213,14 @@ def test_gates_are_fp32_and_the_output_has_the_base_layers_dtype(base_dtype, aut
 
 
 def test_the_sum_of_other_dtypes_has_the_dtype_of_the_result():
-    result, hidden, B = torch.randn(2, 3, 4), torch.randn(2, 3, 5), torch.randn(4, 5)
-    exact = result + hidden @ B.T
-    torch.testing.assert_close(add_product(result, hidden, B), exact)
-    low = add_product(result.bfloat16(), hidden, B)
+    result, hidden, B = torch.randn(6, 4), torch.randn(2, 3, 5), torch.randn(4, 5)
+    exact = result + (hidden @ B.T).view(6, 4)
+    torch.testing.assert_close(add_product(result, hidden, B, in_place=False), exact)
+    low = add_product(result.bfloat16(), hidden, B, in_place=True)
     assert low.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), exact, atol=0.05, rtol=0.02)
+    assert add_product(result, hidden, B, in_place=True) is result
+    torch.testing.assert_close(result, exact)
     weighed = weigh(hidden[..., :4], torch.rand(2, 1, 2).bfloat16(), shared=0, scaling=1.0)
     assert weighed.dtype == torch.float32 and weighed.shape == (2, 3, 4)
 

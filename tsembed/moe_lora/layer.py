@@ -31,13 +31,19 @@ def weigh(
 
 
 def add_product(
-    result: Float[Tensor, "*tokens out"], hidden: Float[Tensor, "*tokens ranks"], B: Float[Tensor, "out ranks"]
-) -> Float[Tensor, "*tokens out"]:
-    """result + hidden B^T, in one GEMM where the dtypes are one, and in the dtype of `result`."""
+    result: Float[Tensor, "tokens out"], hidden: Float[Tensor, "*tokens ranks"], B: Float[Tensor, "out ranks"], *,
+    in_place: bool,
+) -> Float[Tensor, "tokens out"]:  # fmt: skip
+    """result + hidden B^T, in one GEMM where the dtypes are one, and in the dtype of `result`.
+
+    Args:
+        in_place: Write the sum into `result`, where nobody else needs it: one copy and one buffer less.
+    """
+    hidden = hidden.reshape(-1, B.shape[1])
     if hidden.dtype != result.dtype:
         return (result + linear(hidden, B)).to(result.dtype)
-    flat = torch.addmm(result.reshape(-1, B.shape[0]), hidden.reshape(-1, B.shape[1]), B.T)
-    return flat.view(result.shape)
+    B = B.to(hidden.dtype)  # autocast leaves in-place products alone
+    return result.addmm_(hidden, B.T) if in_place else torch.addmm(result, hidden, B.T)
 
 
 class MoeLoraLinear(nn.Module, BaseTunerLayer):
@@ -101,32 +107,43 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         """
         if self.disable_adapters and self.merged:
             self.unmerge()
-        result = self.base_layer(x, *args, **kwargs)
-        if self.disable_adapters or self.merged:
-            return result
-        for adapter in self.active_adapters:
-            if adapter in self.moe_lora_A:
-                result = self._add_experts(result, x, adapter)
-        return result
+        active = [] if self.disable_adapters or self.merged else self.active_adapters
+        adapters = [name for name in active if name in self.moe_lora_A]
+        if not adapters:
+            return self.base_layer(x, *args, **kwargs)
+        base = self.base_layer
+        own = type(base) is nn.Linear and not base._forward_hooks and not base._forward_pre_hooks
+        # A product of flat tokens is no view of another tensor, so that autograd takes sums in place.
+        result = base(x.reshape(-1, self.in_features) if own else x, *args, **kwargs)
+        flat = result.reshape(-1, self.out_features)  # (tokens, out)
+        for adapter in adapters:
+            flat = self._add_experts(flat, x, adapter, in_place=own)
+        return flat.view(*x.shape[:-1], self.out_features)
 
-    def _add_experts(self, result: Tensor, x: Tensor, adapter: str) -> Tensor:
+    def _add_experts(self, result: Tensor, x: Tensor, adapter: str, *, in_place: bool) -> Tensor:
         config, A, B = self.settings[adapter], self.moe_lora_A[adapter], self.moe_lora_B[adapter]
-        forward = THREAD.forward
+        forward, autocast = THREAD.forward, torch.is_autocast_enabled(x.device.type)
+        dropout = self.moe_lora_dropout[adapter]
+        seen = dropout(x)
+        if not autocast:
+            seen = self._cast_input_dtype(seen, A.dtype)
+        hidden = logits = None
+        if config.router == "token" and config.has_router and not autocast and _is_joint(dropout, A):
+            router = self.moe_lora_router[adapter]
+            hidden, logits = linear(seen, torch.cat([A, router])).split([len(A), len(router)], dim=-1)
         with torch.autocast(x.device.type, enabled=False):
-            gates, probabilities = self._gates(x, adapter, forward)
+            gates, probabilities = self._gates(x, adapter, forward, logits)
             if forward is not None and forward.record is not None and forward.fits(x):
                 forward.record.append(layer_routing(self.name, gates, probabilities, config=config, forward=forward))
         if isinstance(gates, int):  # the other experts have gate 0
             A, B = self._of_expert(A, gates, config, axis=0), self._of_expert(B, gates, config, axis=1)
-        seen = self.moe_lora_dropout[adapter](x)
-        if not torch.is_autocast_enabled(x.device.type):
-            seen = self._cast_input_dtype(seen, A.dtype)
-        hidden = linear(seen, A)  # (..., ranks)
+        if hidden is None:
+            hidden = linear(seen, A)  # (..., ranks)
         if isinstance(gates, int):
             hidden = hidden * config.scaling
         else:
             hidden = weigh(hidden, gates, shared=config.shared_experts, scaling=config.scaling)
-        return add_product(result, hidden, B)
+        return add_product(result, hidden, B, in_place=in_place)
 
     def _of_expert(self, stacked: Tensor, expert: int, config: MoeLoraConfig, *, axis: int) -> Tensor:
         """The part of A or B that is a routed expert's, and the shared ones'."""
@@ -137,7 +154,7 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         return torch.cat([part, shared], dim=axis)
 
     def _gates(
-        self, x: Tensor, adapter: str, forward: ForwardPass | None
+        self, x: Tensor, adapter: str, forward: ForwardPass | None, logits: Tensor | None
     ) -> tuple[int, int] | tuple[Float[Tensor, "*gated experts"], Float[Tensor, "*gated experts"]]:
         """Gates, and the softmax over all experts, at least in fp32; or twice the expert that all sequences take.
 
@@ -150,8 +167,10 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         if config.num_experts == 1:
             gates = torch.ones((*x.shape[:-1], 1), device=x.device)
             return gates, gates
-        seen = self._mean(x, forward) if config.router == "sequence" else _at_least_fp32(x)
-        probabilities, gates = gate(linear(seen, self.moe_lora_router[adapter].to(seen.dtype)), config.top_k)
+        if logits is None:
+            seen = self._mean(x, forward) if config.router == "sequence" else _at_least_fp32(x)
+            logits = linear(seen, self.moe_lora_router[adapter].to(seen.dtype))
+        probabilities, gates = gate(logits, config.top_k)
         return gates, probabilities
 
     def _task_gates(self, x: Tensor, adapter: str, forward: ForwardPass | None) -> int | Tensor:
@@ -236,6 +255,12 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """Whether PEFT's `convert_to_lora` can be used; `tsembed.moe_lora.to_lora` always can."""
         return self.settings[adapter_name].num_experts == 1
+
+
+def _is_joint(dropout: nn.Module, A: Tensor) -> bool:
+    """Whether router and experts see the same input in a precision good for both: then one GEMM serves them."""
+    active = isinstance(dropout, nn.Dropout) and dropout.training
+    return not active and A.dtype in (torch.float32, torch.float64)
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:
