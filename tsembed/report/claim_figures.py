@@ -22,6 +22,9 @@ QUANTITIES = {
     "score": "difference of scores (points)",
     "similarity": "difference of inter-task similarities (cosine)",
     "gradient": "cosine of task gradients, or its difference",
+    "conflict": "difference of gradient conflict (cosine below zero)",
+    "correlation": "rank correlation of routing similarity, or its difference",
+    "information": "difference of mutual information of task and expert (nats)",
 }
 
 

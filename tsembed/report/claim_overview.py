@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 NOT_JUDGED = "not judged"
 MARKS = {"reproduced": "●", "contradicted": "✕", "inconclusive at this scale": "○", NOT_JUDGED: "–"}
-UNITS = {"score": "points", "similarity": "cosine", "gradient": "cosine"}
-DIGITS = {"points": 2, "cosine": 3}
+UNITS = {
+    "score": "points", "similarity": "cosine", "gradient": "cosine", "conflict": "cosine", "correlation": "Spearman",
+    "information": "nats",
+}  # fmt: skip
+DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
 MEASURED = ("difference", "low", "high", "detectable")
 
 

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-FEWEST = 3  # datasets (texts, batches): a bootstrap over fewer has no interval that deserves the name
+FEWEST = 3  # datasets (texts, batches, layers): a bootstrap over fewer has no interval that deserves the name
 OPEN = "inconclusive at this scale"
 
 
 class Claim(Strict):
-    """One claim: (method - baseline) over some task types or pairs is greater or less than a value."""
+    """One claim: (method - baseline) over some task types, pairs or references is greater or less than a value."""
 
     id: str
     text: str
     place: str
     notebook: str
-    quantity: Literal["score", "similarity", "gradient"]
+    quantity: Literal["score", "similarity", "gradient", "conflict", "correlation", "information"]
     method: str
     baseline: str | None  # None: the method's own value
     over: tuple[str, ...]
@@ -48,11 +48,12 @@ def claims(notebook: str | None = None) -> list[Claim]:
     return [claim for claim in found if notebook in (None, claim.notebook)]
 
 
-def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray]") -> "pd.DataFrame":
+def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> "pd.DataFrame":
     """A row per claim of the notebook: claim, place, difference with interval, verdict.
 
     Args:
-        measure: The quantity per seed and dataset (text, batch), from the runs: (seeds, n).
+        measure: The quantity per seed and dataset (text, batch, layer), from the runs: (seeds, n). None where the
+            preset has no such runs; the claim then has no row.
 
     Returns:
         Columns id, quantity, claim, place, claimed, than, difference, low, high, detectable (the difference from `than`
@@ -63,6 +64,8 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray]") -> "pd.Dat
     rows = []
     for claim in claims(notebook):
         values = measure(claim)
+        if values is None:
+            continue
         few = values.shape[1] < FEWEST
         interval = bootstrap(values, rng=np.random.default_rng(0))
         rows.append(

@@ -1,0 +1,91 @@
+"""What the probes of adapters say, as tables per seed: conflict on the adapters, routing as a proxy, specialisation."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ADAPTERS = "adapters"  # in place of a part of the block
+ONE_TASK, TWO_TASKS = "one task", "two tasks"
+
+
+def on_adapters(conflict: "pd.DataFrame", *, negative: bool = False) -> "pd.DataFrame":
+    """Gradient conflict over all adapted layers of a block, attention and feed-forward, as one part.
+
+    Args:
+        conflict: As `gradients.load_gradients` returns it.
+        negative: Replace the cosine by max(0, -cosine), which is zero where two gradients do not conflict.
+    """
+    rows = conflict[conflict.part != "embeddings"].assign(part=ADAPTERS)
+    return rows.assign(cosine=(-rows.cosine).clip(lower=0)) if negative else rows
+
+
+def correlations(proxy: "pd.DataFrame", method: str, router: str, over: str) -> "pd.DataFrame":
+    """Rank correlation of routing similarity, (seed x layer), without the row of all layers together.
+
+    Args:
+        proxy: `proxy.csv` of some runs, as `expert_routing.load` returns it.
+        router: "trained" or "random".
+        over: The reference and the pool of pairs, e.g. "embedding, same task".
+
+    Raises:
+        ValueError: If there are no such rows.
+    """
+    reference, pool = over.split(", ")
+    chosen = {"method": method, "router": router, "reference": reference, "pool": pool}
+    rows = proxy[proxy.layer != "all"]
+    for column, value in chosen.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        raise ValueError(f"no correlation of {chosen}")
+    return rows.astype({"layer": int}).pivot(index="seed", columns="layer", values="correlation")
+
+
+def by_layer(history: "pd.DataFrame") -> "pd.DataFrame":
+    """Mutual information in the last window of training: columns method, seed, layer (its index), information (nats).
+
+    Args:
+        history: As `expert_routing.history` returns it.
+    """
+    last = history.loc[history.groupby(["method", "seed"]).step.idxmax()]
+    rows = last.explode("by_layer").rename(columns={"by_layer": "information"})
+    rows["layer"] = rows.groupby(["method", "seed"]).cumcount()
+    return rows.astype({"information": float})[["method", "seed", "layer", "information"]].reset_index(drop=True)
+
+
+def information(history: "pd.DataFrame", method: str) -> "pd.DataFrame":
+    """Mutual information of a method in the last window of training, (seed x layer)."""
+    rows = by_layer(history)
+    return rows[rows.method == method].pivot(index="seed", columns="layer", values="information")
+
+
+def expert_use(history: "pd.DataFrame", use: "pd.DataFrame", method: str, seed: int) -> "pd.DataFrame":
+    """Use of the experts by one run: in the first and the last window of training, and on held-out pairs.
+
+    Returns:
+        Columns when (what is shown, in words), task, layer (its index), expert, share (mean gate, 0 to 1).
+    """
+    import pandas as pd
+
+    run = history[(history.method == method) & (history.seed == seed)].sort_values("step")
+    rows = []
+    for window in run.iloc[[0, -1]].drop_duplicates("step").itertuples():
+        when = f"training, to step {window.step + 1}"
+        for task, layers in window.use.items():
+            rows += [(when, task, i, e, x) for i, gates in enumerate(layers) for e, x in enumerate(gates)]
+    held = use[(use.method == method) & (use.seed == seed)]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(held.layer))}
+    means = held.assign(layer=held.layer.map(numbers)).groupby(["task", "layer", "expert"], sort=False).share.mean()
+    rows += [("held-out pairs", *key, share) for key, share in means.items()]
+    return pd.DataFrame(rows, columns=["when", "task", "layer", "expert", "share"])
+
+
+def blocks_of(layers: Sequence[str]) -> list[str]:
+    """The block of each adapted layer, from its name.
+
+    >>> blocks_of(["language_model.layers.0.mlp.up_proj", "encoder.layer.3.attention.self.query"])
+    ['0', '3']
+    """
+    return [found[1] if (found := re.search(r"\.(\d+)\.", name)) else "" for name in layers]
