@@ -1,9 +1,11 @@
-"""Recall@1 on held-out training pairs for every learning rate and number of steps, on EM and IC alone.
+"""Recall@1 on held-out training pairs for every learning rate and number of steps, on the baselines alone.
 
     python -m benchmarks.choose_learning_rate cpu --rates 3e-5 1e-4 3e-4 --steps 96
+    python -m benchmarks.choose_learning_rate cpu --variants vl_lora vl_lora_wide --rates 3e-4 1e-3 3e-3 --steps 48
 
-The rule: the setting with the highest mean over tasks (of the mean over datasets), averaged over EM and IC.
-Neither MoTE nor an evaluation set is looked at.
+The rule: the setting with the highest mean over tasks (of the mean over datasets), averaged over the variants (EM and
+IC by default). Neither MoTE, nor MoE-LoRA, nor an evaluation set is looked at. A variant that starts from another's
+weights takes those of seed 0.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from tsembed.config import load_preset, resolve
 from tsembed.data.sources import load, manifest
 from tsembed.encoder import build
 from tsembed.evaluation.held_out import held_out_scores
+from tsembed.run import data_folder, sets
 from tsembed.train import train
 
 
@@ -29,20 +32,22 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=["em", "ic"])
     parser.add_argument("--seed", type=int, default=100, help="none of the study's own")
     options = parser.parse_args()
-    data = paths.data_dir(options.preset)
-    tables, tasks = {}, {}
-    for part in ("train", "validation"):
-        listed = [d for d in manifest(data)["datasets"] if d["part"] == part]
-        tables[part] = {d["name"]: load(data, part, d["name"]) for d in listed}
-        tasks |= {d["name"]: d["task"] for d in listed}
     rows = []
     for variant in options.variants:
+        data = data_folder(options.preset, variant)
         settings = resolve(load_preset(options.preset), variant, options.seed)
+        listing, tables, tasks = manifest(data), {}, {}
+        for part in ("train", "validation"):
+            chosen = sets(listing, part, settings.variant)
+            tables[part] = {name: load(data, part, name) for name in chosen}
+            tasks |= chosen
+        other = settings.variant.starts_from
+        start = paths.run_dir(options.preset, other, 0) / "model" if other else None
         encode = {"max_tokens": settings.training.max_document_tokens, "precision": settings.training.precision}
         for steps in [0, *options.steps]:
             for rate in options.rates if steps else [0.0]:
                 begin = time.perf_counter()
-                encoder = build(settings.backbone, settings.variant)
+                encoder = build(settings.backbone, settings.variant, seed=options.seed, start=start)
                 if steps:
                     training = settings.training.model_copy(update={"learning_rate": rate, "steps": steps})
                     with tempfile.TemporaryDirectory() as folder:

@@ -107,9 +107,9 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
         return
     started = time.time()
     model = _weights(settings, folder)
-    trained = _sets(listing, "train", settings.variant)
+    trained = sets(listing, "train", settings.variant)
     if not model.is_dir():
-        every = (load(data, "train", name) for name in _sets(listing, "train"))
+        every = (load(data, "train", name) for name in sets(listing, "train"))
         texts = (text for table in every for side in ("query", "document") for text in table[side])
         tables = {name: load(data, "train", name) for name in trained}
         if not _train(settings, tables, trained, texts, folder, resume):
@@ -135,7 +135,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     _write(folder / "done.json", done)
 
 
-def _sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
+def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
     """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
     found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
     if variant is None:
@@ -273,14 +273,14 @@ def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Pa
         if variant.token_routing is not None:
             found["routing"] = expert_shares(encoder, drawn, **encode)
     if variant.probe:
-        trained = _sets(listing, "train", variant)
+        trained = sets(listing, "train", variant)
         tables = {name: load(data, "train", name) for name in trained}
         found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
         if variant.adapter is None:
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
             found["drift"] = expert_drift(encoder.backbone, dense)
     if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
-        held = _sets(listing, "validation", variant)
+        held = sets(listing, "validation", variant)
         pairs = {name: load(data, "validation", name) for name in held}
         found["use"], found["proxy"] = expert_routing.measure(encoder, pairs, held, **encode)
     for name, table in found.items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-PAIRS = 24  # of each dataset
+PAIRS = 8  # of each dataset
 ALL = "all"  # layers, or tasks
 
 
