@@ -319,10 +319,9 @@ def test_a_bitsandbytes_4_bit_layer_is_wrapped():
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_torchao_int8_layer_is_wrapped():
-    pytest.importorskip("torchao")
-    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    quantization = pytest.importorskip("torchao.quantization")
 
     base = nn.Sequential(nn.Linear(64, 64))
-    quantize_(base, Int8WeightOnlyConfig())
+    quantization.quantize_(base, quantization.Int8WeightOnlyConfig())
     base[0].weight.requires_grad_(False)
     check_quantised(base[0])
