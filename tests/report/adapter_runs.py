@@ -14,6 +14,7 @@ import yaml
 from tsembed import paths
 from tsembed.config import load_preset, load_variants
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE
+from tsembed.variants import Variant
 
 LAYERS = [f"layers.{block}.{name}" for block in (0, 1) for name in ("q_proj", "up_proj")]
 EXPERTS, STEPS, WINDOW, BATCHES = 4, 32, 8, 3
@@ -59,13 +60,14 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
         _put(folder / "manifest.json", json.dumps({"datasets": sets}))
     images = {s["name"]: {task: t for t, task in TASK_OF_IMAGE_TYPE.items()}[s["task"]] for s in sets}
     text = {f"{kind}{i}": kind for kind in TASK_OF_TYPE for i in range(2)}
+    known = load_variants()
     for variant, seed in plan.runs():
         of_text = plan.study_of(variant) in ("", "text_adapters")
-        _write_run(paths.run_dir(preset, variant, seed), variant, seed, text if of_text else images)
+        _write_run(paths.run_dir(preset, variant, seed), variant, known[variant], seed, text if of_text else images)
 
 
-def _write_run(folder: Path, name: str, seed: int, sets: dict[str, str]) -> None:
-    rng, variant = random.Random(f"{name}/{seed}"), load_variants()[name]
+def _write_run(folder: Path, name: str, variant: Variant, seed: int, sets: dict[str, str]) -> None:
+    rng = random.Random(f"{name}/{seed}")
     level = 40 + seed + EFFECTS.get(name, 0)
     scores = [
         {"task_type": kind, "dataset": d, "metric": "m", "score": level + 3 * i % 17 + rng.gauss(0, 0.5)}

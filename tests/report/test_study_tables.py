@@ -17,7 +17,7 @@ from tsembed.analysis import scores as study
 from tsembed.analysis.similarity import PAIRS
 from tsembed.config import load_variants
 from tsembed.report import claims, live, study_tables, tables
-from tsembed.tasks import TASK_OF_TYPE, TASKS
+from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS
 
 
 def scores():
@@ -61,11 +61,15 @@ def test_every_claim_can_be_judged():
     methods = {study.METHOD_OF_VARIANT.get(v, v) for v in load_variants()}
     pairs = {f"{a}–{b}" for a, b in PAIRS}
     tasks = {f"{a}–{b}" for a, b in combinations(TASKS, 2)}
+    references = {f"{reference}, {pool}" for reference in ("embedding", "answer") for pool in ("all", "same task")}
     assert len(claims.claims()) >= 18
     for claim in claims.claims():
         assert (paths.NOTEBOOKS / f"{claim.notebook}.ipynb").is_file()
-        assert {claim.method, claim.baseline or claim.method} <= methods
-        known = {"score": set(TASK_OF_TYPE), "similarity": pairs, "gradient": tasks}[claim.quantity]
+        assert {claim.method, claim.baseline or claim.method} <= methods | {"random_routers"}
+        known = {
+            "score": {*TASK_OF_TYPE, *TASK_OF_IMAGE_TYPE}, "similarity": pairs, "gradient": tasks, "conflict": tasks,
+            "correlation": references, "information": {"last window"},
+        }[claim.quantity]  # fmt: skip
         assert set(claim.over) <= known, claim.id
 
 
@@ -77,6 +81,7 @@ def test_a_verdict_follows_the_interval():
     assert study_tables.claim_table(judged).Difference[0] == "+1.00 [+1.00, +1.00]"
     few = claims.verdicts("20_specialization", lambda c: ones[:, :2])
     assert set(few.verdict) == {"inconclusive at this scale"}, "two datasets are no sample"
+    assert claims.verdicts("20_specialization", lambda c: None).empty, "what the preset has no runs of is not judged"
     half = claims.verdicts("23_block_placement", lambda c: -0.5 * ones).set_index("id")
     assert half.than["t6-half"] == -1.0, "a claim of at most so much loss"
     assert half.verdict.to_dict() == {"t6": "contradicted", "t6-half": "reproduced"}
@@ -91,7 +96,7 @@ def test_the_live_figure_draws_whole_new_rows_only(tmp_path, monkeypatch):
     rows = [json.dumps({"step": k, "task": "clustering", "loss": 1.0}) + "\n" for k in range(4)]
     metrics.write_text("".join(rows[:3]) + rows[3][:9])
     drawn.update(), drawn.update()
-    assert len(shown) == 1 and drawn.drawn == 3
+    assert len(shown) == 1 and drawn.drawn == (metrics, 3)
     metrics.write_text("".join(rows))
     drawn.update()
     assert [len(figure.axes[0].lines[0].get_xdata()) for figure in shown] == [3, 4]

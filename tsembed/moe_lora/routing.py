@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ..contrastive.losses import load_balancing_of  # noqa: F401  what `balance` is for
 from .config import MoeLoraConfig
@@ -90,7 +89,9 @@ def layer_routing(
     """
     mask, lengths = forward.mask, forward.lengths
     if isinstance(gates, int):
-        gates = probabilities = one_hot(torch.full((len(mask), 1), gates), config.num_experts).to(mask)
+        expert, gates = gates, mask.new_zeros(len(mask), 1, config.num_experts)
+        gates[..., expert] = 1
+        probabilities = gates
     per_token = gates.shape[1] == mask.shape[1]
     mean = torch.bmm(forward.weights.to(gates.dtype).unsqueeze(1), gates)[:, 0] if per_token else gates[:, 0]
     last = None

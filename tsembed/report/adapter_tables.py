@@ -1,5 +1,6 @@
 """The tables of TSEmbed's rows as they are read: scores beside chance, gains, cost, ablations, published numbers."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ def score_table(
     Args:
         means: As `analysis.adapter_study.mean_scores` returns it.
         chance: Row -> mean chance of its sets, in per cent; None: no such column.
-        answers: Row -> the same among the answers that a question can have.
+        answers: Row -> the same among the answers that a question can have; nan where no set of a row has it.
     """
     import pandas as pd
 
@@ -26,9 +27,9 @@ def score_table(
     for name, group in means.groupby("row", sort=False):
         row = {"Sets": f"{name} ({int(group.datasets.iloc[0])})"}
         if chance is not None:
-            row["chance"] = f"{chance[name]:.1f}"
+            row["chance"] = _one_digit(chance[name])
         if answers is not None:
-            row["chance among answers"] = f"{answers[name]:.1f}"
+            row["chance among answers"] = _one_digit(answers[name])
         row |= {METHODS[r.method].label: interval(r.mean, r.low, r.high, 1) for r in group.itertuples()}
         rows.append(row)
     seeds = {METHODS[m].label: str(n) for m, n in means.groupby("method").seeds.min().items()}
@@ -116,3 +117,7 @@ def published_table(mmeb: Mapping[str, Any]) -> "pd.DataFrame":
             "Taken from": [whence[row["transcribed"]] for row in rows],
         }
     )  # fmt: skip
+
+
+def _one_digit(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else MISSING

@@ -1,0 +1,67 @@
+"""TSEmbed's tables.
+
+Invariants: chance and seeds stand beside scores; a gain stands beside the baseline's own score; an ablation names the
+main row's setting; published numbers carry their source, and say which were not checked.
+"""
+
+import pandas as pd
+import yaml
+
+from tsembed import paths
+from tsembed.report import adapter_tables, tables
+
+MEANS = pd.DataFrame(
+    [("seen", m, 8, n, 40.0, 38.0, 42.0) for m, n in (("vl_base", 1), ("tsembed", 3))]
+    + [("unseen", m, 4, n, 30.0, 28.0, 32.0) for m, n in (("vl_base", 1), ("tsembed", 3))],
+    columns=["row", "method", "datasets", "seeds", "mean", "low", "high"],
+)
+GAIN = {"gain": 2.0, "low": 1.0, "high": 3.0}
+
+
+def test_scores_stand_beside_chance_and_seeds():
+    shown = adapter_tables.score_table(MEANS, {"seen": 5.0, "unseen": 2.5}, {"seen": 20.0, "unseen": float("nan")})
+    assert shown.columns.tolist() == ["Sets", "chance", "chance among answers", "Base, zero-shot", "TSEmbed"]
+    assert shown.iloc[0].tolist() == ["seen (8)", "5.0", "20.0", "40.0 [38.0, 42.0]", "40.0 [38.0, 42.0]"]
+    assert shown["chance among answers"][1] == tables.MISSING
+    assert shown.iloc[-1].tolist() == ["seeds", tables.MISSING, tables.MISSING, "1", "3"]
+    assert adapter_tables.score_table(MEANS).columns.tolist() == ["Sets", "Base, zero-shot", "TSEmbed"]
+
+
+def test_gains_stand_beside_the_baselines_score():
+    gains = pd.DataFrame([{"row": "seen", "method": "tsembed", "datasets": 8, "baseline": 38.0} | GAIN])
+    shown = adapter_tables.gain_table(gains, "vl_lora_wide")
+    assert shown.iloc[0].to_dict() == {"Sets": "seen (8)", "LoRA, 4 r": "38.00", "TSEmbed": "+2.00 [+1.00, +3.00]"}
+
+
+def test_costs_are_ratios_to_the_baseline_and_the_backbone():
+    sizes = pd.DataFrame({"parameters": [100, 425], "bytes": [400, 1_700_000]}, index=["lora", "moe_lora"])
+    times = pd.DataFrame({"mean": [1.0, 1.2], "low": [1.0, 1.1], "high": [1.0, 1.3]}, index=["lora", "moe_lora"])
+    shown = adapter_tables.cost_table(sizes, times, baseline="lora", backbone=1000)
+    assert shown.iloc[1].tolist() == ["MoE-LoRA", "425", "4.250", "42.5%", "1.70", "1.200 [1.100, 1.300]"]
+    unknown = adapter_tables.cost_table(sizes, times, baseline="lora", backbone=None)
+    assert set(unknown["of the backbone"]) == {tables.MISSING}
+
+
+def test_an_ablation_names_the_main_rows_setting():
+    same = {
+        "panel": "beta",
+        "main": "10",
+        "method": "tsembed_beta3",
+        "label": "beta 3",
+        "detectable": 0.5,
+        "p_holm": 0.02,
+    }
+    rows = pd.DataFrame([same | GAIN | {"row": r, "seeds": 1, "size": 1.0} for r in ("all sets", "seen")])
+    shown = adapter_tables.ablation_table(rows)
+    assert shown.columns.tolist() == [
+        "Ablation", "changes", "all sets", "seen", "detectable", "Holm", "seeds", "parameters"
+    ]  # fmt: skip
+    assert shown.iloc[0].tolist()[:2] == ["beta 3", "beta (10)"] and shown.seeds.tolist() == [1]
+
+
+def test_published_numbers_have_a_source():
+    mmeb = yaml.safe_load((paths.REFERENCES / "tsembed.yaml").read_text())["mmeb"]
+    shown = adapter_tables.published_table(mmeb)
+    assert len(shown) == len(mmeb["rows"]) and shown.Source.str.contains("https://").all()
+    assert (shown["Taken from"] == "a review, not checked").sum() == 8
+    assert shown.Overall.astype(float).is_monotonic_increasing and not shown.Method.str.contains("TSEmbed").any()

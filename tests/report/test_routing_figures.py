@@ -1,0 +1,130 @@
+"""Figures of TSEmbed's rows.
+
+Invariants: every figure says its seeds and interval, has units on its axes and is as wide as a page; a main row's
+ablations share a side; trained and random routers, two tasks and one, differ in filling; the second stage is marked.
+"""
+
+import itertools
+import re
+
+import matplotlib.text
+import pandas as pd
+import pytest
+
+from tsembed.analysis.gradients import ALL_PAIRS
+from tsembed.config import load_variants
+from tsembed.report import adapter_figures, figures, routing_figures
+from tsembed.tasks import IMAGE_TASKS
+
+BLOCKS = ["0", "0", "1", "1"]
+SAID = {"seeds": "2 seeds", "interval": "95 % bootstrap over seeds"}
+INTERVAL = {"mean": 0.2, "low": 0.1, "high": 0.4}
+ABLATIONS = pd.DataFrame(
+    [("vl_moe", "rank", "16", "vl_moe_r4", "r 4"), ("vl_moe", "rank", "16", "vl_moe_r32", "r 32"),
+     ("tsembed", "weights", "EANS", "vl_moe", "none (MoE-LoRA)"), ("tsembed", "beta", "10", "tsembed_beta3", "beta 3")],
+    columns=["baseline", "panel", "main", "method", "label"],
+).assign(gain=-0.5, low=-1.0, high=0.2)  # fmt: skip
+
+
+def rows(**keys):
+    """A row per combination of the keys' values."""
+    return pd.DataFrame([dict(zip(keys, v, strict=True)) for v in itertools.product(*keys.values())])
+
+
+def drawn():
+    use = rows(when=["training, to step 8", "held-out pairs"], task=IMAGE_TASKS, layer=range(4), expert=range(4))
+    routed = ["vl_moe", "tsembed"]
+    history = rows(method=routed, seed=[0, 1], step=[7, 15]).assign(mutual_information=lambda t: 0.01 * t.step)
+    switches = pd.DataFrame({"method": ["tsembed", "tsembed_one_stage"], "seed": [0, 0], "step": [9, 0]})
+    layers = rows(method=routed, layer=range(4)).assign(**INTERVAL)
+    proxy = rows(
+        method=routed, router=["trained", "random"], pool=["all", "same task"], reference=["embedding", "answer"],
+        layer=["all", "0", "1", "2", "3"],
+    ).assign(**INTERVAL)  # fmt: skip
+    pairs = [ALL_PAIRS, *(f"{a}–{b}" for a, b in itertools.combinations(IMAGE_TASKS, 2))]
+    methods = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
+    conflict = rows(pair=pairs, method=methods, same_task=[False, True]).assign(**INTERVAL)
+    said = {"seeds": 2, "batches": 3, "interval": SAID["interval"]}
+    return {
+        "ablations": adapter_figures.ablations(ABLATIONS, **SAID),
+        "use": routing_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),
+        "specialisation": routing_figures.specialisation(history, switches, layers, BLOCKS, **SAID),
+        "proxy": routing_figures.proxy(proxy, BLOCKS, **SAID),
+        "conflict": routing_figures.task_conflict(conflict, **said),
+    }
+
+
+DRAWN = drawn()
+
+
+def texts(figure):
+    return " | ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("ablations", "(points)"), ("use", "mean gate"), ("specialisation", "(nats)"), ("proxy", "Spearman"),
+        ("conflict", "cosine"),
+    ],
+)  # fmt: skip
+def test_figures_say_seeds_interval_and_units(name, unit):
+    said = texts(DRAWN[name])
+    assert re.search(r"\b2 seeds\b", said) and re.search(r"95 % bootstrap over seeds|no interval", said)
+    assert unit in said and DRAWN[name].get_figwidth() == figures.FULL
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_sticks_out_of_the_page(name):
+    DRAWN[name].draw_without_rendering()
+    box = DRAWN[name].get_tightbbox()  # inches, legends included
+    assert (box.x0, box.x1) == pytest.approx((0, figures.FULL), abs=0.35) and box.width < figures.FULL + 0.1
+
+
+def test_a_main_rows_ablations_share_a_side():
+    left, right = DRAWN["ablations"].axes
+    assert [t.get_text() for t in left.get_yticklabels()] == ["rank (16)", "r 4", "r 32"]
+    assert [t.get_text() for t in right.get_yticklabels()] == [
+        "weights (EANS)",
+        "none (MoE-LoRA)",
+        "beta (10)",
+        "beta 3",
+    ]
+    assert left.get_xlim() == right.get_xlim(), "comparable"
+    assert len(left.containers) == 2 and len(right.containers) == 2
+
+
+def test_the_second_stage_is_marked_once_where_it_begins():
+    over_time = DRAWN["specialisation"].axes[0]
+    dotted = [line for line in over_time.lines if line.get_linestyle() == ":"]
+    assert [list(line.get_xdata()) for line in dotted] == [[9, 9]], "not where it began with the first step"
+    assert len(over_time.get_legend_handles_labels()[1]) == 2, "a label per method, not per seed"
+
+
+def test_random_routers_are_hollow_and_all_layers_stand_apart():
+    axes = DRAWN["proxy"].axes[0]
+    lines = {c.get_label(): c.lines[0] for c in axes.containers if c.get_label()}
+    assert {name: line.get_fillstyle() for name, line in lines.items()} == {
+        "MoE-LoRA, trained routers": "full", "MoE-LoRA, random routers": "none",
+        "TSEmbed, trained routers": "full", "TSEmbed, random routers": "none",
+    }  # fmt: skip
+    assert all(list(line.get_xdata()) == [0, 1, 2, 3] for line in lines.values())
+    assert [t.get_text() for t in DRAWN["proxy"].axes[2].get_xticklabels()] == ["0", "1", "all"]
+
+
+def test_one_task_is_hollow_in_the_colour_of_the_method():
+    axes = DRAWN["conflict"].axes[0]
+    hollow = [line for line in axes.lines if line.get_fillstyle() == "none"]
+    assert len(hollow) == 7 * 6 and len(axes.containers) == 7 * 6
+    assert {line.get_color() for line in hollow} == {c.lines[0].get_color() for c in axes.containers}
+    assert axes.get_yticklabels()[1].get_text() == "classification – retrieval"
+
+
+def test_the_main_rows_differ_in_marker_and_say_what_the_configs_say():
+    known = load_variants()
+    ours = [v for v in known if figures.METHODS[v].colour and (known[v].of_images or known[v].adapter)]
+    assert len(ours) > 25
+    for name in ours:
+        assert figures.METHODS[name].label == known[name].label
+    main = ["vl_base", "vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
+    assert len({figures.METHODS[m].marker for m in main}) == len({figures.METHODS[m].colour for m in main}) == len(main)
