@@ -115,7 +115,7 @@ def proxy(rows: "pd.DataFrame", blocks: Sequence[str], *, seeds: str, interval: 
         for axes in panels[-1]:
             axes.set_xlabel(LAYER_AXIS)
         names = panels[0][0].get_legend_handles_labels()
-        figure.legend(*names, loc="outside upper center", ncols=min(4, len(names[1])))
+        figure.legend(*names, loc="outside upper center", ncols=min(2, len(names[1])))
         _note(figure, f"{seeds}; bars: {interval}; all: signature of all layers, as EANS uses it")
     return figure
 
