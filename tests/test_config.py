@@ -67,7 +67,7 @@ def test_seeds_come_seed_by_seed(configs):
     ("preset", "variants", "message"),
     [
         ({"training": {"step": 3}}, None, r"test\.yaml: training\.step: Extra inputs .*got 3"),
-        ({"training": {"steps": 0}}, None, r"training\.steps: Input should be greater than 0 \(got 0\)"),
+        ({"training": {"steps": -1}}, None, r"training\.steps: Input should be greater than or equal to 0 \(got -1\)"),
         ({"data": {"source": "hub"}}, None, "needs a pinned `revision`"),
         ({"variants": {"icc": 1}}, None, r"\['icc'\] are not in configs/variants; known: em"),
         ({}, {"em": {"label": "EM", "temperature": 0}}, r"text\.yaml: em: temperature.*greater than 0"),
@@ -115,6 +115,21 @@ def test_unknown_names_list_the_known_ones(configs):
     (paths.CONFIGS / "presets" / "bad.yaml").write_text("a: [")
     with pytest.raises(ValueError, match=r"bad\.yaml: not valid YAML"):
         load_preset("bad")
+
+
+def test_a_study_of_a_folders_pictures_counts_where_the_folder_has_some(configs, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    pictures = {"data": {"source": "local_images"}, "variants": {"vl_base": 1}}
+    variants = {"em": {"label": "EM"}, "vl_base": {"label": "Base", "tasks": ["captioning"]}}
+    assert configs({"data": {"source": "local"}, "also": {"captions": pictures}}, variants).also == {}
+    (tmp_path / "text").mkdir()
+    (tmp_path / "both" / "images").mkdir(parents=True)
+    assert load_preset("test", tmp_path / "text").also == {}
+    assert load_preset("test", tmp_path / "both").runs() == [("em", 0), ("vl_base", 0)]
+    prepared = tmp_path / "runs" / "test" / "data-captions" / "manifest.json"
+    prepared.parent.mkdir(parents=True)
+    prepared.write_text("{}")
+    assert list(load_preset("test").also) == ["captions"]
 
 
 def test_settings_are_frozen(configs):

@@ -293,7 +293,7 @@ def test_nothing_is_overwritten_and_half_a_run_is_none(encoders, tmp_path, monke
     monkeypatch.undo()
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"data_sha256": "other"}))
-    with pytest.raises(ValueError, match="holds other data than .* run's folder model/"):
+    with pytest.raises(ValueError, match="are not there .* run's folder model/"):
         export(run, out)
     (run / "done.json").unlink()
     with pytest.raises(ValueError, match=r"half-finished run \(no done.json\)"):

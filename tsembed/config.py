@@ -51,7 +51,8 @@ class Data(Strict):
 class Training(Strict):
     """One optimiser run. Defaults: MoTE §4 and App. D."""
 
-    steps: Positive | None = None  # None: one epoch (§4). Steps of all tasks together; an SEM takes its task's share
+    # None: one epoch (§4); 0: none, the weights as they are. Of all tasks together; an SEM takes its task's share
+    steps: Annotated[int, Field(ge=0)] | None = None
     batch_size: Positive = 6144  # §4, App. D.3: global batch, in pairs
     learning_rate: Annotated[float, Field(gt=0)] = 5e-6  # §4
     weight_decay: Annotated[float, Field(ge=0)] = 0.1  # §4; not on tensors with ndim < 2 (contrastors)
@@ -168,6 +169,9 @@ def check(model: type[Strict], content: Any, place: str):
 def load_preset(name: str, path: Path | str | None = None) -> Preset:
     """The preset `configs/presets/<name>.yaml`.
 
+    A study of a folder's pictures is left out where the folder has none (no `images` in it), so that `local` is for
+    folders of text too. Without a path, prepared data say that there are some.
+
     Args:
         path: Folder of a local source or of a mirror, in place of the `data.path` of every study that reads one.
 
@@ -187,7 +191,17 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
             section["data"] = data | {"path": path}
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
-    return preset
+    present = {key: one for key, one in preset.also.items() if _has_its_pictures(preset, key)}
+    return preset.model_copy(update={"also": present})
+
+
+def _has_its_pictures(preset: Preset, study: str) -> bool:
+    data = preset.also[study].data
+    if data.source != "local_images":
+        return True
+    if data.path is not None:
+        return (data.path / "images").is_dir()
+    return (paths.data_dir(preset.name, preset.data_of(study)) / "manifest.json").is_file()
 
 
 def _check_variants(preset: Preset, file: str) -> None:

@@ -4,7 +4,8 @@
 
 One route, the average of the experts, or a dense model: Transformer, Pooling, Normalize, without code of ours. All
 experts: the folder carries three files of tsembed/mote/, and is loaded with `trust_remote_code=True`; a text takes the
-expert of its prompt.
+expert of its prompt. Adapters are merged into the backbone (`export_adapters.py`); a model of pictures becomes a plain
+folder of transformers, which `Encoder.load` reads too.
 """
 
 import argparse
@@ -27,7 +28,8 @@ class Run(NamedTuple):
     config: dict[str, Any]  # the settings, as in config.yaml
     env: dict[str, Any]
     scores: list[dict[str, Any]]
-    manifest: dict[str, Any]  # of the preset's data
+    manifest: dict[str, Any]  # of the data that it was trained on
+    data: Path  # their folder
 
 
 class Prompts(NamedTuple):
@@ -43,28 +45,42 @@ def export(source: Path, out: Path, *, route: str | None = None, average: bool =
     Args:
         out: Must not exist, or be empty. It appears when all is written and its embeddings are the model's own.
         route: Export the dense model of this route.
-        average: Export the dense model of the averaged experts.
+        average: Export the dense model of the averaged experts; of learned routers, at their mean gates.
 
     Raises:
         ValueError: If the source is neither, or unfinished, if it has no such route or no experts, or if `out` is not
             empty.
     """
+    from . import export_adapters
     from .encoder import Encoder
+    from .image_encoder import ImageEncoder
     from .model_card import model_card
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not empty: nothing was written; name another folder")
     model, run = read_source(source)
-    encoder = choose(Encoder.load(model), source, route, average)
-    prompts = prompts_of(encoder, route, run)
+    trained, measured = Encoder.load(model), None
+    if export_adapters.has_adapters(trained):
+        export_adapters.check(trained, source, route, average, run)
+        encoder = export_adapters.merged(trained, route, run)
+        if average:  # of a learned router: no longer the trained model
+            trained, measured = encoder, export_adapters.scores_of(encoder, run)
+    else:
+        encoder = trained = choose(trained, source, route, average)
+    images = isinstance(encoder, ImageEncoder)
+    prompts = Prompts({}, None) if images else prompts_of(encoder, route, run)
     tokens = run.config["evaluation"]["max_tokens"] if run else _most_tokens(encoder)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write(encoder, partial, prompts, tokens)
-        (partial / "README.md").write_text(model_card(encoder, run, prompts, tokens, out.name, route, average))
-        verify(encoder, partial, route, tokens)
+        if images:
+            encoder.save(partial)
+        else:
+            write(encoder, partial, prompts, tokens)
+        card = model_card(encoder, run, prompts, tokens, out.name, route, average, measured)
+        (partial / "README.md").write_text(card)
+        (verify_images if images else verify)(trained, partial, route, tokens)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -89,12 +105,13 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
     if missing := [name for name in needed if not (folder / name).is_file()]:
         raise ValueError(f"{folder} is a half-finished run (no {', '.join(missing)}): finish it first{way_on}")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    data = folder.parent.parent / "data"
-    listing = manifest(data)
-    if listing["sha256"] != config["data_sha256"]:
-        raise ValueError(f"{data} holds other data than {folder} was trained on{way_on}")
+    found = {path.parent: manifest(path.parent) for path in sorted(folder.parent.parent.glob("data*/manifest.json"))}
+    data = next((place for place, listing in found.items() if listing["sha256"] == config["data_sha256"]), None)
+    if data is None:
+        known = ", ".join(map(str, found)) or f"{folder.parent.parent} has none"
+        raise ValueError(f"the data that {folder} was trained on are not there ({known}){way_on}")
     env, scores = (json.loads((folder / name).read_text()) for name in ("env.json", "scores.json"))
-    return folder / "model", Run(config, env, scores, listing)
+    return folder / "model", Run(config, env, scores, found[data], data)
 
 
 def choose(encoder, source: Path, route: str | None, average: bool):
@@ -231,6 +248,26 @@ def verify(encoder, folder: Path, route: str | None, tokens: int) -> None:
             raise RuntimeError(f"the exported model differs from the trained one under {name}; nothing was written")
 
 
+def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None:
+    """The same of a model of pictures, by `Encoder.load`.
+
+    Raises:
+        RuntimeError: If they differ by more than 1e-5.
+    """
+    import numpy as np
+
+    from .data.items import Item, encode_png
+    from .encoder import Encoder
+
+    picture = encode_png(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    items = [*_PROBES, Item("", picture), Item("a <image> between words", picture)]
+    again = Encoder.load(folder)
+    for name in [route] if route else encoder.routes:
+        expected, found = (one.encode(items, name, max_tokens=tokens) for one in (encoder, again))
+        if not np.abs(found - expected).max() < 1e-5:
+            raise RuntimeError(f"the exported model differs from the trained one under {name}; nothing was written")
+
+
 def _routed(encoder) -> bool:
     from .mote.experts import TaskRouted
 
@@ -238,7 +275,8 @@ def _routed(encoder) -> bool:
 
 
 def _most_tokens(encoder) -> int:
-    positions = getattr(encoder.backbone.config, "max_position_embeddings", DEFAULT_TOKENS)
+    config = encoder.backbone.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", DEFAULT_TOKENS)
     return min(DEFAULT_TOKENS, positions, encoder.tokenizer.model_max_length)
 
 
@@ -265,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
         export(options.run, options.out, route=options.route, average=options.average)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"{options.out}: load it with SentenceTransformer; its README.md says how")
+    print(f"{options.out}: its README.md says how to load it")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .tasks import ROUTES, TASKS, TEXT_TASKS
+from .tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASKS, TEXT_TASKS
 
 
-def model_card(encoder, run, prompts, tokens: int, name: str, route: str | None, average: bool) -> str:
+def model_card(
+    encoder, run, prompts, tokens: int, name: str, route: str | None, average: bool,
+    measured: list[dict[str, Any]] | None = None,
+) -> str:  # fmt: skip
     """The text of the card.
 
     Args:
@@ -15,6 +18,7 @@ def model_card(encoder, run, prompts, tokens: int, name: str, route: str | None,
         run: What the run's folder says, or None: the card then says that nothing is known.
         name: Of the folder, for the example.
         route, average: Which dense model was made of the run's, if any.
+        measured: Scores of the exported model, where it is not the run's own and was evaluated.
     """
     import yaml
 
@@ -23,6 +27,8 @@ def model_card(encoder, run, prompts, tokens: int, name: str, route: str | None,
         "library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity", "tsembed"],
     }  # fmt: skip
+    if images := _of_images(encoder):
+        front = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": ["tsembed"]}
     if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         front["base_model"] = base
     parts = [
@@ -30,17 +36,23 @@ def model_card(encoder, run, prompts, tokens: int, name: str, route: str | None,
         f"# {name}",
         _about(encoder, run, base, tokens, route, average),
         "## Use",
-        _use(encoder, prompts, name, route),
+        _use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route),
         "## Scores",
-        _scores(run, route, average),
+        _scores(run, route, average, measured),
         "## Training data",
         _data(run),
         "## Settings",
         _settings(run),
         "## Limits",
-        _limits(run, tokens, route, average),
+        _limits(encoder, run, tokens, route, average),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_images(encoder) -> bool:
+    from .image_encoder import ImageEncoder
+
+    return isinstance(encoder, ImageEncoder)
 
 
 def _base_model(run) -> str | None:
@@ -62,9 +74,14 @@ def _about(encoder, run, base: str | None, tokens: int, route: str | None, avera
         what = "a dense model, the mean of the task experts of a MoTE model"
     elif route is not None:
         what = f"a dense model, for the route `{route}` alone"
+    if adapter := run and run.config["variant"].get("adapter"):
+        gates = f", at the mean gates of its routers ({adapter['router']})" if average else ""
+        what = f"a dense model: {adapter['kind']} of rank {adapter['r']} merged into its backbone{gates}"
+        what += f", for the route `{route}` alone" if route is not None and adapter["router"] == "task" else ""
     parameters = sum(p.numel() for p in backbone.parameters())
+    kind = "Embeddings of texts and pictures," if _of_images(encoder) else "Text embeddings"
     lines = [
-        f"Text embeddings of {backbone.config.hidden_size} dimensions and unit norm, from {what}: "
+        f"{kind} of {encoder.dim} dimensions and unit norm, from {what}: "
         f"{parameters / 1e6:.1f} M parameters, {encoder.pooling} pooling, at most {tokens} tokens."
     ]
     if run is not None:
@@ -110,18 +127,40 @@ def _use(encoder, prompts, name: str, route: str | None) -> str:
     return "\n".join(lines)
 
 
-def _scores(run, route: str | None, average: bool) -> str:
+def _use_of_images(encoder, name: str, route: str | None) -> str:
+    routes = [route] if route is not None else list(encoder.routes)
+    named = ", ".join(f"`{route}`" for route in routes)
+    lines = [
+        "```python",
+        "from tsembed.data.items import Item",
+        "from tsembed.encoder import Encoder",
+        "",
+        f'encoder = Encoder.load("{name}")',
+        f'encoder.encode(["a text", Item("", open("a.png", "rb").read())], "{routes[0]}")',
+        "```",
+        "",
+        f"Routes: {named}. The weights alone are a plain `{type(encoder.backbone).__name__}` of transformers:",
+        f'`AutoModel.from_pretrained("{name}")`.',
+    ]
+    return "\n".join(lines)
+
+
+def _scores(run, route: str | None, average: bool, measured: list[dict[str, Any]] | None) -> str:
     from .export import task_of_type
 
     if run is None:
         return "Exported from a model folder, not from a run: no measured scores."
-    if average:
+    if average and measured is None:
         return (
             "The averaged model was not evaluated. The scores of the run are those of its experts, so none are given."
         )
-    tasks = task_of_type(run)
+    if measured is not None:
+        return _loss(run.scores, measured)
+    tasks = task_of_type(run) | TASK_OF_IMAGE_TYPE
     rows = run.scores
     about = "MTEB tasks, 0 to 100, one run."
+    if rows and rows[0]["task_type"] in TASK_OF_IMAGE_TYPE:
+        about = "Ranking of each query's candidates, 0 to 100, one run."
     if route is not None:
         of_route = {t for t, task in tasks.items() if route in (TASKS[task].query_route, TASKS[task].document_route)}
         rows = [row for row in rows if row["task_type"] in of_route]
@@ -132,10 +171,7 @@ def _scores(run, route: str | None, average: bool) -> str:
     if not rows:
         return f"The run has no scores for {route or 'any task'}."
     types = sorted({row["task_type"] for row in rows}, key=list(tasks).index)
-    means = []
-    for task_type in types:
-        own = [row["score"] for row in rows if row["task_type"] == task_type]
-        means.append([task_type, str(len(own)), f"{sum(own) / len(own):.1f}"])
+    means = [[t, str(len(own := _of_type(rows, t))), f"{_mean(own):.1f}"] for t in types]
     each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in rows]
     return "\n\n".join(
         [
@@ -144,6 +180,32 @@ def _scores(run, route: str | None, average: bool) -> str:
             _table(["task type", "dataset", "metric", "score"], each),
         ]
     )
+
+
+def _loss(of_run: list[dict[str, Any]], measured: list[dict[str, Any]]) -> str:
+    """What the exported model scores beside the trained one."""
+    names = ["all", *dict.fromkeys(row["task_type"] for row in measured)]
+    rows = []
+    for name in names:
+        before, after = (scores if name == "all" else _of_type(scores, name) for scores in (of_run, measured))
+        loss = _mean(after) - _mean(before)
+        rows.append([name, str(len(after)), f"{_mean(after):.1f}", f"{_mean(before):.1f}", f"{loss:+.1f}"])
+    each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in measured]
+    return "\n\n".join(
+        [
+            "Measured on the exported model, 0 to 100, one run; beside it the trained model, which routes every input.",
+            _table(["task type", "datasets", "exported", "trained", "difference"], rows),
+            _table(["task type", "dataset", "metric", "score"], each),
+        ]
+    )
+
+
+def _of_type(rows: list[dict[str, Any]], task_type: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["task_type"] == task_type]
+
+
+def _mean(rows: list[dict[str, Any]]) -> float:
+    return sum(row["score"] for row in rows) / len(rows)
 
 
 def _data(run) -> str:
@@ -168,6 +230,9 @@ def _settings(run) -> str:
     rows += [[key, str(variant[key])] for key in ("batching", "temperature", "blocks")]
     if variant.get("experts"):
         rows += [["experts", ", ".join(f"{route} → {expert}" for route, expert in variant["experts"].items())]]
+    for part in ("adapter", "negatives"):
+        if variant.get(part):
+            rows += [[part, ", ".join(f"{key} {value}" for key, value in variant[part].items() if value is not None)]]
     rows += [["tasks", ", ".join(variant["tasks"])], ["commit", env["commit"] + _changed(env)]]
     rows += [["data sha256", run.config["data_sha256"]], ["lock sha256", str(env["requirements_lock_sha256"])]]
     rows += [[package, number] for package, number in env["versions"].items()]
@@ -179,7 +244,7 @@ def _changed(env: dict[str, Any]) -> str:
     return " and uncommitted changes" if env["uncommitted_changes"] else ""
 
 
-def _limits(run, tokens: int, route: str | None, average: bool) -> str:
+def _limits(encoder, run, tokens: int, route: str | None, average: bool) -> str:
     limits = [f"Texts are cut at {tokens} tokens, the prompt included."]
     if run is None:
         limits.append("Neither scores nor training data are known here; ask whoever made the folder.")
@@ -194,13 +259,16 @@ def _limits(run, tokens: int, route: str | None, average: bool) -> str:
             limits.append(
                 f"The weights come from the run of `{run.config['variant']['weights_of']}`, not trained again."
             )
-        if lacking := sorted(set(TEXT_TASKS) - set(run.config["variant"]["tasks"])):
+        known = IMAGE_TASKS if set(run.config["variant"]["tasks"]) & {*IMAGE_TASKS, CAPTIONING} else TEXT_TASKS
+        if lacking := sorted(set(known) - set(run.config["variant"]["tasks"])):
             limits.append(f"Not trained on: {', '.join(lacking)}.")
         limits.append("A licence in the table covers that data set; whoever publishes the model checks them all.")
     if route is not None and route.startswith("search_"):
         limits.append("Queries and documents take two exports, one per route; embeddings of both are comparable.")
     if average:
         limits.append("Averaging is not what was trained.")
+    if _of_images(encoder):
+        limits.append("Pictures keep their proportions within the bounds of the image processor.")
     return "\n".join(f"- {limit}" for limit in limits)
 
 

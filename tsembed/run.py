@@ -8,6 +8,7 @@ A finished run is left alone; a half-finished one goes on where it was. done.jso
 """
 
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -15,7 +16,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +97,13 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
         data: Prepared data; the preset's own by default.
 
     Raises:
-        ValueError: If the folder holds a run of other settings or other data.
+        ValueError: If the folder holds a run of other settings or other data, or another process is at work in it.
     """
+    with _alone(folder):
+        _run(settings, folder, resume, data)
+
+
+def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
     from .data.sources import load, manifest
 
     data = data or data_folder(settings.preset, settings.variant_name)
@@ -133,6 +140,21 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
     done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     _write(folder / "done.json", done)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock in the first rank: where a launcher was killed, its ranks may still be at work."""
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from None
+        yield
 
 
 def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
@@ -215,7 +237,8 @@ def _train(
     else:
         start = _model_of(variant.starts_from, folder) if variant.starts_from else None
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)
-    if variant.trained and not train(settings, encoder, tables, tasks, folder, resume=resume):
+    learns = variant.trained and settings.training.steps != 0
+    if learns and not train(settings, encoder, tables, tasks, folder, resume=resume):
         return False
     if PartialState().is_main_process:
         partial = folder / "model.partial"
@@ -228,30 +251,36 @@ def _train(
 
 def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
     """Similarities, probes and scores, each to its file; scores.json last."""
-    evaluation, precision = settings.evaluation, settings.training.precision
-    encode = {
-        "max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision,
-    }  # fmt: skip
     if settings.variant.weights_of is None:
-        _probe(settings, encoder, data, listing, folder, encode)
+        _probe(settings, encoder, data, listing, folder)
+    _write(folder / "scores.json", score(settings, encoder, data, listing, folder / "mteb"))
+
+
+def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path) -> list[dict[str, Any]]:
+    """Tidy scores of an encoder on the evaluation sets of a run's settings.
+
+    Args:
+        data: Prepared data; `listing` is their manifest.
+        cache: Folder where mteb keeps the results of finished tasks.
+    """
+    evaluation, encode = settings.evaluation, _encoding(settings)
     if settings.variant.of_images:
         from .evaluation import mmeb
 
         few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type}
-        _write(folder / "scores.json", mmeb.evaluate(encoder, data, listing, **few, **encode))
-        return
+        return mmeb.evaluate(encoder, data, listing, **few, **encode)
     from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
 
     routes = settings.variant.task_of_type
-    scored = evaluation.model_dump() | {"precision": precision, "task_of_type": routes}
+    scored = evaluation.model_dump() | {"precision": encode["precision"], "task_of_type": routes}
     revision = weights_hash(encoder, json.dumps(scored))
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
     chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
-    _write(folder / "scores.json", evaluate(model, chosen, folder / "mteb"))
+    return evaluate(model, chosen, cache)
 
 
-def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path, encode: dict[str, Any]) -> None:
+def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
     """What is measured of a model beside its scores, each as a table of its own."""
     from .analysis import expert_routing
     from .analysis.drift import expert_drift
@@ -261,7 +290,7 @@ def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Pa
     from .data.sources import load
     from .encoder import build
 
-    variant = settings.variant
+    variant, encode = settings.variant, _encoding(settings)
     articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
     found = {}
     if encoder.specialised and articles:
@@ -285,6 +314,12 @@ def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Pa
         found["use"], found["proxy"] = expert_routing.measure(encoder, pairs, held, **encode)
     for name, table in found.items():
         table.to_csv(folder / f"{name}.csv", index=False)
+
+
+def _encoding(settings: RunSettings) -> dict[str, Any]:
+    """How texts and pictures are encoded in evaluation, as `Encoder.encode` takes it."""
+    evaluation, precision = settings.evaluation, settings.training.precision
+    return {"max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision}
 
 
 def mteb_tasks(evaluation: Evaluation, data: Path) -> list:

@@ -27,7 +27,7 @@ from .ranking import Example, chance, pair, tables
 
 TRAIN_ROWS, EVAL_ROWS = 2000, 1000  # of a set, where the settings say nothing
 MISSES = 300  # draws in a row that give nothing new, after which a set of few distinct examples ends
-VERSION = 1  # of the sets that are made of the same digits
+VERSION = 2  # of the sets that are made of the same digits
 LICENCE = "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)"
 
 

@@ -7,7 +7,7 @@ evaluation set has a caption's form.
 import random
 
 from .digits_classification import half, parity
-from .digits_images import INKS, NAMES, Glyph, Pool, canvas, picture
+from .digits_images import Glyph, Pool, canvas, picture
 from .digits_questions import NUMBERS, place
 from .items import Item
 from .ranking import Example
@@ -27,7 +27,7 @@ def digit_of_caption(rng: random.Random, queries: Pool, documents: Pool, others:
 
 
 def caption_of_canvas(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """Two to six digits -> what stands where, in words."""
+    """Two to four digits -> what stands where, in words."""
     image, text = _canvas(rng, queries)
     return Example(Item("", image), Item(text), (text,))
 
@@ -43,19 +43,12 @@ def _said(glyph: Glyph) -> str:
 
 
 def _canvas(rng: random.Random, pool: Pool) -> tuple[bytes, str]:
-    kind = rng.randrange(3)
-    if kind == 0:
-        first, second = pair = place(rng, pool, [None, None])
-        low, high = sorted((first.digit, second.digit))
-        said = f"The digit on the left is a {first.name}, the one on the right a {second.name}."
-        more = "They are the same digit." if low == high else f"The larger one is {NAMES[high]}."
-        return canvas([pair]), f"{said} {more} The sum of {NAMES[low]} and {NAMES[high]} is {NUMBERS[low + high]}."
-    if kind == 1:
-        row = place(rng, pool, [None] * 3)
-        said = [f"a {glyph.name}" for glyph in row]
-        return canvas([row]), f"There is {said[0]} on the left, {said[1]} in the middle, {said[2]} on the right."
-    row = place(rng, pool, [None] * 6)
-    upper, lower = (", ".join(f"a {glyph.name}" for glyph in part) for part in (row[:3], row[3:]))
-    counts = [sum(glyph.ink == ink for glyph in row) for ink in range(len(INKS))]
-    said = ", ".join(f"{NAMES[count]} {name}" for count, name in zip(counts, INKS, strict=True))
-    return canvas([row[:3], row[3:]]), f"Upper row: {upper}. Lower row: {lower}. How many of each colour: {said}."
+    row = place(rng, pool, [None] * rng.randint(2, 4))
+    names = [glyph.name for glyph in row]
+    if len(row) == 2:
+        total = NUMBERS[row[0].digit + row[1].digit]
+        return canvas([row]), f"A {names[0]} left of a {names[1]}. Their sum is {total}."
+    if len(row) == 3:
+        return canvas([row]), f"A {names[0]} on the left, a {names[1]} in the middle, a {names[2]} on the right."
+    upper, lower = (f"a {first} left of a {second}" for first, second in (names[:2], names[2:]))
+    return canvas([row[:2], row[2:]]), f"In the upper row {upper}, in the lower row {lower}."
