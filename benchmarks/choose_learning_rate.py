@@ -59,7 +59,7 @@ def main() -> None:
                 seconds = time.perf_counter() - begin
                 print({k: round(v, 6) if isinstance(v, float) else v for k, v in rows[-1].items()}, f"{seconds:.0f} s")
     table = pd.DataFrame(rows)
-    print(table.round(2).to_string(index=False))
+    print(table.to_string(index=False, float_format="{:.4g}".format))
     print(table[table.steps > 0].groupby(["steps", "rate"])["mean"].mean().round(2).to_string())
 
 

@@ -108,3 +108,11 @@ def test_contestants_take_turns_after_a_warm_up():
 def test_the_ratio_is_taken_within_a_round():
     found = timing.median_ratio(np.array([1.1, 22.0, 330.0]), np.array([1.0, 20.0, 300.0]))
     assert found.low == pytest.approx(1.1) and found.median == pytest.approx(1.1) and found.high == pytest.approx(1.1)
+
+
+def test_training_on_pictures_is_measured_at_any_size():
+    multimodal = importlib.import_module("benchmarks.multimodal")
+    found = multimodal.measure("tiny", steps=8, batch=4, cached=2)
+    assert found["weights"] == "random" and found["pairs_per_s"] > 0 and found["tokens_per_s"] > found["pairs_per_s"]
+    assert 0 < found["adapters"] < found["parameters"]
+    assert torch.cuda.is_available() or (found["mfu"] is None and found["memory_gib"] is None)

@@ -7,6 +7,7 @@
 """
 
 import json
+import sys
 import time
 
 import numpy as np
@@ -192,3 +193,14 @@ def test_of_text_adapters_a_sentence_transformer_is_made(tokenizer, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             export(tmp_path / "token", tmp_path / "out", **how)
+
+
+@pytest.mark.slow
+def test_the_notebook_for_exploring_runs_with_and_without_a_trained_run(checkout, tmp_path):
+    notebook, out = str(paths.NOTEBOOKS / "00_explore.ipynb"), tmp_path / "00_explore.ipynb"
+    for root, parameters in ((paths.ROOT, ()), (checkout, ("-p", "preset", "test", "-p", "variant", "vl_base"))):
+        command = [sys.executable, "-m", "tsembed.report.notebook", notebook, str(out), *parameters]
+        check(start_command(root, command))
+        text = out.read_text()
+        assert "digits_digit (image_classification)" in text
+        assert ("trained: `runs/test/vl_base/seed0`" in text) == (root == checkout)

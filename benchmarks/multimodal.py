@@ -1,0 +1,121 @@
+"""Training TSEmbed on a Qwen2-VL with *random* weights: throughput, memory, share of the peak.
+
+    python -m benchmarks.multimodal 2b --batch 256 --cached 16        (a GPU with 40 GiB or more)
+    python -m benchmarks.multimodal tiny --batch 8                    (any processor)
+
+Time and memory do not depend on the weights' values. A query is a picture and some words, a document is words. The MFU
+counts what the model needs once: 4 operations per frozen weight and token of the language model (forward, and backward
+to the activations), 6 per weight of the adapters, 2 per weight of the frozen tower; neither the second pass of the
+gradient cache nor what checkpointing computes again.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tsembed.adapters import adapt
+from tsembed.backbones import Parts
+from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training
+from tsembed.data.items import encode_png
+from tsembed.encoder import make
+from tsembed.images import image_processor
+from tsembed.random_qwen import SPECIAL, random_parts, train_tokenizer
+from tsembed.tasks import IMAGE_ROUTES
+from tsembed.train import train
+from tsembed.variants import Adapter, Negatives, Variant
+
+from .timing import machine
+
+PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16 operations per second without sparsity, as published
+WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
+TASK = "image_retrieval"
+WARM = 3  # first steps, not counted
+
+
+def qwen2_vl_2b() -> Parts:
+    """A random model of the sizes of Qwen2-VL-2B, with a tokenizer of a few words: ids do not change the time."""
+    from transformers import Qwen2VLConfig, Qwen2VLModel
+
+    tokenizer = train_tokenizer(WORDS)
+    image, start, end = (tokenizer.convert_tokens_to_ids(SPECIAL[i]) for i in (4, 3, 5))
+    config = Qwen2VLConfig(
+        text_config={
+            "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+            "num_attention_heads": 12, "num_key_value_heads": 2, "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        },
+        vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4},
+        image_token_id=image, video_token_id=len(tokenizer), vision_start_token_id=start, vision_end_token_id=end,
+    )  # fmt: skip
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Qwen2VLModel(config).bfloat16()
+    return Parts(model.eval(), tokenizer, image_processor("qwen2_vl", min_pixels=3136, max_pixels=401408))
+
+
+def pairs(number: int, side: int):
+    """Pairs of a random picture of `side` pixels with some words, and some other words."""
+    from datasets import Dataset
+
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 24)) for _ in range(2 * number)]
+    pictures = [encode_png(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for _ in range(number)]
+    return Dataset.from_dict(
+        {"query": texts[:number], "query_image": pictures, "document": texts[number:],
+         "document_image": [None] * number, "group": list(range(number))}
+    )  # fmt: skip
+
+
+def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, float | str | None]:
+    """Train and read the log; all numbers are of the steps after the first ones, the second stage included."""
+    cuda = torch.cuda.is_available()
+    backbone = Backbone(name="random:qwen2-vl", pooling="last", patch_size=4, num_layers=2)
+    parts = qwen2_vl_2b() if size == "2b" else random_parts(backbone, WORDS, seed=0)
+    tower = sum(p.numel() for p in parts.model.visual.parameters())
+    table = parts.model.get_input_embeddings().weight.numel()
+    frozen = sum(p.numel() for p in parts.model.parameters()) - tower - table
+    encoder = make(parts._replace(model=adapt(parts.model, Adapter(), seed=0)), pooling="last", routes=IMAGE_ROUTES)
+    adapters = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    stages = Negatives(stage_one=0.5)
+    variant = Variant(label="TSEmbed", starts_from="base", tasks=(TASK,), adapter=Adapter(), negatives=stages)
+    training = Training(
+        steps=steps, batch_size=batch, cached_pairs=cached, learning_rate=1e-4, warmup_steps=1, precision="auto",
+        gradient_checkpointing=size == "2b", task_sampling="balanced", checkpoint_every=10**6,
+    )  # fmt: skip
+    settings = RunSettings(
+        preset="benchmark", variant_name="tsembed", seed=0, backbone=backbone, data=Data(source="digits"),
+        training=training, evaluation=Evaluation(), variant=variant,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        train(settings, encoder, {"random": pairs(batch, 448 if size == "2b" else 32)}, {"random": TASK}, Path(folder))
+        rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()][WARM:]
+    per_s, tokens = (float(np.median([row[name] for row in rows])) for name in ("examples_per_s", "tokens_per_s"))
+    patches = per_s * (1024 if size == "2b" else 64)  # of 14 and 4 pixels; the tower sees four per token
+    done = tokens * (4 * frozen + 6 * adapters) + 2 * tower * patches
+    name = torch.cuda.get_device_name() if cuda else "cpu"
+    peak = next((value for key, value in PEAK.items() if key in name), None)
+    return {
+        "size": size, "device": name, "weights": "random", "parameters": frozen + tower + table, "adapters": adapters,
+        "pairs_per_s": per_s, "tokens_per_s": tokens, "mfu": done / peak if peak else None,
+        "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("size", choices=["tiny", "2b"])
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=64, help="pairs")
+    parser.add_argument("--cached", type=int, default=None, help="pairs per forward pass of the gradient cache")
+    options = parser.parse_args()
+    print(machine())
+    for key, value in measure(options.size, options.steps, options.batch, options.cached).items():
+        print(f"{key:14s} {value}")
+
+
+if __name__ == "__main__":
+    main()
