@@ -4,6 +4,7 @@ A *preset* says how large the study is, a *variant* what is compared. `resolve` 
 `RunSettings` that are saved with every result.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -147,7 +148,7 @@ def _read(path: Path) -> dict[str, Any]:
         names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise ValueError(f"{path.stem!r} is not in {path.parent}; known: {names}")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
@@ -225,8 +226,15 @@ def _check_variants(preset: Preset, file: str) -> None:
 
 def load_variants() -> dict[str, Variant]:
     """All rows of `configs/variants/*.yaml` by name."""
+    files = sorted((paths.CONFIGS / "variants").glob("*.yaml"))
+    return dict(_variants_of(tuple((path, path.stat().st_mtime_ns) for path in files)))
+
+
+@lru_cache(maxsize=4)
+def _variants_of(files: tuple[tuple[Path, int], ...]) -> dict[str, Variant]:
+    """The rows of files in their state of some times: reading them anew for every run of a study takes seconds."""
     found: dict[str, Variant] = {}
-    for path in sorted((paths.CONFIGS / "variants").glob("*.yaml")):
+    for path, _ in files:
         for name, row in _read(path).items():
             if name in found:
                 raise ValueError(f"{path}: {name}: this variant is defined twice")
