@@ -117,6 +117,22 @@ def test_unknown_names_list_the_known_ones(configs):
         load_preset("bad")
 
 
+def test_runs_that_share_a_process_are_one_job(configs):
+    variants = {name: {"label": name} for name in ("em", "ic", "mote", "tlr")}
+    also = {"more": {"variants": {"mote": 1, "tlr": 2}, "together": True}}
+    preset = configs({"variants": {"em": 2, "ic": 1}, "also": also}, variants)
+    assert preset.job_of("em") == "em" and preset.members("em", 1) == ["em"] and preset.members("all", 0) == ["all"]
+    assert (
+        preset.job_of("tlr") == "more" and preset.members("more", 1) == ["tlr"] and preset.members("tlr", 0) == ["tlr"]
+    )
+    preset = configs({"variants": {"em": 2, "ic": 1}, "together": True}, variants)
+    assert (
+        preset.job_of("ic") == "all" and preset.members("all", 0) == ["em", "ic"] and preset.members("all", 1) == ["em"]
+    )
+    with pytest.raises(ValueError, match="also: all: a study must not have the name of a variant, nor 'all'"):
+        configs({"also": {"all": {"variants": {"ic": 1}}}}, variants)
+
+
 def test_a_study_of_a_folders_pictures_counts_where_the_folder_has_some(configs, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     pictures = {"data": {"source": "local_images"}, "variants": {"vl_base": 1}}

@@ -15,6 +15,7 @@ from . import paths
 from .variants import Positive, Strict, Variant
 
 PATHLESS = ("embedded", "digits")  # sources that come with the installed packages
+OWN = "all"  # name of the preset's own study where its runs share a process
 
 
 class Backbone(Strict):
@@ -113,10 +114,16 @@ class Preset(Study):
         """Name of the study that has the variant; the preset's own for one that is in none."""
         return next((name for name, study in self.studies.items() if variant in study.variants), "")
 
+    def job_of(self, variant: str) -> str:
+        """What trains a variant: a run of its own name, or that of its study, whose runs share a process."""
+        study = self.study_of(variant)
+        return (study or OWN) if self.studies[study].together else variant
+
     def members(self, name: str, seed: int) -> list[str]:
-        """The variants that `name` means: itself, or those of a study of this name whose runs share a process."""
-        if name in self.also and self.also[name].together:
-            return [variant for variant, seeds in self.also[name].variants.items() if seed < seeds]
+        """The variants that a job of this name trains."""
+        study = self.also.get(name, self) if name in (*self.also, OWN) else None
+        if study is not None and study.together:
+            return [variant for variant, seeds in study.variants.items() if seed < seeds]
         return [name]
 
     def data_of(self, study: str) -> str:
@@ -213,8 +220,8 @@ def _check_variants(preset: Preset, file: str) -> None:
         place = f"{file}: " + (f"also: {study}: variants" if study else "variants")
         if unknown := set(one.variants) - set(known):
             raise ValueError(f"{place}: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
-        if study in known:
-            raise ValueError(f"{file}: also: {study}: a study must not have the name of a variant")
+        if study in known or study == OWN:
+            raise ValueError(f"{file}: also: {study}: a study must not have the name of a variant, nor {OWN!r}")
         if twice := set(one.variants) & set(counts):
             raise ValueError(f"{place}: {sorted(twice)} are in another study too")
         counts |= one.variants

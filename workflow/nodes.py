@@ -43,11 +43,7 @@ class Study:
     @cached_property
     def runs(self) -> list[tuple[str, int]]:
         """(variant, or study whose runs share a process; seed) of every node that trains."""
-        return list(dict.fromkeys((self._job(variant), seed) for variant, seed in self.settings.runs()))
-
-    def _job(self, variant: str) -> str:
-        study = self.settings.study_of(variant)
-        return study if self.settings.studies[study].together else variant
+        return list(dict.fromkeys((self.settings.job_of(variant), seed) for variant, seed in self.settings.runs()))
 
     @cached_property
     def analyses(self) -> list[str]:
@@ -57,7 +53,8 @@ class Study:
         """The nodes that a run reads: its data, and those of the runs whose weights it takes."""
         members = self.settings.members(variant, seed)
         others = [self._variants[member].other for member in members]
-        jobs = [f"{self._job(other)}/seed{seed}" for other in others if other and self._job(other) != variant]
+        jobs = [self.settings.job_of(other) for other in others if other]
+        jobs = [f"{job}/seed{seed}" for job in jobs if job != variant]
         return [self.data_node(self.settings.study_of(members[0])), *dict.fromkeys(jobs)]
 
     @cached_property
@@ -105,7 +102,7 @@ class Study:
     def _mark(self, variant: str, seed: int) -> Path:
         """Of several runs in one node: the notebook's mark, for a failed node loses its output and they stay."""
         folder = self._relative(paths.run_dir(self.preset, variant, seed))
-        return folder / (f"{LAUNCH}.ipynb.done" if variant in self.settings.also else "done.json")
+        return folder / (f"{LAUNCH}.ipynb.done" if variant in (*self.settings.also, config.OWN) else "done.json")
 
     @property
     def offline(self) -> bool:

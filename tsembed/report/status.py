@@ -82,6 +82,14 @@ def members(preset: str, name: str, seed: int) -> list[str]:
     return load_preset(preset).members(name, seed)
 
 
+def _job(preset: str, variant: str) -> str:
+    """The node of the study that trains a variant."""
+    from ..config import load_preset
+
+    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
+    return load_preset(preset).job_of(variant) if known else variant
+
+
 def _planned(preset: str) -> list[tuple[str, int]]:
     """The preset's runs; empty for a preset that is not in configs/."""
     from ..config import load_preset
@@ -96,7 +104,7 @@ def _state(preset: str, folder: Path) -> str:
         return "done"
     if (folder / "10_train.failed.ipynb").is_file():
         return "failed"
-    log = _json(paths.RUNS / preset / "logs" / f"{folder.parent.name}.{folder.name}.json")
+    log = _json(paths.RUNS / preset / "logs" / f"{_job(preset, folder.parent.name)}.{folder.name}.json")
     if log and log.get("state") == "failed":
         return "failed"
     return "incomplete" if (folder / "config.yaml").is_file() else "not started"
