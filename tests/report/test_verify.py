@@ -7,6 +7,7 @@ compared; on another kind of machine the tolerance is looser, and the text says 
 
 import sys
 
+import pandas as pd
 import pytest
 
 from tsembed.report import reference, verify
@@ -110,3 +111,12 @@ def test_nothing_to_compare_is_one_line(finished, ask):
 def test_the_tolerances_are_those_of_the_machine_alone():
     assert set(verify.KIND) <= set(ENVIRONMENT) and "commit" not in verify.KIND
     assert all(tight < loose for tight, loose in zip(verify.SAME, verify.OTHER, strict=True))
+
+
+def test_a_method_on_other_datasets_than_em_has_no_gain():
+    columns = {"metric": "m", "task_type": "STS", "seed": 0}
+    rows = [{"method": "em", "dataset": "a", "score": 1.0}, {"method": "ic", "dataset": "a", "score": 2.0},
+            {"method": "vl_lora", "dataset": "p", "score": 3.0}]  # fmt: skip
+    scores = pd.DataFrame([row | columns | {"run": f"{row['method']}/seed0"} for row in rows])
+    found = verify._gain_rows(scores, scores, verify.SAME)
+    assert [row[1] for row in found] == ["ic STS", "ic all types"]
