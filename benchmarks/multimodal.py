@@ -18,12 +18,10 @@ import numpy as np
 import torch
 
 from tsembed.adapters import adapt
-from tsembed.backbones import Parts
 from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training
 from tsembed.data.items import encode_png
 from tsembed.encoder import make
-from tsembed.images import image_processor
-from tsembed.random_qwen import SPECIAL, random_parts, train_tokenizer
+from tsembed.random_qwen import random_parts
 from tsembed.tasks import IMAGE_ROUTES
 from tsembed.train import train
 from tsembed.variants import Adapter, Negatives, Variant
@@ -34,27 +32,10 @@ PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16 operations per s
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 TASK = "image_retrieval"
 WARM = 3  # first steps, not counted
-
-
-def qwen2_vl_2b() -> Parts:
-    """A random model of the sizes of Qwen2-VL-2B, with a tokenizer of a few words: ids do not change the time."""
-    from transformers import Qwen2VLConfig, Qwen2VLModel
-
-    tokenizer = train_tokenizer(WORDS)
-    image, start, end = (tokenizer.convert_tokens_to_ids(SPECIAL[i]) for i in (4, 3, 5))
-    config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-            "num_attention_heads": 12, "num_key_value_heads": 2, "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-        },
-        vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4},
-        image_token_id=image, video_token_id=len(tokenizer), vision_start_token_id=start, vision_end_token_id=end,
-    )  # fmt: skip
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = Qwen2VLModel(config).bfloat16()
-    return Parts(model.eval(), tokenizer, image_processor("qwen2_vl", min_pixels=3136, max_pixels=401408))
+BACKBONES = {
+    "tiny": Backbone(name="random:qwen2-vl", pooling="last", patch_size=4, num_layers=2),
+    "2b": Backbone(name="random:qwen2-vl-2b", pooling="last", max_pixels=401408),
+}
 
 
 def pairs(number: int, side: int):
@@ -73,8 +54,10 @@ def pairs(number: int, side: int):
 def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, float | str | None]:
     """Train and read the log; all numbers are of the steps after the first ones, the second stage included."""
     cuda = torch.cuda.is_available()
-    backbone = Backbone(name="random:qwen2-vl", pooling="last", patch_size=4, num_layers=2)
-    parts = qwen2_vl_2b() if size == "2b" else random_parts(backbone, WORDS, seed=0)
+    backbone = BACKBONES[size]
+    parts = random_parts(backbone, WORDS, seed=0)
+    if size == "2b":
+        parts.model.bfloat16()
     tower = sum(p.numel() for p in parts.model.visual.parameters())
     table = parts.model.get_input_embeddings().weight.numel()
     frozen = sum(p.numel() for p in parts.model.parameters()) - tower - table
@@ -107,7 +90,7 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("size", choices=["tiny", "2b"])
+    parser.add_argument("size", choices=list(BACKBONES))
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64, help="pairs")
     parser.add_argument("--cached", type=int, default=None, help="pairs per forward pass of the gradient cache")

@@ -154,7 +154,7 @@ def test_faults_are_named(tmp_path):
     two = Pictures(pictures_of(encoder.image_processor, [open_image(item("", "red"))] * 2))
     with pytest.raises(ValueError, match="[Ii]mage features and image tokens do not match"):
         encoder(chunk.input_ids, chunk.attention_mask, ROUTE, two)
-    with pytest.raises(ValueError, match="the only random backbone is random:qwen2-vl"):
+    with pytest.raises(ValueError, match="the random backbones are random:qwen2-vl"):
         build(Backbone(name="random:bert"), Variant(label="x"), texts=TEXTS)
     with pytest.raises(ValueError, match="needs the training texts"):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES))

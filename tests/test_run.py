@@ -52,7 +52,8 @@ def checkout(tmp_path, tokenizer):
         "evaluation": {"benchmark": None}, "variants": {"mote": 1, "ic": 1},
     }  # fmt: skip
     (tmp_path / "configs" / "presets").mkdir(parents=True)
-    (tmp_path / "configs" / "variants").symlink_to(paths.CONFIGS / "variants")
+    for name in ("variants", "accelerate"):
+        (tmp_path / "configs" / name).symlink_to(paths.CONFIGS / name)
     (tmp_path / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(preset))
     start(tmp_path, "tsembed.data.sources", "test").communicate()
     return tmp_path
@@ -163,6 +164,7 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     assert code == 0, output
     folder.rename(folder.with_name("one"))
     monkeypatch.setenv("TSEMBED_PROCESSES", "2")
+    monkeypatch.setattr(paths, "CONFIGS", checkout / "configs")
     process = start_command(checkout, launch_command("test", "mote", 0), ACCELERATE_USE_CPU="true")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
@@ -181,7 +183,9 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
 def test_only_several_gpus_need_a_launcher(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert launch_command("smoke", "em", 1)[1:] == ["-m", "tsembed.run", "smoke", "em", "1", "--resume"]
+    plain = launch_command("smoke", "all", 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     command = launch_command("smoke", "em", 1)
     assert "accelerate.commands.launch" in command and command[command.index("--num_processes") + 1] == "3"
     assert command[command.index("--config_file") + 1].endswith("configs/accelerate/ddp.yaml")
+    assert launch_command("smoke", "all", 0) == plain, "ranks part after a run, and do not meet again for the next"

@@ -62,6 +62,7 @@ def finish(root, variant, processes):
     """Run to the end; "1" or "2" processes, the latter through `accelerate launch` and gloo."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TSEMBED_PROCESSES", processes)
+        patch.setattr(paths, "CONFIGS", root / "configs")
         command = launch_command("test", variant, 0)
     return start_command(root, command, ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
 

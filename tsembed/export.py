@@ -227,7 +227,6 @@ def verify(encoder, folder: Path, route: str | None, tokens: int) -> None:
     Raises:
         RuntimeError: If they differ by more than 1e-5.
     """
-    import numpy as np
     from sentence_transformers import SentenceTransformer
 
     if _routed(encoder):
@@ -240,12 +239,9 @@ def verify(encoder, folder: Path, route: str | None, tokens: int) -> None:
         again = SentenceTransformer(modules=parts, prompts=first.prompts, device="cpu")
     else:
         again = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    routes = [route] if route else ROUTES if encoder.specialised else ROUTES[:1]
-    for name in routes:
-        expected = encoder.encode(_PROBES, name, max_tokens=tokens)
+    for name in [route] if route else ROUTES if encoder.specialised else ROUTES[:1]:
         found = again.encode(list(_PROBES), prompt_name=name if name in again.prompts else None)
-        if not np.abs(found - expected).max() < 1e-5:
-            raise RuntimeError(f"the exported model differs from the trained one under {name}; nothing was written")
+        _same(encoder.encode(_PROBES, name, max_tokens=tokens), found, name)
 
 
 def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None:
@@ -263,9 +259,12 @@ def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None
     items = [*_PROBES, Item("", picture), Item("a <image> between words", picture)]
     again = Encoder.load(folder)
     for name in [route] if route else encoder.routes:
-        expected, found = (one.encode(items, name, max_tokens=tokens) for one in (encoder, again))
-        if not np.abs(found - expected).max() < 1e-5:
-            raise RuntimeError(f"the exported model differs from the trained one under {name}; nothing was written")
+        _same(*(one.encode(items, name, max_tokens=tokens) for one in (encoder, again)), name)
+
+
+def _same(expected, found, route: str) -> None:
+    if not abs(found - expected).max() < 1e-5:
+        raise RuntimeError(f"the exported model differs from the trained one under {route}; nothing was written")
 
 
 def _routed(encoder) -> bool:

@@ -71,8 +71,7 @@ def _routing_of_pairs(encoder: "Encoder", run: "Run") -> list:
     """What the routers say of the first pairs of every dataset that the run was trained on."""
     from . import moe_lora
     from .data.batches import inputs_of
-    from .data.sources import load
-    from .run import sets
+    from .data.sources import load, sets
     from .variants import Variant
 
     variant = Variant.model_validate(run.config["variant"])
@@ -93,7 +92,7 @@ def _routing_of_pairs(encoder: "Encoder", run: "Run") -> list:
 def scores_of(encoder: "Encoder", run: "Run") -> list[dict[str, Any]]:
     """The encoder's scores on the run's evaluation sets, in the form of its scores.json."""
     from .config import RunSettings
-    from .run import score
+    from .evaluate import score
 
     settings = RunSettings.model_validate({k: v for k, v in run.config.items() if k != "data_sha256"})
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ It is transformers' own class in small, so whatever runs on it runs on Qwen2-VL-
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -11,13 +12,33 @@ from .config import Backbone
 from .images import IMAGE_FAMILIES, image_processor
 
 SPECIAL = ("<|pad|>", "<|unknown|>", "<|endoftext|>", *IMAGE_FAMILIES["qwen2_vl"].tokens)
+# Name -> language model, vision tower: ours, to be trained from nothing; and those of Qwen2-VL-2B, to measure time and
+# memory with.
+SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "random:qwen2-vl": (
+        {
+            "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6,
+            "num_key_value_heads": 2, "max_position_embeddings": 1024,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
+        },
+        {"depth": 2, "embed_dim": 128, "num_heads": 4, "mlp_ratio": 2},
+    ),
+    "random:qwen2-vl-2b": (
+        {
+            "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+            "num_attention_heads": 12, "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        },
+        {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4},
+    ),
+}  # fmt: skip
 
 
 def random_parts(backbone: Backbone, texts: Iterable[str], seed: int):
     """Model, tokenizer and image processor.
 
     Args:
-        backbone: `name` "random:qwen2-vl", `num_layers` of the language model, `patch_size`, `max_pixels`.
+        backbone: `name` in `SIZES`, `num_layers` of the language model, `patch_size`, bounds on the pixels.
         texts: What the tokenizer is trained on.
         seed: Of the weights.
 
@@ -28,23 +49,16 @@ def random_parts(backbone: Backbone, texts: Iterable[str], seed: int):
 
     from .backbones import Parts
 
-    if backbone.name != "random:qwen2-vl":
-        raise ValueError(f"backbone {backbone.name!r}: the only random backbone is random:qwen2-vl")
+    if backbone.name not in SIZES:
+        raise ValueError(f"backbone {backbone.name!r}: the random backbones are {', '.join(SIZES)}")
+    text, vision = SIZES[backbone.name]
+    layers = {"num_hidden_layers": backbone.num_layers} if backbone.num_layers else {}
     tokenizer = train_tokenizer(texts)
     image, start, end = (tokenizer.convert_tokens_to_ids(SPECIAL[i]) for i in (4, 3, 5))
-    dim, heads = 192, 6
+    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
     config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer), "hidden_size": dim, "intermediate_size": 512,
-            "num_hidden_layers": backbone.num_layers or 4, "num_attention_heads": heads, "num_key_value_heads": 2,
-            "max_position_embeddings": 1024, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
-        },
-        vision_config={
-            "depth": 2, "embed_dim": 128, "hidden_size": dim, "num_heads": 4, "mlp_ratio": 2,
-            "patch_size": backbone.patch_size,
-        },
+        text_config={"vocab_size": len(tokenizer)} | text | layers | ids,
+        vision_config=vision | {"hidden_size": text["hidden_size"], "patch_size": backbone.patch_size},
         image_token_id=image, video_token_id=len(tokenizer), vision_start_token_id=start, vision_end_token_id=end,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):

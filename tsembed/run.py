@@ -11,7 +11,6 @@ import argparse
 import fcntl
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -24,10 +23,7 @@ from typing import Any
 import yaml
 
 from . import paths
-from .config import Evaluation, RunSettings, Variant, check, load_preset, resolve
-from .tasks import CAPTIONING
-
-ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
+from .config import RunSettings, check, load_preset, resolve
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,12 +59,13 @@ def _study(preset: str, variant: str) -> str:
 def launch_command(preset: str, variant: str, seed: int) -> list[str]:
     """Command of one run: through Accelerate on a machine with several GPUs, else plain (the same loop, sooner up).
 
-    Does not import torch, so a notebook can call it before its launch. The environment variable TSEMBED_PROCESSES
-    overrides the number of GPUs; TSEMBED_ACCELERATE names another file of configs/accelerate.
+    Runs that share a process are small, and have one process: ranks part after a run and do not meet again. Does not
+    import torch, so a notebook can call it before its launch. The environment variable TSEMBED_PROCESSES overrides the
+    number of GPUs; TSEMBED_ACCELERATE names another file of configs/accelerate.
     """
     processes = int(os.environ.get("TSEMBED_PROCESSES") or gpus() or 1)
     module = ["-m", "tsembed.run", preset, variant, str(seed), "--resume"]
-    if processes == 1:
+    if processes == 1 or len(load_preset(preset).members(variant, seed)) > 1:
         return [sys.executable, *module]
     name = os.environ.get("TSEMBED_ACCELERATE", "ddp")
     config = paths.CONFIGS / "accelerate" / f"{name}.yaml"
@@ -104,7 +101,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
-    from .data.sources import load, manifest
+    from .data.sources import load, manifest, sets
 
     data = data or data_folder(settings.preset, settings.variant_name)
     listing = manifest(data)
@@ -128,13 +125,17 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     if not state.is_main_process:
         return
     from .encoder import Encoder
+    from .evaluate import probe, score
     from .provenance import environment
 
     encoder = Encoder.load(model)
     if state.device.type == "cuda":
         encoder = encoder.to(state.device)
     trained_seconds = time.time() - started
-    _evaluate(settings, encoder, data, listing, folder)
+    if settings.variant.weights_of is None:
+        for name, table in probe(settings, encoder, data, listing).items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+    _write(folder / "scores.json", score(settings, encoder, data, listing, folder / "mteb"))
     _write(folder / "env.json", environment())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
@@ -155,14 +156,6 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from None
         yield
-
-
-def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
-    """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
-    found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
-    if variant is None:
-        return found
-    return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
 
 
 def _weights(settings: RunSettings, folder: Path) -> Path:
@@ -247,98 +240,6 @@ def _train(
         partial.rename(folder / "model")
     PartialState().wait_for_everyone()
     return True
-
-
-def _evaluate(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
-    """Similarities, probes and scores, each to its file; scores.json last."""
-    if settings.variant.weights_of is None:
-        _probe(settings, encoder, data, listing, folder)
-    _write(folder / "scores.json", score(settings, encoder, data, listing, folder / "mteb"))
-
-
-def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path) -> list[dict[str, Any]]:
-    """Tidy scores of an encoder on the evaluation sets of a run's settings.
-
-    Args:
-        data: Prepared data; `listing` is their manifest.
-        cache: Folder where mteb keeps the results of finished tasks.
-    """
-    evaluation, encode = settings.evaluation, _encoding(settings)
-    if settings.variant.of_images:
-        from .evaluation import mmeb
-
-        few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type}
-        return mmeb.evaluate(encoder, data, listing, **few, **encode)
-    from .evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
-
-    routes = settings.variant.task_of_type
-    scored = evaluation.model_dump() | {"precision": encode["precision"], "task_of_type": routes}
-    revision = weights_hash(encoder, json.dumps(scored))
-    name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
-    model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
-    chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
-    return evaluate(model, chosen, cache)
-
-
-def _probe(settings: RunSettings, encoder, data: Path, listing: dict, folder: Path) -> None:
-    """What is measured of a model beside its scores, each as a table of its own."""
-    from .analysis import expert_routing
-    from .analysis.drift import expert_drift
-    from .analysis.gradients import task_gradients_conflict
-    from .analysis.routing import expert_shares
-    from .analysis.similarity import inter_task_similarity, similarity_by_layer
-    from .data.sources import load
-    from .encoder import build
-
-    variant, encode = settings.variant, _encoding(settings)
-    articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
-    found = {}
-    if encoder.specialised and articles:
-        texts = [text for name in articles for text in load(data, "eval", name)["rows"]["text"]]
-        drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
-        found["similarity"] = inter_task_similarity(encoder, drawn, **encode)
-        if variant.probe:
-            found["layers"] = similarity_by_layer(encoder, drawn, **encode)
-        if variant.token_routing is not None:
-            found["routing"] = expert_shares(encoder, drawn, **encode)
-    if variant.probe:
-        trained = sets(listing, "train", variant)
-        tables = {name: load(data, "train", name) for name in trained}
-        found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
-        if variant.adapter is None:
-            dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
-            found["drift"] = expert_drift(encoder.backbone, dense)
-    if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
-        held = sets(listing, "validation", variant)
-        pairs = {name: load(data, "validation", name) for name in held}
-        found["use"], found["proxy"] = expert_routing.measure(encoder, pairs, held, **encode)
-    for name, table in found.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-
-
-def _encoding(settings: RunSettings) -> dict[str, Any]:
-    """How texts and pictures are encoded in evaluation, as `Encoder.encode` takes it."""
-    evaluation, precision = settings.evaluation, settings.training.precision
-    return {"max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision}
-
-
-def mteb_tasks(evaluation: Evaluation, data: Path) -> list:
-    """The MTEB tasks of a benchmark, or of the prepared evaluation sets."""
-    if evaluation.benchmark is None:
-        from .evaluation.local_tasks import tasks
-
-        found = tasks(data)
-    else:
-        import mteb
-
-        found = list(mteb.get_benchmark(evaluation.benchmark).tasks)
-    if unknown := set(evaluation.without) - {task.metadata.name for task in found}:
-        raise ValueError(f"evaluation.without: {sorted(unknown)} are no tasks of {evaluation.benchmark or data}")
-    by_type: dict[str, list] = {}
-    for task in found:
-        if task.metadata.name not in evaluation.without:
-            by_type.setdefault(task.metadata.type, []).append(task)
-    return [task for tasks in by_type.values() for task in tasks[: evaluation.sets_per_type]]
 
 
 def _write(path: Path, content: Any) -> None:

@@ -19,7 +19,7 @@ import yaml
 from tsembed import config, paths
 from tsembed.config import Data, Preset
 from tsembed.data import hub, sources
-from tsembed.run import mteb_tasks
+from tsembed.evaluate import mteb_tasks
 from tsembed.tasks import TASK_OF_TYPE, TEXT_TASKS, route_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -20,6 +20,7 @@ from typing import Any
 from .. import paths
 from ..config import PATHLESS, Data, Preset, load_preset
 from ..tasks import CAPTIONING, IMAGE_TASKS
+from ..variants import Variant
 from . import caps, mixture, ranking
 from .forms import FORMS, NAME, TRAINING_FORMS, Source, clean, columns
 from .items import decode
@@ -94,6 +95,14 @@ def manifest(folder: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}): ./run_all.sh clean PRESET, then prepare again") from None
+
+
+def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
+    """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
+    found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
+    if variant is None:
+        return found
+    return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
 
 
 def load(folder: Path, part: str, name: str):
