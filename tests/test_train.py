@@ -18,6 +18,7 @@ from datasets import Dataset
 from tests.ranks import run_ranks
 from tests.tiny import tiny
 from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training
+from tsembed.contrastive.objective import contrastive_loss
 from tsembed.data.batches import StepBatches
 from tsembed.data.sampler import TaskSampler
 from tsembed.encoder import Encoder
@@ -25,7 +26,7 @@ from tsembed.evaluation.held_out import recall_at_1
 from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.tasks import INSTRUCTIONS, ROUTES
-from tsembed.train import contrastive_loss, learning_rate, make_optimizer, train
+from tsembed.train import learning_rate, make_optimizer, train
 from tsembed.variants import TokenRouting, Variant
 
 TASKS = {"c": "classification", "k": "clustering", "r": "retrieval"}
@@ -119,7 +120,7 @@ def test_a_checkpoint_is_never_overwritten_or_mixed_with_other_data(tokenizer, t
 
 def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
     """Gradient of one step, and its task."""
-    from tsembed.train import PairEncoder
+    from tsembed.contrastive.objective import PairEncoder
 
     data = tables()
     sampler = TaskSampler({n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=12, seed=1)

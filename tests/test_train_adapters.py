@@ -17,12 +17,13 @@ from datasets import Dataset
 from tests.ranks import run_ranks
 from tests.tiny_images import BACKBONE, image_encoder, mosaic
 from tsembed.config import Data, Evaluation, RunSettings, Training
+from tsembed.contrastive.objective import PairEncoder, contrastive_loss, weighting
 from tsembed.data.batches import StepBatches, inputs_of
 from tsembed.data.sampler import TaskSampler
 from tsembed.encoder import build
 from tsembed.evaluation.held_out import recall_at_1
 from tsembed.tasks import IMAGE_ROUTES
-from tsembed.train import PairEncoder, contrastive_loss, train, weighting
+from tsembed.train import train
 from tsembed.variants import Adapter, Negatives, Variant
 
 TASKS = {"c": "image_classification", "g": "visual_grounding"}

@@ -66,8 +66,9 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
             found["drift"] = expert_drift(encoder.backbone, dense)
     if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
-        held = sets(listing, "validation", variant)
-        pairs = {name: load(data, "validation", name) for name in held}
+        part = "validation" if sets(listing, "validation", variant) else "train"
+        held = sets(listing, part, variant)
+        pairs = {name: load(data, part, name) for name in held}
         found["use"], found["proxy"] = expert_routing.measure(encoder, pairs, held, **encode)
     return found
 

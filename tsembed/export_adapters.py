@@ -4,6 +4,7 @@ LoRA and one route of task-routed experts merge exactly. A learned router has ot
 mean gates of held-out pairs take its place, and what that costs in score is measured on the run's own evaluation sets.
 """
 
+import copy
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ def merged(encoder: "Encoder", route: str | None, run: "Run | None") -> "Encoder
             adapted = moe_lora.to_lora(adapted, route=route)
         elif router is not None:
             adapted = moe_lora.to_lora(adapted, gates=moe_lora.mean_gates(_routing_of_pairs(encoder, run)))
+        else:
+            adapted = copy.deepcopy(adapted)  # merging writes into the weights; the encoder stays as it was trained
         dense = adapted.merge_and_unload()
     parts = Parts(dense, encoder.tokenizer, getattr(encoder, "image_processor", None))
     return make(parts, pooling=encoder.pooling, instructions=encoder.instructions, routes=encoder.routes)

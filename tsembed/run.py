@@ -109,7 +109,6 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     if (folder / "done.json").is_file():
         print(f"{folder} is done")
         return
-    started = time.time()
     model = _weights(settings, folder)
     trained = sets(listing, "train", settings.variant)
     if not model.is_dir():
@@ -131,14 +130,14 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     encoder = Encoder.load(model)
     if state.device.type == "cuda":
         encoder = encoder.to(state.device)
-    trained_seconds = time.time() - started
+    began = time.time()
     if settings.variant.weights_of is None:
         for name, table in probe(settings, encoder, data, listing).items():
             table.to_csv(folder / f"{name}.csv", index=False)
     _write(folder / "scores.json", score(settings, encoder, data, listing, folder / "mteb"))
     _write(folder / "env.json", environment())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    seconds = {"training": round(trained_seconds, 1), "evaluation": round(time.time() - started - trained_seconds, 1)}
+    seconds = {"training": _seconds_of_steps(settings, folder), "evaluation": round(time.time() - began, 1)}
     done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     _write(folder / "done.json", done)
 
@@ -156,6 +155,16 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from None
         yield
+
+
+def _seconds_of_steps(settings: RunSettings, folder: Path) -> float:
+    """Of all training steps, also those before an interruption."""
+    path, seconds, done = folder / "metrics.jsonl", 0.0, 0
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        row = json.loads(line)
+        seconds += (row["step"] + 1 - done) * settings.training.batch_size / row["examples_per_s"]
+        done = row["step"] + 1
+    return round(seconds, 1)
 
 
 def _weights(settings: RunSettings, folder: Path) -> Path:
@@ -188,9 +197,9 @@ def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
     path = folder / "config.yaml"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # every rank writes the same
         partial.write_text(yaml.safe_dump(content, sort_keys=False))
-        partial.rename(path)
+        partial.replace(path)
         return
     old = yaml.safe_load(path.read_text())
     known = check(

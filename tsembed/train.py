@@ -3,13 +3,11 @@
 `train` is a function of settings, prepared data and a run folder; `run.py` puts evaluation behind it.
 """
 
-import hashlib
 import json
 import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,116 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from .config import RunSettings, Training
-from .contrastive.eans import hardness_weights, negative_weights, shuffled_weights
-from .contrastive.gather import gather, gather_with_grad
+from .contrastive.gather import gather
 from .contrastive.grad_cache import cached_backward
-from .contrastive.losses import info_nce, load_balancing_of
-from .data.batches import Batch, Piece, StepBatches
-from .data.collate import Chunk
+from .contrastive.losses import load_balancing_of
+from .contrastive.objective import Outputs, PairEncoder, contrastive_loss, weighting
+from .data.batches import Batch, StepBatches
 from .data.sampler import TaskSampler
 from .encoder import Encoder, has_fast_bf16
 from .mote import token_routing
 from .stages import Stages
-from .variants import Negatives, Variant
 
 if TYPE_CHECKING:
     import datasets
     from accelerate import Accelerator
-
-Outputs = dict[str, Tensor]
-
-
-class PairEncoder(nn.Module):
-    """Both sides of pairs in one forward call, which is what DDP needs for one backward.
-
-    Args:
-        variant: Says which routing the forward pass returns beside the embeddings.
-    """
-
-    def __init__(self, encoder: Encoder, variant: Variant):
-        super().__init__()
-        self.encoder = encoder
-        self.signature = variant.negatives.signature if variant.negatives else "mean"
-        self.experts = variant.adapter is not None and variant.adapter.kind == "moe_lora"
-        self.tokens = variant.token_routing is not None
-
-    def forward(self, piece: Piece) -> Outputs:
-        """Queries and documents, each (batch, dim); with learned routers what load balancing needs ("balance"), with
-        MoE-LoRA the routing signatures of both sides.
-        """
-        outputs: Outputs = {}
-        balance: list[Tensor] = []
-        for side, parts in (("query", piece.queries), ("document", piece.documents)):
-            vectors, signatures = zip(*(self._chunk(part, balance) for part in parts), strict=True)
-            order = torch.cat([part.positions for part in parts]).argsort().to(vectors[0].device)
-            outputs[side] = torch.cat(vectors)[order]
-            if self.experts:
-                outputs[f"{side}_signature"] = torch.cat(signatures)[order]
-        if balance:
-            outputs["balance"] = torch.cat(balance)
-        return outputs
-
-    def _chunk(self, part: Chunk, balance: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        if self.experts:
-            from . import moe_lora
-
-            with moe_lora.routing_record(last=self.signature == "last") as record:
-                vectors = self.encoder.embed_chunk(part)
-            balance.append(moe_lora.balance(record))
-            return vectors, moe_lora.signatures(record, self.signature).detach()
-        if self.tokens:
-            with token_routing.routing_record() as record:
-                vectors = self.encoder.embed_chunk(part)
-            balance.append(token_routing.balance(record))
-            return vectors, None
-        return self.encoder.embed_chunk(part), None
-
-
-def contrastive_loss(
-    outputs: Outputs, batch: Batch, *, weigh: Callable[..., Tensor] | None = None, rows: int | None = None
-) -> Tensor:
-    """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2).
-
-    Args:
-        outputs: What `PairEncoder` returns of the whole batch.
-        weigh: (rows, candidates, negatives) -> weights on the negatives of some rows; None: all alike.
-        rows: Queries whose scores are in memory at once; None: all.
-    """
-    candidates, first = gather_with_grad(outputs["document"])
-    groups = batch.groups.to(candidates.device)
-    everyone = gather(groups)
-
-    def weights(chosen: slice) -> Tensor:
-        negatives = groups[chosen, None] != everyone[None, :]  # (rows, docs)
-        return negatives.float() if weigh is None else weigh(chosen, candidates, negatives)
-
-    return info_nce(
-        outputs["query"], candidates, temperature=batch.temperature, first_positive=first, chunk=rows,
-        negative_weights=weights(slice(None)) if rows is None else weights,
-    )  # fmt: skip
-
-
-def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[..., Tensor]:
-    """The second stage's weights on negatives, for `contrastive_loss`.
-
-    Args:
-        key: Seed, step and rank, of the control with permuted weights.
-    """
-    documents = gather(outputs["document_signature"]) if "document_signature" in outputs else None
-
-    def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
-        if negatives.weights == "hardness":
-            return hardness_weights(outputs["query"][rows], candidates, beta=negatives.beta, negatives=allowed)
-        weights = negative_weights(
-            outputs["query_signature"][rows], documents, beta=negatives.beta, top_k=negatives.top_k,
-            form=negatives.similarity, negatives=allowed,
-        )  # fmt: skip
-        if negatives.weights == "random":
-            digest = hashlib.blake2b(repr((*key, rows.start or 0)).encode(), digest_size=7).digest()
-            return shuffled_weights(weights, allowed, torch.Generator().manual_seed(int.from_bytes(digest)))
-        return weights
-
-    return weigh
 
 
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
@@ -223,6 +124,7 @@ def train(
                 group["lr"] = lr
             stage = stages.stage(step)
             total = torch.zeros((), device=accelerator.device)
+            routings = []
             for batch in micro:
                 with accelerator.accumulate(model):
                     loss, seen = _backward(accelerator, model, batch, settings, stage, step)
@@ -232,11 +134,13 @@ def train(
                         )
                     total += loss / micro_batches
                     if "query_signature" in seen:
-                        stages.observe(step, *_routing(seen, batch))
+                        routings.append(_routing(seen, batch))
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()
+            if routings:
+                stages.observe(step, *(torch.cat(parts) for parts in zip(*routings, strict=True)))
             if (step + 1) % training.log_every == 0 or step + 1 == steps:
                 tokens = sum(b.tokens for b in micro) * accelerator.num_processes
                 row = {"loss": accelerator.reduce(total, "mean").item(), "lr": lr, "grad_norm": float(norm)}
@@ -349,6 +253,7 @@ class _Log:
     def __init__(self, path: Path, start: int, steps: int, training: Training, is_main: bool):
         self.path, self.start, self.steps, self.training, self.is_main = path, start, steps, training, is_main
         self.last = self.printed = time.monotonic()
+        self.logged = start  # steps
 
     def __enter__(self) -> "_Log":
         """Open the file behind the rows of finished steps; rows after the checkpoint are written anew."""
@@ -366,8 +271,8 @@ class _Log:
 
     def write(self, step: int, batch: Batch, values: dict[str, Any], tokens: int) -> None:
         now = time.monotonic()
-        rate = self.training.log_every / (now - self.last)  # steps per second since the last row
-        self.last = now
+        rate = (step + 1 - self.logged) / (now - self.last)  # steps per second since the last row
+        self.last, self.logged = now, step + 1
         if not self.is_main:
             return
         pairs = rate * self.training.batch_size

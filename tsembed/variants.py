@@ -107,9 +107,11 @@ class Variant(Strict):
             raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
         if self.adapter is not None and self.token_routing is not None:
             raise ValueError("adapter and token_routing exclude each other")
-        if self.negatives is not None and self.negatives.weights != "hardness":
-            if self.adapter is None or self.adapter.kind != "moe_lora":
+        if self.negatives is not None and (self.adapter is None or self.adapter.kind != "moe_lora"):
+            if self.negatives.weights != "hardness":
                 raise ValueError(f"negatives by {self.negatives.weights!r} need the routing of a moe_lora adapter")
+            if self.negatives.stage_one == "settled":
+                raise ValueError("stage_one 'settled' is measured on a moe_lora adapter; give its share of the steps")
         if unknown := set(self.task_of_type) - set(TASK_OF_TYPE):
             raise ValueError(f"task_of_type has unknown types {sorted(unknown)}; known: {', '.join(TASK_OF_TYPE)}")
         if unknown := set(self.task_of_type.values()) - set(TASKS):

@@ -62,8 +62,12 @@ class Study:
         return config.load_variants()
 
     def priority(self, variant: str, seed: int) -> int:
-        """Seed after seed, so that an early stop leaves whole seeds; of a seed first the runs that others wait for."""
-        return 1000 - 2 * seed + (f"{variant}/seed{seed}" in self._awaited)
+        """Seed after seed, so that an early stop leaves whole seeds; of a seed first what others wait for.
+
+        Then the nodes of most runs: a long one that starts last would leave the other cores idle.
+        """
+        awaited = f"{variant}/seed{seed}" in self._awaited
+        return 1_000_000 - 1000 * seed + 500 * awaited + min(499, len(self.settings.members(variant, seed)))
 
     @cached_property
     def _awaited(self) -> set[str]:
@@ -116,7 +120,8 @@ class Study:
     def data_files(self, node: str) -> list[str]:
         """The files of a local source: a change of one prepares the data anew."""
         data = self.settings.studies[self.data_nodes[node]].data
-        return sorted(str(p) for p in data.path.rglob("*.jsonl*") if p.is_file()) if data.path else []
+        kinds = (".jsonl", ".jsonl.gz", ".zip", ".parquet")
+        return sorted(str(p) for p in data.path.rglob("*") if p.name.endswith(kinds)) if data.path else []
 
     def data_key(self, node: str) -> str:
         """Changes with the data settings and, for embedded data, with the packages that they are taken from."""

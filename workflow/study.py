@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import environment
@@ -156,15 +157,19 @@ def _end(study: nodes.Study, session: str, process: subprocess.Popen) -> None:
     process.kill()
     process.wait()
     end = time.monotonic() + GRACE
-    while running := [
-        s["pid"]
-        for s in nodes.read_states(study.preset).values()
-        if s["session"] == session and s["state"] == "running"
-    ]:
+    while here := [s["pid"] for s in _running(study, session) if s["host"] == os.uname().nodename]:
         late = time.monotonic() > end
-        for pid in running:
-            os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        for pid in here:
+            with suppress(ProcessLookupError):  # it ended in between
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
         time.sleep(0.2)
+    if elsewhere := sorted({s["host"] for s in _running(study, session)}):
+        print(f"Jobs go on at {', '.join(elsewhere)}: end them with scancel, or let them finish.", file=sys.stderr)
+
+
+def _running(study: nodes.Study, session: str) -> list[dict]:
+    states = nodes.read_states(study.preset).values()
+    return [s for s in states if s["session"] == session and s["state"] == "running"]
 
 
 def _interrupt(signum, frame):

@@ -70,8 +70,6 @@ def test_one_seed_is_paired_with_its_own():
     gains = adapter_study.gains_by_row(values, ["one"], rows, baseline="three").set_index("row")
     assert gains.gain.to_dict() == {"A": 1.0, "B": 1.0, "both": 1.0} and set(gains.seeds) == {1}
     assert pd.isna(gains.p_holm["both"]) and not pd.isna(gains.p_holm["A"]), "sums are no family of their own"
-    assert set(adapter_study.same_seeds(values, "one", "three").seed) == {0}
-    assert set(adapter_study.same_seeds(values, "three").seed) == {0, 1, 2}
 
 
 def test_gains_find_the_effects_that_the_scores_have(found):

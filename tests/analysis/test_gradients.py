@@ -15,13 +15,13 @@ from tests.tiny import FAMILIES, tiny
 from tsembed.analysis import gradients
 from tsembed.analysis.probes import intervals, load, place
 from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
+from tsembed.contrastive.objective import contrastive_loss
 from tsembed.data.batches import StepBatches
 from tsembed.data.sampler import TaskSampler
 from tsembed.encoder import Encoder
 from tsembed.mote.experts import FAMILIES as NAMES
 from tsembed.mote.experts import PerExpert, upcycle
 from tsembed.tasks import INSTRUCTIONS, ROUTES, TASKS, TEXT_TASKS
-from tsembed.train import contrastive_loss
 
 TASK_OF = {"c": "classification", "k": "clustering", "r": "retrieval"}
 PAIRS = {("classification", "clustering"), ("classification", "retrieval"), ("clustering", "retrieval")}

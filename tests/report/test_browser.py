@@ -27,7 +27,7 @@ FIGURE = """
 import pandas as pd
 from tsembed.report import figures, tables
 data = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7, 0.5], "high": [0.9, 0.7]})
-drawn = figures.mean_similarity(data, seeds=2, interval="95 % bootstrap")
+drawn = figures.mean_similarity(data, seeds="2 seeds", interval="95 % bootstrap")
 figures.save(drawn, "similarity", data, preset=preset, caption="Mean similarity; 2 seeds")
 """
 TABLE = """

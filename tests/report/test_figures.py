@@ -15,7 +15,7 @@ from tsembed.report import ablation_figures, figures
 GAINS = pd.DataFrame(
     [("Retrieval", "ic", 1.0, 0.5, 1.5), ("Retrieval", "mote", 2.0, 1.0, 3.0), ("STS", "ic", -0.5, -1.0, 0.5)],
     columns=["task_type", "method", "gain", "low", "high"],
-)
+).assign(seeds=2)
 PUBLISHED = pd.DataFrame({"task_type": ["Retrieval", "STS"], "method": ["ic", "ic"], "gain": [3.27, None]})
 SIMILARITY = pd.DataFrame(
     [(pair, m, 0.9 - 0.01 * i) for pair in ("a – b", "a – c") for m in ("ic", "mote") for i in range(8)],
@@ -33,13 +33,13 @@ MEANS = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7,
 
 DRAWN = {
     "loss": lambda: figures.loss_curves(METRICS),
-    "gains": lambda: figures.gains(GAINS, PUBLISHED, seeds=2, interval="95 % bootstrap"),
+    "gains": lambda: figures.gains(GAINS, PUBLISHED, interval="95 % bootstrap"),
     "panels": lambda: figures.similarity_panels(
-        SIMILARITY, {"a – b": 0.03, "a – c": 1e-9}, seeds=2, texts=8, test="one-sided Welch"
+        SIMILARITY, {"a – b": 0.03, "a – c": 1e-9}, seeds="2 seeds", texts=8, test="one-sided Welch"
     ),
-    "mean": lambda: figures.mean_similarity(MEANS, seeds=2, interval="95 % bootstrap"),
+    "mean": lambda: figures.mean_similarity(MEANS, seeds="2 seeds", interval="95 % bootstrap"),
     "averages": lambda: ablation_figures.seed_averages(SEED_MEANS, datasets=3, difference="+1 [0, 2]: 95 % bootstrap"),
-    "shares": lambda: ablation_figures.expert_shares(SHARES, seeds=2, texts=8),
+    "shares": lambda: ablation_figures.expert_shares(SHARES, seeds="2 seeds", texts=8),
 }
 
 

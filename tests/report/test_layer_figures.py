@@ -26,7 +26,7 @@ def rows(blocks=(1, 0), **keys):
 EXPERTS = ["classification", "clustering", "search_query", "search_document"]
 PAIRS = [f"{a}–{b}" for a, b in itertools.combinations(EXPERTS, 2)]
 TASKS = [ALL_PAIRS, "classification–clustering", "classification–retrieval", "clustering–retrieval"]
-SAID = {"seeds": 2, "interval": "95 % bootstrap over seeds"}
+SAID = {"seeds": "2 seeds", "interval": "95 % bootstrap over seeds"}
 
 
 def all_figures(blocks=(1, 0)):

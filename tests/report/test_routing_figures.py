@@ -44,7 +44,7 @@ def drawn():
     pairs = [ALL_PAIRS, *(f"{a}–{b}" for a, b in itertools.combinations(IMAGE_TASKS, 2))]
     methods = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
     conflict = rows(pair=pairs, method=methods, same_task=[False, True]).assign(**INTERVAL)
-    said = {"seeds": 2, "batches": 3, "interval": SAID["interval"]}
+    said = {"seeds": "2 seeds", "batches": 3, "interval": SAID["interval"]}
     return {
         "ablations": adapter_figures.ablations(ABLATIONS, **SAID),
         "use": routing_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),

@@ -15,7 +15,7 @@ import pytest
 from tsembed import paths
 from tsembed.analysis import scores as study
 from tsembed.analysis.similarity import PAIRS
-from tsembed.config import load_variants
+from tsembed.config import load_preset, load_variants
 from tsembed.report import claims, live, study_tables, tables
 from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS
 
@@ -47,6 +47,26 @@ def test_gains_are_paired_and_beside_the_papers():
     assert scored == {"STS": {"em": 70.0, "ic": 2.0}}
     averages = study.seed_means(scores(), ["em", "ic"], ["STS"])
     assert averages.score.tolist() == [50.0, 50.0, 51.5, 52.5]
+
+
+def test_a_row_of_one_seed_is_compared_on_that_seed_alone():
+    found = study.gains(scores().query("method != 'ic' or seed == 1"), ["ic"], ["STS"]).set_index("row")
+    assert found.gain["STS"] == 2.5 and found.seeds["STS"] == 1, "in seed 1 ic gains 2 and 3 points"
+    with pytest.raises(ValueError, match=r"no seed in common: \[1\] and \[0\]"):
+        kept = scores().query("(method == 'ic' and seed == 1) or (method == 'em' and seed == 0)")
+        study.gains(kept, ["ic"], ["STS"])
+
+
+def test_a_run_that_draws_nothing_stands_for_every_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    for variant, seed in load_preset("cpu").runs(""):
+        folder = paths.run_dir("cpu", variant, seed)
+        folder.mkdir(parents=True)
+        row = {"task_type": "STS", "dataset": "a", "metric": "x", "score": 50.0 + seed}
+        (folder / "scores.json").write_text(json.dumps([row]))
+        (folder / "done.json").write_text("{}")
+    found = study.load_scores("cpu").groupby("method").seed.agg(list).to_dict()
+    assert found["base"] == [0, 1] == found["mote"] and found["tlr"] == [0]
 
 
 def test_missing_scores_and_unfinished_runs_are_named(tmp_path, monkeypatch):

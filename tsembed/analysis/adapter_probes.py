@@ -4,6 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from .gradients import per_batch
+from .scores import paired
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -59,6 +64,36 @@ def information(history: "pd.DataFrame", method: str) -> "pd.DataFrame":
     """Mutual information of a method in the last window of training, (seed x layer)."""
     rows = by_layer(history)
     return rows[rows.method == method].pivot(index="seed", columns="layer", values="information")
+
+
+def measure(
+    quantity: str,
+    method: str,
+    baseline: str | None,
+    over: Sequence[str],
+    *,
+    conflict: "pd.DataFrame",
+    proxy: "pd.DataFrame",
+    history: "pd.DataFrame",
+) -> np.ndarray:
+    """What a claim about adapters is judged on, (seeds, batches or layers): a method's own, or minus the baseline's.
+
+    Args:
+        quantity, method, baseline, over: As in references/claims.yaml.
+        conflict: As `gradients.load_gradients` returns it.
+        proxy: `proxy.csv`, as `expert_routing.load` returns it.
+        history: As `expert_routing.history` returns it.
+    """
+    if quantity == "correlation":
+        ours = correlations(proxy, method, "trained", *over)
+        base = correlations(proxy, method, "random", *over) if baseline == "random_routers" else None
+    elif quantity == "information":
+        ours, base = information(history, method), information(history, baseline)
+    else:
+        rows = on_adapters(conflict, negative=quantity == "conflict")
+        ours = per_batch(rows, method, over, part=ADAPTERS)
+        base = None if baseline is None else per_batch(rows, baseline, over, part=ADAPTERS)
+    return ours.to_numpy() if base is None else paired(ours, base)
 
 
 def expert_use(history: "pd.DataFrame", use: "pd.DataFrame", method: str, seed: int) -> "pd.DataFrame":

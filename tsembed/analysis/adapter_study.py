@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from .. import paths
-from ..config import load_preset
+from ..config import load_preset, load_variants
 from ..tasks import TASK_OF_IMAGE_TYPE
 from . import probes, statistics
 from .scores import gains, matrix, run_folders
@@ -98,8 +98,7 @@ def gains_by_row(
 ) -> "pd.DataFrame":
     """`scores.gains` for rows that share datasets: those of `rows_of`, or task types and what sums them up.
 
-    A difference is taken on the seeds that method and baseline both have, also where that is one. Holm corrects over
-    the rows of a method that are single task types; the others are sums of these.
+    Holm corrects over the rows of a method that are single task types; the others are sums of these.
     """
     import pandas as pd
 
@@ -107,7 +106,7 @@ def gains_by_row(
     for name, datasets in rows.items():
         chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)
         for method in methods:
-            found = gains(same_seeds(chosen, method, baseline), [method], [name], baseline=baseline)
+            found = gains(chosen, [method], [name], baseline=baseline)
             frames.append(found[found.row == name])
     found = pd.concat(frames, ignore_index=True)
     single = found.row.isin(scores.task_type.unique())
@@ -115,10 +114,41 @@ def gains_by_row(
     return found
 
 
-def same_seeds(scores: "pd.DataFrame", *methods: str) -> "pd.DataFrame":
-    """The scores of some methods on the seeds that all of them have, so that a single seed is paired with its own."""
-    chosen = scores[scores.method.isin(methods)]
-    return chosen[chosen.groupby("seed").method.transform("nunique") == len(set(methods))]
+def ablations(
+    scores: "pd.DataFrame",
+    changes: Mapping[str, Sequence[str]],
+    rows: Mapping[str, Sequence[str]],
+    parameters: Mapping[str, int],
+    *,
+    label: Mapping[str, str],
+) -> "pd.DataFrame":
+    """Difference of every ablation to its main row. Holm corrects over the ablations, on the first of the rows.
+
+    Args:
+        changes: Main row -> its ablations.
+        rows: Row -> its datasets.
+        parameters: Method -> parameters of its adapter.
+        label: Method -> how it is called.
+
+    Returns:
+        Columns of `gains_by_row`, and panel (the setting that is changed), main (its value in the main row), main_row,
+        label, size (parameters as a ratio to the main row's).
+    """
+    import pandas as pd
+
+    known, frames = load_variants(), []
+    for main, others in changes.items():
+        for method in others:
+            panel, value = changed(known[method], known[main])
+            unweighted = known[main].negatives is not None and known[method].negatives is None
+            name = f"none ({label[method]})" if unweighted else label[method]
+            size = parameters[method] / parameters[main]
+            found = gains_by_row(scores, [method], rows, baseline=main)
+            frames.append(found.assign(panel=panel, main=value, main_row=main, label=name, size=size))
+    found = pd.concat(frames, ignore_index=True)
+    first = found[found.row == next(iter(rows))]
+    holm = dict(zip(zip(first.main_row, first.method, strict=True), statistics.holm(first.p_t.to_numpy()), strict=True))
+    return found.assign(p_holm=[holm[r.main_row, r.method] for r in found.itertuples()])
 
 
 def model_size(folder: Path) -> tuple[int, int]:

@@ -6,13 +6,16 @@ The premise of task experts is that tasks pull shared parameters apart: "gradien
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from math import gcd
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..config import RunSettings
-from ..data.batches import Batch, StepBatches
+from ..contrastive.grad_cache import cached_backward
+from ..contrastive.objective import Outputs, contrastive_loss
+from ..data.batches import Batch, Piece, StepBatches
 from ..data.sampler import TaskSampler
 from ..encoder import Encoder, autocast
 from ..tasks import TASKS
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROBE_SEED = 1_000_003  # of the batches: no training run has it, all probed models see the same batches
-MAX_PAIRS = 1024  # of a batch: what one device holds
+MAX_PAIRS = 1024  # of a batch
+PIECE = 64  # pairs whose activations are alive at once; the gradient cache makes it the same gradient
 ALL_PAIRS = "all pairs of tasks"
 
 Gradients = dict[tuple[str, probes.Part], dict[str, Tensor]]  # (block, part) -> parameter -> its flat gradient
@@ -44,7 +48,7 @@ def task_gradients_conflict(
 
         cosine = <g_a, g_b> / (|g_a| |g_b|)
 
-    A batch is drawn as in training, with the temperature of its task, and gives a whole forward and backward pass.
+    A batch is drawn as in training, with the temperature of its task.
     Rows with first = second compare two batches of one task. A batch is a noisy sample, so these cosines are well
     below 1: they are what two tasks would reach that wanted the same. Experts that only one task trains give no rows.
 
@@ -136,6 +140,7 @@ def _batches(encoder: Encoder, tables, tasks, settings: RunSettings, count: int,
     """So many batches of every task that has data, one at a time."""
     training = settings.training
     pairs = min(training.micro_batch_size or training.batch_size, MAX_PAIRS)
+    piece = gcd(pairs, training.cached_pairs or PIECE)
     present = tuple(task for task in TASKS if task in {tasks[name] for name in tables})
     sampler = TaskSampler(
         {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=pairs,
@@ -143,7 +148,7 @@ def _batches(encoder: Encoder, tables, tasks, settings: RunSettings, count: int,
     )  # fmt: skip
     steps = StepBatches(
         tables, tasks, sampler, encoder,
-        training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None, "cached_pairs": None}),
+        training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None, "cached_pairs": piece}),
         variant=settings.variant.model_copy(update={"temperature": "task_aware"}),
     )  # fmt: skip
     for step in range(len(steps)):
@@ -152,19 +157,19 @@ def _batches(encoder: Encoder, tables, tasks, settings: RunSettings, count: int,
 
 def _gradients(encoder: Encoder, batch: Batch, precision: str) -> Gradients:
     """Gradient of a batch's loss on every parameter that it reaches, on the CPU."""
-    from ..train import contrastive_loss
 
-    named = [(name, p) for name, p in encoder.backbone.named_parameters() if p.requires_grad]
-    with autocast(encoder.device, precision):
-        (piece,) = batch.pieces
-        outputs = {"query": encoder.embed(piece.queries), "document": encoder.embed(piece.documents)}
-    loss = contrastive_loss(outputs, batch)
-    values = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
+    def embed(piece: Piece) -> Outputs:
+        with autocast(encoder.device, precision):
+            return {"query": encoder.embed(piece.queries), "document": encoder.embed(piece.documents)}
+
+    encoder.zero_grad(set_to_none=True)
+    cached_backward(embed, batch.pieces, lambda outputs: contrastive_loss(outputs, batch))
     gradients: Gradients = {}
-    for (name, _), value in zip(named, values, strict=True):
-        if value is not None:
+    for name, parameter in encoder.backbone.named_parameters():
+        if parameter.grad is not None:
             where = probes.place(name, encoder.backbone.config.model_type)
-            gradients.setdefault(where, {})[name] = value.flatten().float().cpu()
+            gradients.setdefault(where, {})[name] = parameter.grad.flatten().float().cpu()
+    encoder.zero_grad(set_to_none=True)
     return gradients
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import paths
-from ..config import load_preset
+from ..config import RunSettings, load_preset, resolve
 from . import statistics
 
 if TYPE_CHECKING:
@@ -39,15 +39,26 @@ def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
 def load_scores(preset: str, *studies: str) -> "pd.DataFrame":
     """Scores of some of a preset's studies (none: its own), one row per run and dataset.
 
+    A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
+
     Columns: variant, method, seed, task_type, dataset, metric, score (0..100).
     """
     import pandas as pd
 
+    plan, folders = load_preset(preset), run_folders(preset, *studies)
     frames = []
-    for (variant, seed), folder in run_folders(preset, *studies).items():
+    for (variant, seed), folder in folders.items():
         rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
-        frames.append(rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant), seed=seed))
+        rows = rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant))
+        seeds = sorted({s for _, s in folders}) if _draws_nothing(resolve(plan, variant, seed)) else [seed]
+        frames += [rows.assign(seed=s) for s in seeds]
     return pd.concat(frames, ignore_index=True)
+
+
+def _draws_nothing(settings: RunSettings) -> bool:
+    variant = settings.variant
+    untrained = not variant.trained or settings.training.steps == 0
+    return untrained and variant.weights_of is None and not settings.backbone.name.startswith("random:")
 
 
 def matrix(scores: "pd.DataFrame", method: str, types: Sequence[str]) -> "pd.DataFrame":
@@ -68,14 +79,14 @@ def gains(
 ) -> "pd.DataFrame":
     """Gain of every method over a baseline, per task type and over all datasets of the types.
 
-    Differences are paired by seed and dataset. A method or baseline of one seed (no training, or one run) is paired
-    with every seed of the other.
+    Differences are paired by dataset and by seed: on the seeds that method and baseline both have.
 
     Args:
         seed: Of the bootstrap's Generator.
 
     Returns:
-        Rows: row (a type, or "Average"), method, datasets, seeds, baseline (its mean score), gain, low, high (95 %
+        Rows: row (a type, or "Average"), method, datasets, seeds (those of both), baseline (its mean score on them),
+            gain, low, high (95 %
         hierarchical bootstrap), detectable (minimal detectable effect), p_t and p_wilcoxon (over datasets, mean over
         seeds, two-sided), p_welch (the paper's test over datasets, one-sided, unpaired), d_z, p_holm (Holm over the
         types of one method, from p_t).
@@ -85,8 +96,8 @@ def gains(
     rows = []
     for method in methods:
         for name, chosen in [*((t, [t]) for t in types), ("Average", list(types))]:
-            ours, base = matrix(scores, method, chosen), matrix(scores, baseline, chosen)
-            difference = paired(ours, base)
+            ours, base = _of_both(matrix(scores, method, chosen), matrix(scores, baseline, chosen))
+            difference = ours.to_numpy() - base.to_numpy()
             rng = np.random.default_rng(seed)
             interval = statistics.bootstrap(difference, rng=rng)
             means = difference.mean(axis=0)
@@ -115,19 +126,23 @@ def seed_means(scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[s
 
 
 def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
-    """Differences (seeds, datasets) of two score matrices over the same datasets, paired by seed.
+    """Differences (seeds, datasets) of two score matrices over the same datasets, on the seeds that both have.
 
     Raises:
-        ValueError: If the datasets differ, or the seeds do and neither has just one.
+        ValueError: If the datasets differ, or no seed is in both.
     """
+    ours, base = _of_both(ours, base)
+    return ours.to_numpy() - base.to_numpy()
+
+
+def _of_both(ours: "pd.DataFrame", base: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """The rows of two score matrices that are of one seed."""
     if list(ours.columns) != list(base.columns):
         raise ValueError(f"datasets differ: {sorted(set(ours.columns) ^ set(base.columns))}")
-    if len(ours) > 1 and len(base) > 1:
-        common = ours.index.intersection(base.index)
-        if common.empty:
-            raise ValueError(f"no seed in common: {list(ours.index)} and {list(base.index)}")
-        ours, base = ours.loc[common], base.loc[common]
-    return ours.to_numpy() - base.to_numpy()
+    common = ours.index.intersection(base.index)
+    if common.empty:
+        raise ValueError(f"no seed in common: {list(ours.index)} and {list(base.index)}")
+    return ours.loc[common], base.loc[common]
 
 
 def differences(scores: "pd.DataFrame", method: str, baseline: str, types: Sequence[str]) -> np.ndarray:

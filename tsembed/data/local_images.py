@@ -25,7 +25,7 @@ SPLITS = ("train", "test")
 CAPTIONED = ("picture_of", "name_of")  # the forms that are captions too, to train a backbone on before the tasks
 FEWEST = 20  # rows of a part that a form can use; with fewer it is listed as unused
 TYPES = {"image": "text", "text": "text?", "label": "label?", "keywords": "list?"}
-VERSION = 1  # of the sets that are made of the same files
+VERSION = 2  # of the sets that are made of the same files
 
 
 class Set(NamedTuple):
@@ -171,9 +171,10 @@ def _sources(found: Set, data: Data) -> Iterator[Source]:
 def _pairs(found: Set, form: Form, rows: list[Row], data: Data) -> dict[str, Iterator[dict]]:
     """The training table, and the held-out one; no picture of a held-out row is in a training row."""
     rng = random.Random(f"{data.seed}/{found.name}_{form.name}/train")
-    held = set(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
-    kept = [row for i, row in enumerate(rows) if i not in held]
-    parts = {"rows": kept} | ({"validation": [rows[i] for i in sorted(held)]} if held else {})
+    drawn = sorted(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
+    held = [rows[i] for i in drawn]
+    kept = _without_pictures_of(held, rows, found)
+    parts = {"rows": kept} | ({"validation": held} if held else {})
     return {table: _drawn(form, Asking(part, found.pictures, rng, False)) for table, part in parts.items()}
 
 
@@ -191,9 +192,14 @@ def _left_out(rows: Sequence[Row], usable: Sequence[Row]) -> dict[str, str]:
     return {"left out": f"{left} rows without what is asked, or not the only one that has it"} if left else {}
 
 
-def _uncontaminated(found: Set) -> tuple[list[Row], dict[str, str]]:
+def _without_pictures_of(others: Sequence[Row], rows: Sequence[Row], found: Set) -> list[Row]:
+    """The rows none of whose pictures, under whatever name, is one of the others'."""
     content: Callable[[str], tuple[int, int]] = found.pictures.content
-    tested = {content(name) for row in found.rows["test"] for name in row.names}
-    kept = [row for row in found.rows["train"] if not any(content(name) in tested for name in row.names)]
+    known = {content(name) for row in others for name in row.names}
+    return [row for row in rows if not any(content(name) in known for name in row.names)]
+
+
+def _uncontaminated(found: Set) -> tuple[list[Row], dict[str, str]]:
+    kept = _without_pictures_of(found.rows["test"], found.rows["train"], found)
     left = len(found.rows["train"]) - len(kept)
     return kept, {"contamination": f"{left} train rows left out: the test part has a picture of theirs"} if left else {}

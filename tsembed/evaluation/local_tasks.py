@@ -8,6 +8,7 @@ import hashlib
 import random
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import (
     AbsTaskClassification,
@@ -89,6 +90,10 @@ class Classification(Prepared, AbsTaskClassification):
                 for name, rows in split.items()
             }
         )
+
+    def _calculate_scores(self, y_test, y_pred):
+        """MTEB's scores; its labels are a lazy column, which every metric would read again row by row."""
+        return super()._calculate_scores(np.asarray(y_test), y_pred)
 
 
 class Clustering(Prepared, AbsTaskClusteringLegacy):

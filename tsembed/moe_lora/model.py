@@ -174,7 +174,7 @@ def _mask(inputs: dict[str, Any]) -> Tensor | None:
 
 def _one_hot(routes: Tensor, config: MoeLoraConfig, mask: Tensor | None) -> Tensor:
     """Gates (batch, 1, experts) of route indices."""
-    last = len(config.routes) - 1
+    routes, last = routes.cpu(), len(config.routes) - 1  # DistributedDataParallel moves them to its own device
     if not torch.compiler.is_compiling() and len(routes) and not 0 <= int(routes.min()) <= int(routes.max()) <= last:
         raise ValueError(f"route index out of range: must be in 0..{last}, got {routes.tolist()}")
     experts = torch.tensor(config.route_experts)[routes]

@@ -115,7 +115,7 @@ class TaskRouted(nn.Module):
         """The encoder's output under the routes, in the order of the inputs.
 
         Args:
-            routes: One route for all, or its index in `self.routes` per sequence: int64 (batch,), on the CPU.
+            routes: One route for all, or its index in `self.routes` per sequence: int64 (batch,), best on the CPU.
             pool: `pool(last_hidden_state, attention_mask) -> (batch, dim)`. With it only the pooled vectors are
                 brought back into the inputs' order and returned; without it the whole output of one-expert batches,
                 and an output with `last_hidden_state` alone of mixed ones.
@@ -144,6 +144,7 @@ class TaskRouted(nn.Module):
             if routes not in self.routes:
                 raise ValueError(f"route {routes!r} has no expert; routes: {', '.join(self.routes)}")
             return None, tuple(batch * (name == self.routes[routes]) for name in self.expert_names)
+        routes = routes.cpu()  # DistributedDataParallel moves every tensor of its inputs to its own device
         if routes.shape != (batch,):
             raise ValueError(f"routes has shape {tuple(routes.shape)} for a batch of {batch} sequences")
         if batch and not 0 <= int(routes.min()) <= int(routes.max()) < len(self.routes):

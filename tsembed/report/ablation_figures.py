@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import COLUMN, FULL, METHODS, _drawing, _note, _seeds
+from .figures import COLUMN, FULL, METHODS, _drawing, _note, seeds_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,17 +29,17 @@ def seed_averages(means: "pd.DataFrame", *, datasets: int, difference: str) -> "
         axes.set(ylabel=f"average score over\n{datasets} datasets (points)", xlim=(-0.5, len(methods) - 0.3))
         axes.margins(y=0.3)
         axes.grid(False, axis="x")
-        seeds = int(means.groupby("method").seed.nunique().min())
-        _note(figure, f"{_seeds(seeds)}: points; line: their mean; {difference}")
+        seeds = seeds_text(means.groupby("method").seed.nunique())
+        _note(figure, f"{seeds}: points; line: their mean; {difference}")
     return figure
 
 
-def expert_shares(shares: "pd.DataFrame", *, seeds: int, texts: int) -> "Figure":
+def expert_shares(shares: "pd.DataFrame", *, seeds: str, texts: int) -> "Figure":
     """Share of tokens per expert under each instruction, a panel per route, blocks from left to right.
 
     Args:
         shares: Columns route, block, expert, share, and seed; the first seed is shown, since experts have no names.
-        seeds: Number of seeds that were trained.
+        seeds: Number of seeds that were trained, as text ("1 to 2 seeds").
         texts: Number of texts behind the shares.
     """
     routes, blocks = list(dict.fromkeys(shares.route)), sorted(shares.block.unique())
@@ -56,5 +56,5 @@ def expert_shares(shares: "pd.DataFrame", *, seeds: int, texts: int) -> "Figure"
             axes.grid(False)
         panels[0].set_ylabel("expert")
         figure.colorbar(image, ax=panels, label="share of tokens", shrink=0.9)
-        _note(figure, f"seed {int(shown.seed.iloc[0])} of {_seeds(seeds)}; {texts} texts; no interval")
+        _note(figure, f"seed {int(shown.seed.iloc[0])} of {seeds}; {texts} texts; no interval")
     return figure

@@ -19,7 +19,7 @@ UNITS = {
     "information": "nats",
 }  # fmt: skip
 DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
-MEASURED = ("difference", "low", "high", "detectable")
+MEASURED = ("difference", "low", "high", "detectable", "seeds")
 
 
 def collect(preset: str) -> "pd.DataFrame":
@@ -27,8 +27,8 @@ def collect(preset: str) -> "pd.DataFrame":
 
     Returns:
         Columns id, quantity, unit, claim, place, claimed, than, paper (the published difference, where the paper
-        prints one), difference, low, high, detectable, verdict, notebook. A claim that no notebook has judged has the
-        verdict "not judged" and nan for what is measured.
+        prints one), difference, low, high, detectable, seeds, verdict, notebook. A claim that no notebook has judged
+        has the verdict "not judged" and nan for what is measured.
 
     Raises:
         ValueError: If two tables judge the same claim, or one has an unknown verdict.
@@ -89,6 +89,7 @@ def table(found: "pd.DataFrame") -> "pd.DataFrame":
             "Claim": found.claim, "Place": found.place, "Paper's": [gain(r.paper, n) for r, n in rows],
             "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
             "Unit": found.unit, "Seen from": [_size(r.detectable, n) for r, n in rows],
+            "Seeds": [_size(r.seeds, 0) for r, _ in rows],
             "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in found.verdict],
             "Notebook": found.notebook.str.split("_").str[0],
         }

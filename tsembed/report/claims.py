@@ -57,7 +57,7 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> 
 
     Returns:
         Columns id, quantity, claim, place, claimed, than, difference, low, high, detectable (the difference from `than`
-        that the rule would have seen with a power of 0.8), verdict.
+        that the rule would have seen with a power of 0.8), seeds, verdict.
     """
     import pandas as pd
 
@@ -72,7 +72,7 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> 
             {
                 "id": claim.id, "quantity": claim.quantity, "claim": claim.text, "place": claim.place,
                 "claimed": claim.claimed, "than": claim.than, "difference": interval.mean, "low": interval.low,
-                "high": interval.high, "detectable": minimal_detectable_effect(values),
+                "high": interval.high, "detectable": minimal_detectable_effect(values), "seeds": len(values),
                 "verdict": OPEN if few else verdict(interval, claim.claimed, than=claim.than),
             }
         )  # fmt: skip

@@ -10,7 +10,7 @@ import io
 import os
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -160,15 +160,12 @@ def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":
     return figure
 
 
-def gains(
-    scores: "pd.DataFrame", paper: "pd.DataFrame", *, seeds: int, interval: str, baseline: str = "em"
-) -> "Figure":
+def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, interval: str, baseline: str = "em") -> "Figure":
     """Gain over a baseline per task type and method, with its interval, beside the paper's (hollow).
 
     Args:
-        scores: Columns task_type, method, gain, low, high, in points; task types from top to bottom.
+        scores: Columns task_type, method, gain, low, high, in points, and seeds; task types from top to bottom.
         paper: Columns task_type, method, gain; rows that the paper lacks are left out.
-        seeds: Number of seeds behind each gain.
         interval: What [low, high] is, e.g. "95 % bootstrap over datasets and seeds".
     """
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
@@ -192,19 +189,19 @@ def gains(
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         _legend(figure, methods, paper=bool(known))
-        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+        _note(figure, f"{seeds_text(scores.seeds)}; bars: {interval}")
     return figure
 
 
 def similarity_panels(
-    similarities: "pd.DataFrame", pvalues: "dict[str, float]", *, seeds: int, texts: int, test: str
+    similarities: "pd.DataFrame", pvalues: "dict[str, float]", *, seeds: str, texts: int, test: str
 ) -> "Figure":
     """Inter-task cosine similarity per pair of tasks, a box per method, with the test's p-value (Figure 3).
 
     Args:
         similarities: Columns pair, method, similarity: a row per text (and seed).
         pvalues: p-value of each pair.
-        seeds: Number of seeds of each method.
+        seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         texts: Number of texts.
         test: What was tested, e.g. "one-sided Welch test, MoTE < IC".
     """
@@ -228,16 +225,16 @@ def similarity_panels(
             axes.set_visible(False)
         for axes in panels[::columns]:
             axes.set_ylabel("cosine similarity")
-        _note(figure, f"{_seeds(seeds)}; {texts} texts; box: quartiles, whiskers: 5–95 %; p: {test}")
+        _note(figure, f"{seeds}; {texts} texts; box: quartiles, whiskers: 5–95 %; p: {test}")
     return figure
 
 
-def mean_similarity(means: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+def mean_similarity(means: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     """Average inter-task cosine similarity per method, with its interval (Figure 1).
 
     Args:
         means: Columns method, mean, low, high.
-        seeds: Number of seeds of each method.
+        seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         interval: What [low, high] is.
     """
     with _drawing(COLUMN, 2.1, "mean inter-task similarity") as figure:
@@ -250,7 +247,7 @@ def mean_similarity(means: "pd.DataFrame", *, seeds: int, interval: str) -> "Fig
         axes.set_xticks(range(len(means)), [METHODS[m].label for m in means.method])
         axes.set(ylabel="mean inter-task\ncosine similarity", ylim=(min(0, means.low.min()), 1.08))
         axes.grid(False, axis="x")
-        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+        _note(figure, f"{seeds}; bars: {interval}")
     return figure
 
 
@@ -263,8 +260,14 @@ def p_value(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
-def _seeds(seeds: int) -> str:
-    return f"{seeds} seed{'' if seeds == 1 else 's'}"
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Number of seeds behind each of several rows, as text.
+
+    >>> seeds_text([2, 1, 2]), seeds_text([3, 3]), seeds_text([1])
+    ('1 to 2 seeds', '3 seeds', '1 seed')
+    """
+    few, *more = sorted({int(n) for n in seeds})
+    return f"{few} to {more[-1]} seeds" if more else f"{few} seed{'' if few == 1 else 's'}"
 
 
 @contextmanager

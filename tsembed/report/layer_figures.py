@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import COLUMN, FULL, METHODS, Look, _drawing, _note, _seeds
+from .figures import COLUMN, FULL, METHODS, Look, _drawing, _note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,13 +18,13 @@ LOOKS = tuple(
 )
 
 
-def drift(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+def drift(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     """Relative drift from the initial weights by block: feed-forward in one panel, attention in the other.
 
     Args:
         rows: Columns method, what ("shared", "dense model" or an expert), block, mean, low, high: fractions of the
             initial weights' norm. Several experts of a method are a line each, dense models dashed.
-        seeds: Number of seeds behind each point.
+        seeds: Number of seeds behind each point, as text ("1 to 2 seeds").
         interval: What [low, high] is.
     """
     experts = [name for name in dict.fromkeys(rows.what) if name not in ("shared", "dense model")]
@@ -47,16 +47,16 @@ def drift(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
         feed_forward.set(ylabel="drift (% of the initial norm)", ylim=(0, None))
         feed_forward.legend(loc="lower right", ncols=2)
         attention.legend(loc="lower right")
-        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+        _note(figure, f"{seeds}; bars: {interval}")
     return figure
 
 
-def expert_distance(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figure":
+def expert_distance(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     """Distance between every two experts by block.
 
     Args:
         rows: Columns pair, block, mean, low, high: fractions of the initial weights' norm.
-        seeds: Number of seeds behind each point.
+        seeds: Number of seeds behind each point, as text ("1 to 2 seeds").
         interval: What [low, high] is.
     """
     pairs = list(dict.fromkeys(rows.pair))
@@ -70,16 +70,16 @@ def expert_distance(rows: "pd.DataFrame", *, seeds: int, interval: str) -> "Figu
             *axes.get_legend_handles_labels(), loc="outside upper center", ncols=1 + (len(pairs) > 3),
             handlelength=1.6, columnspacing=0.8, handletextpad=0.5,
         )  # fmt: skip
-        _note(figure, f"{_seeds(seeds)}; bars: {interval}")
+        _note(figure, f"{seeds}; bars: {interval}")
     return figure
 
 
-def gradient_conflict(rows: "pd.DataFrame", *, seeds: int, batches: int, interval: str) -> "Figure":
+def gradient_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interval: str) -> "Figure":
     """Cosine between the gradients of two tasks by block: a panel over all pairs, then one per pair.
 
     Args:
         rows: As `analysis.gradients.by_block` returns it. Lines of one task are dashed and hollow.
-        seeds: Number of seeds of each method.
+        seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         batches: Batches per task.
         interval: What [low, high] is.
     """
@@ -102,16 +102,16 @@ def gradient_conflict(rows: "pd.DataFrame", *, seeds: int, batches: int, interva
         for axes in panels[max(0, len(pairs) - columns) : len(pairs)]:
             axes.set_xlabel("block")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-        _note(figure, f"attention only; {_seeds(seeds)}, {batches} batches per task; bars: {interval}")
+        _note(figure, f"attention only; {seeds}, {batches} batches per task; bars: {interval}")
     return figure
 
 
-def similarity_by_layer(rows: "pd.DataFrame", *, seeds: int, texts: int, interval: str) -> "Figure":
+def similarity_by_layer(rows: "pd.DataFrame", *, seeds: str, texts: int, interval: str) -> "Figure":
     """Mean inter-task cosine similarity of the pooled hidden states by layer, a line per method.
 
     Args:
         rows: Columns method, layer (0: what enters the first block), mean, low, high.
-        seeds: Number of seeds of each method.
+        seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         texts: Number of texts.
         interval: What [low, high] is.
     """
@@ -121,7 +121,7 @@ def similarity_by_layer(rows: "pd.DataFrame", *, seeds: int, texts: int, interva
             _line(axes, line.rename(columns={"layer": "block"}), METHODS[method], METHODS[method].label)
         axes.set(xlabel="layer (0: embeddings)", ylabel="mean inter-task\ncosine similarity", ylim=(None, 1.02))
         axes.legend(loc="lower left")
-        _note(figure, f"{_seeds(seeds)}; {texts} texts; bars: {interval}")
+        _note(figure, f"{seeds}; {texts} texts; bars: {interval}")
     return figure
 
 

@@ -26,7 +26,7 @@ from . import site
 from .notebook import mark_of
 from .traces import machine_names, traces
 
-SMALL = 300_000  # bytes: a larger file of a run is no result
+SMALL = 300_000  # bytes; larger files of a run stay where they are, and reference.json counts them
 HARDWARE = ("processor", "cpu_capability", "cores", "threads", "memory_gib", "gpus", "platform")
 NO_ANALYSIS = ("00_", "10_")  # notebooks that are not part of the report
 
@@ -56,8 +56,8 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     target = folder_of(preset)
     partial, old = target.with_name(f".{preset}.partial"), target.with_name(f".{preset}.old")
     shutil.rmtree(partial, ignore_errors=True)
-    for run, folder in runs.items():
-        _copy_results(folder, partial / "results" / run)
+    large = [name for run, folder in runs.items() for name in _copy_results(folder, partial / "results" / run)]
+    about["too_large"] = {name: large.count(name) for name in sorted(set(large))}
     _copy_report(paths.report_dir(preset), partial)
     (partial / "reference.json").write_text(json.dumps(about, indent=1) + "\n")
     site.build(preset, into=partial, reference=about)
@@ -171,12 +171,16 @@ def _one_commit(preset: str, about: dict[str, Any]) -> None:
         raise ValueError(f"preset {preset}: runs were made with uncommitted changes; see --allow-mixed")
 
 
-def _copy_results(run: Path, target: Path) -> None:
+def _copy_results(run: Path, target: Path) -> list[str]:
+    """Names of the files that were left out because they are large."""
     target.mkdir(parents=True)
-    for path in sorted(p for p in run.iterdir() if p.suffix in (".json", ".csv") and p.stat().st_size <= SMALL):
+    found = sorted(p for p in run.iterdir() if p.suffix in (".json", ".csv"))
+    small = [p for p in found if p.stat().st_size <= SMALL]
+    for path in small:
         shutil.copyfile(path, target / path.name)
     content = yaml.safe_load((run / "config.yaml").read_text())
     (target / "config.yaml").write_text(yaml.safe_dump(_without_paths(content), sort_keys=False))
+    return [p.name for p in found if p not in small]
 
 
 def _without_paths(content: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .figures import FULL, METHODS, _drawing, _note, _seeds
+from .figures import FULL, METHODS, _drawing, _note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,12 +120,12 @@ def proxy(rows: "pd.DataFrame", blocks: Sequence[str], *, seeds: str, interval: 
     return figure
 
 
-def task_conflict(rows: "pd.DataFrame", *, seeds: int, batches: int, interval: str) -> "Figure":
+def task_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interval: str) -> "Figure":
     """Cosine between the gradients of two tasks on the adapters, a line per pair of tasks and a marker per method.
 
     Args:
         rows: Columns pair, method, same_task (True: the two tasks, each with itself; hollow), mean, low, high.
-        seeds: Number of seeds of each method.
+        seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         batches: Batches per task.
         interval: What [low, high] is.
     """
@@ -155,7 +155,7 @@ def task_conflict(rows: "pd.DataFrame", *, seeds: int, batches: int, interval: s
         ]
         hollow = Line2D([], [], color="#444444", marker="o", fillstyle="none", linestyle="none", label="one task")
         figure.legend(handles=[*entries, hollow], loc="outside upper center", ncols=4)
-        _note(figure, f"{_seeds(seeds)}, {batches} batches per task; bars: {interval}; hollow: mean alone")
+        _note(figure, f"{seeds}, {batches} batches per task; bars: {interval}; hollow: mean alone")
     return figure
 
 

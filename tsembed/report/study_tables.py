@@ -75,13 +75,13 @@ def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def claim_table(judged: "pd.DataFrame", digits: int = 2) -> "pd.DataFrame":
-    """A row per claim: what, where in the paper, the difference with its interval, the verdict."""
+    """A row per claim: what, where in the paper, the difference with its interval, its seeds, the verdict."""
     import pandas as pd
 
     return pd.DataFrame(
         {
             "Claim": judged.claim, "Paper": judged.place,
             "Difference": [gain_interval(r.difference, r.low, r.high, digits) for r in judged.itertuples()],
-            "Verdict": judged.verdict,
+            "Seeds": judged.seeds, "Verdict": judged.verdict,
         }
     )  # fmt: skip
