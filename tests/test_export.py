@@ -300,6 +300,24 @@ def test_nothing_is_overwritten_and_half_a_run_is_none(encoders, tmp_path, monke
         export(run, out)
 
 
+def test_a_merged_adapter_is_compared_with_the_trained_model(tokenizer, tmp_path, monkeypatch):
+    from tsembed import export_adapters
+    from tsembed.adapters import adapt
+    from tsembed.variants import Adapter
+
+    tiny("bert").save_pretrained(tmp_path / "base")
+    base = {"backbone": {"name": str(tmp_path / "base")}}
+    adapted = adapt(tiny("bert"), Adapter(kind="lora", r=2), None, seed=0)
+    for name, p in adapted.named_parameters():
+        p.data += 0.1 * ("lora_B" in name)
+    encoder = Encoder(adapted, tokenizer, base=base).eval()
+    before = encoder.encode(TEXTS, "search_query")
+    dense = export_adapters.merged(encoder, None, None)
+    np.testing.assert_allclose(dense.encode(TEXTS, "search_query"), before, **CLOSE)
+    np.testing.assert_array_equal(encoder.encode(TEXTS, "search_query"), before)
+    assert not any("lora" in name for name, _ in dense.named_parameters())
+
+
 def test_an_export_that_differs_is_not_written(encoders, tmp_path, monkeypatch):
     monkeypatch.setattr(Encoder, "encode", lambda self, texts, route, **_: np.ones((len(texts), 32)))
     with pytest.raises(RuntimeError, match="differs from the trained one"):

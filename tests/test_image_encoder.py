@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from tests.tiny_images import BACKBONE, TEXTS, image_encoder, item, parts
+from tsembed.adapters import adapt
+from tsembed.analysis.probes import place
+from tsembed.backbones import Parts
 from tsembed.config import Backbone
 from tsembed.data.items import Item, open_image
-from tsembed.encoder import Encoder, build
+from tsembed.encoder import Encoder, build, make
 from tsembed.image_encoder import ImageEncoder
 from tsembed.images import Pictures, pictures_of
 from tsembed.random_qwen import random_parts
@@ -160,3 +163,37 @@ def test_faults_are_named(tmp_path):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES))
     with pytest.raises(ValueError, match="is random: an adapter on it needs `starts_from`"):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES, adapter=Adapter()), texts=TEXTS)
+
+
+def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
+
+    small, tokenizer, processor = parts()
+    known = small.config
+    text = known.text_config.to_dict()
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    kept = (
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "pad_token_id",
+        "num_key_value_heads", "rope_parameters",
+    )  # fmt: skip
+    vision = {
+        "depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "patch_size": 4, "window_size": 32,
+        "out_hidden_size": text["hidden_size"], "fullatt_block_indexes": [1],
+    }  # fmt: skip
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    config = Qwen2_5_VLConfig(
+        text_config={key: text[key] for key in kept} | ids,
+        vision_config=vision,
+        **{n: getattr(known, n) for n in names},
+    )
+    torch.manual_seed(0)
+    for adapter in (Adapter(r=2), Adapter(kind="lora", r=2)):
+        model = adapt(Qwen2_5_VLModel(config).eval(), adapter, None, seed=0)
+        encoder = make(Parts(model, tokenizer, processor), pooling="last", routes=IMAGE_ROUTES)
+        mixed = encoder.encode([item("", "red"), "a text", item("which colour", "blue")], ROUTE)
+        alone = encoder.encode([item("which colour", "blue")], ROUTE)
+        np.testing.assert_allclose(mixed[2], alone[0], atol=1e-5)
+        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        assert trained and not [name for name in trained if "visual" in name], "the tower has layers of the same names"
+        where = {place(name.removeprefix("base_model.model."), "qwen2_5_vl")[1] for name in trained}
+        assert where == {"attention", "feed_forward"}

@@ -18,8 +18,8 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.tiny import tiny
-from tsembed import paths
-from tsembed.config import load_variants
+from tsembed import paths, run
+from tsembed.config import load_preset, load_variants, resolve
 from tsembed.run import launch_command
 from tsembed.tasks import ROUTES
 
@@ -178,6 +178,14 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     ]
     assert [r["task"] for r in rows[0]] == [r["task"] for r in rows[1]]
     assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-4)
+
+
+def test_seconds_are_those_of_all_steps_also_before_an_interruption(tmp_path):
+    chosen = resolve(load_preset("smoke"), "em", 0)  # 8 pairs in a batch
+    rows = [{"step": 0, "examples_per_s": 4.0}, {"step": 1, "examples_per_s": 8.0}, {"step": 3, "examples_per_s": 16.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run._seconds_of_steps(chosen, tmp_path) == 2.0 + 1.0 + 1.0
+    assert run._seconds_of_steps(chosen, tmp_path / "none") == 0.0
 
 
 def test_only_several_gpus_need_a_launcher(monkeypatch):

@@ -138,6 +138,18 @@ def test_cached_gradients_change_nothing(base, tmp_path, micro):
         torch.testing.assert_close(found[1][0][name], p, atol=2e-4, rtol=1e-3, msg=name)
 
 
+def test_micro_batches_of_a_step_are_one_observation_of_its_routing(base, tmp_path):
+    negatives, rows = Negatives(window=2, at_most=1.0), []
+    for micro in (None, 4):
+        variant = {"adapter": Adapter(r=4), "negatives": negatives}
+        chosen = settings(variant=variant, steps=6, micro_batch_size=micro, learning_rate=1e-9)
+        train(chosen, make(base, chosen), tables(), TASKS, tmp_path / str(micro))
+        rows.append([json.loads(row) for row in (tmp_path / str(micro) / "routing.jsonl").read_text().splitlines()])
+    assert [row["step"] for row in rows[0]] == [1, 3, 5] == [row["step"] for row in rows[1]]
+    for whole, parts in zip(*rows, strict=True):
+        assert parts["mutual_information"] == pytest.approx(whole["mutual_information"], rel=1e-4) and parts["use"]
+
+
 @pytest.mark.parametrize("stop", [5, 9])
 @pytest.mark.parametrize("stage_one", [0.5, "settled"])
 def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp_path, stop, stage_one):

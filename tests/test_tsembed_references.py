@@ -1,7 +1,7 @@
 """The published numbers, as copied to references/tsembed.yaml.
 
 Invariants: MMEB has as many sets here as in its source; every score has a source and says how it was transcribed; what
-the public summaries of TSEmbed do not give is null, with the reason.
+our summaries of TSEmbed do not give is null, with the reason.
 """
 
 from collections import Counter

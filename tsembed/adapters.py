@@ -1,7 +1,7 @@
 """Low-rank adapters on a frozen backbone: PEFT's LoRA, or MoE-LoRA on the same layers."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from .images import IMAGE_FAMILIES
 from .variants import Adapter
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None 
         "target_modules": None if targets is None else list(targets),
     }  # fmt: skip
     if adapter.kind == "lora":
-        config = LoraConfig(**shared)
+        config = LoraConfig(**shared, exclude_modules=_in_tower(model, targets or ()) or None)
     else:
         routed = {"routes": dict(experts or {})} if adapter.router == "task" else {"num_experts": adapter.num_experts}
         config = MoeLoraConfig(
@@ -46,6 +47,15 @@ def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None 
     with torch.random.fork_rng(devices=[]), quiet_peft():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def _in_tower(model: nn.Module, targets: Sequence[str]) -> list[str]:
+    """Modules of the vision tower that have the name of a target: PEFT would adapt them too."""
+    family = IMAGE_FAMILIES.get(model.config.model_type)
+    if family is None:
+        return []
+    names = [f"{family.tower}.{name}" for name, _ in model.get_submodule(family.tower).named_modules()]
+    return [name for name in names if name.endswith(tuple(f".{target}" for target in targets))]
 
 
 def load_adapters(model: nn.Module, folder: Path) -> "PeftModel":

@@ -28,7 +28,6 @@ _QWEN_PROCESSOR = "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl:Qw
 IMAGE_FAMILIES: dict[str, ImageFamily] = {  # by config.model_type
     "qwen2_vl": ImageFamily(_QWEN_PROCESSOR, _QWEN_TOKENS),
     "qwen2_5_vl": ImageFamily(_QWEN_PROCESSOR, _QWEN_TOKENS),
-    "qwen3_vl": ImageFamily(_QWEN_PROCESSOR, _QWEN_TOKENS),
 }
 
 

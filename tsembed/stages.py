@@ -1,6 +1,6 @@
 """TSEmbed's two stages: plain InfoNCE until the experts have specialised, then weighted negatives.
 
-The public summaries say that the first stage "solidifies expert specialization" and the second uses EANS. When the
+The summaries that we had say that the first stage "solidifies expert specialization" and the second uses EANS. When the
 first ends is our choice: specialisation is the mutual information between a sequence's task and its expert, measured
 over windows of steps; it has settled when a window adds less than a share of what the best window added.
 """

@@ -33,7 +33,7 @@ class TokenRouting(Strict):
 class Adapter(Strict):
     """Low-rank adapters on a frozen backbone: one per layer (LoRA), or experts with a router (MoE-LoRA, TSEmbed).
 
-    The public summaries of TSEmbed give no numbers: r and lora_alpha are VLM2Vec's, the rest is our choice.
+    The summaries of TSEmbed that we had give no numbers: r and lora_alpha are VLM2Vec's, the rest is our choice.
     """
 
     kind: Literal["lora", "moe_lora"] = "moe_lora"

@@ -149,7 +149,9 @@ def _snakemake(study: nodes.Study, given: argparse.Namespace, *more: str) -> lis
     ]  # fmt: skip
     if given.jobs:
         command += ["--jobs" if profile == "slurm" else "--cores", given.jobs]
-    return [*command, "--config", f"preset={study.preset}", *([f"data={study.data}"] if study.data else [])]
+    given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
+    settings = {"preset": study.preset, "data": study.data, "gpus": given_gpus}
+    return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
 
 
 def _end(study: nodes.Study, session: str, process: subprocess.Popen) -> None:

@@ -91,6 +91,15 @@ def test_cosines_are_those_of_backward(tokenizer, tables):
     assert rows.cosine.abs().max() < 0.999 and len(rows) == 2 * len(PAIRS) + len(TEXT_TASKS)
 
 
+def test_pieces_of_a_batch_give_the_gradient_of_the_whole(tokenizer, tables):
+    encoder, chosen = encoder_of(tokenizer, OWN), settings(experts=OWN)
+    small = chosen.model_copy(update={"training": chosen.training.model_copy(update={"cached_pairs": 2})})
+    whole, pieces = (gradients.task_gradients_conflict(encoder, tables, TASK_OF, s, batches=2) for s in (chosen, small))
+    np.testing.assert_allclose(pieces.cosine, whole.cosine, atol=1e-4)
+    np.testing.assert_allclose(pieces.norm_first, whole.norm_first, rtol=1e-4)
+    assert all(p.grad is None for p in encoder.parameters())
+
+
 def test_one_and_opposite_gradients():
     where, weight = ("0", "attention"), torch.randn(9)
     a, zero = {where: {"w": weight}}, {where: {"w": torch.zeros(9)}}

@@ -222,6 +222,17 @@ def test_no_picture_of_a_held_out_row_is_trained_on(tmp_path):
     assert not {np.asarray(open_image(Item("", t))).tobytes() for t in tiles} & shown
 
 
+def test_rows_of_one_picture_are_all_held_out_or_all_trained_on(tmp_path):
+    train = [row(i) | {"label": f"kind {i}"} for i in range(60)]
+    for i in range(30):  # two rows show one picture, as sentences about it do
+        train[30 + i]["image"], train[30 + i]["image_bw"] = train[i]["image"], train[i]["image_bw"]
+    write(tmp_path / "images/shapes", train, [row(i) for i in range(100, 130)])
+    source = found(tmp_path, validation_rows=5)["train", "shapes_label"]
+    held, rows = list(source.tables["validation"]), list(source.tables["rows"])
+    assert len(held) == 5 and len(rows) < 55, "and the other rows of the held-out pictures are in neither"
+    assert not {r["query_image"] for r in held} & {r["query_image"] for r in rows}
+
+
 def quarters_of(image):
     canvas = np.asarray(open_image(Item("", image)))
     return [np.ascontiguousarray(canvas[y : y + 4, x : x + 4]) for y in (0, 4) for x in (0, 4)]

@@ -50,6 +50,10 @@ def finished(study, write_notebook):
     put(study / "configs/variants/text.yaml", "em: {label: EM, instruction: false}\nic: {label: IC}\n")
     finish(study, "em")
     finish(study, "ic", gain=1.0)
+    about = {"part": "eval", "name": "sts_a", "form": "sts", "task": "", "rows": {"rows": 9}, "sha256": "d" * 64}
+    about |= {"licence": "CC0", "origin": "a shelf, a book", "group": "", "notes": {}}
+    listing = {"source": "local", "seed": 0, "sha256": "c" * 64, "datasets": [about], "unused": []}
+    put(study / "runs/tiny/data/manifest.json", listing)
     executed = study / "reports/tiny/notebooks/20_gain.ipynb"
     executed.parent.mkdir(parents=True)
     link = '<a href="../reports/tiny/tables/gain.csv">CSV</a>'
@@ -66,16 +70,20 @@ def finished(study, write_notebook):
 
 
 def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
+    put(finished / "runs/tiny/ic/seed0/use.csv", "x" * (reference.SMALL + 1))
     folder = reference.freeze("tiny")
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     names = ("config.yaml", "done.json", "env.json", "scores.json", "similarity.csv")
     assert files == {
-        "reference.json", "index.html", "notebooks/20_gain.html", "tables/gain.csv", "tables/gain.tex",
+        "reference.json", "datasets.csv", "index.html", "notebooks/20_gain.html", "tables/gain.csv", "tables/gain.tex",
         "figures/gain.csv",
         *(f"results/{v}/seed0/{n}" for v in ("em", "ic") for n in names),
     }  # fmt: skip
     about = json.loads((folder / "reference.json").read_text())
     assert (about["runs"], about["commits"], about["seconds"]["training"]) == (2, ["a" * 40], 4.0)
+    assert about["too_large"] == {"use.csv": 1}, "what is left out is said"
+    row = (folder / "datasets.csv").read_text().splitlines()[1]
+    assert row.startswith('eval,sts_a,sts,,rows:9,CC0,"a shelf, a book"')
     assert about["hardware"][0]["cpu_capability"] == "AVX2" and len(about["settings_sha256"]) == 64
     text = (folder / "index.html").read_text()
     assert "committed reference" in text and "verify tiny" in text and "runs/em-seed0.html" not in text

@@ -1,7 +1,7 @@
 """Expert-Aware Negative Sampling (EANS): the negatives that use the query's experts count for more.
 
 TSEmbed (https://arxiv.org/abs/2603.04772) selects "negatives that share similar expert activation patterns with the
-query"; the formula is not public, so all of it here is our choice. What is chosen is weight, not documents: every
+query"; we do not know its formula, so all of it here is our choice. What is chosen is weight, not documents: every
 negative stays, with a weight inside InfoNCE, as in LLaVE (https://arxiv.org/abs/2503.04812). The weights of a query
 have mean 1 over its negatives, so EANS moves weight between them and leaves what they weigh together.
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from .. import paths
 from ..config import PATHLESS, Data, Preset, load_preset
-from ..tasks import CAPTIONING, IMAGE_TASKS
+from ..tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
 from ..variants import Variant
 from . import caps, mixture, ranking
-from .forms import FORMS, NAME, TRAINING_FORMS, Source, clean, columns
+from .forms import FORMS, MTEB_TYPE, NAME, TRAINING_FORMS, Source, clean, columns
 from .items import decode
 
 VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
@@ -293,6 +293,16 @@ def line_of(entry: dict) -> str:
     return f"{entry['part']:<10} {entry['name']:<32} {entry['task'] or entry['form']:<20} {rows}{notes}"
 
 
+def _lacking(listing: dict, variants: set[str]) -> list[str]:
+    """What the notebooks of the text study need and would miss after hours of training."""
+    if not {"em", "ic", "mote"} <= variants:
+        return []
+    there = {(d["part"], d["form"] if d["part"] == "eval" else d["task"]) for d in listing["datasets"]}
+    needed = [("train", task) for task in TEXT_TASKS] + [("eval", form) for form in (*MTEB_TYPE, "wikipedia")]
+    words = {"train": "training part of the task", "eval": "test part of the form"}
+    return [f"{words[part]} {name}" for part, name in needed if (part, name) not in there]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tsembed.data.sources", description="Prepare a preset's data.")
     parser.add_argument("preset", help="a name in configs/presets")
@@ -307,6 +317,8 @@ def main() -> None:
             raise ValueError(f"preset {preset.name} uses embedded data and takes no --data; `local` and the hub's do")
         folder = paths.data_dir(preset.name, arguments.study)
         made = prepare(preset, folder, study=arguments.study, report=lambda entry: print(line_of(entry), flush=True))
+        if lacking := _lacking(made, set(preset.studies[arguments.study].variants)):
+            raise ValueError(f"the notebooks compare all task types, and the data have no {', no '.join(lacking)}")
     except ValueError as error:
         sys.exit(f"error: {error}")
     print(

@@ -12,7 +12,7 @@ Importing this package makes PEFT know it, so it must be imported before `PeftMo
         hidden = model(input_ids=..., attention_mask=...).last_hidden_state
     signatures(record)  # (batch, layers, experts)
 
-Number of experts, rank, form of the router and where it stands are our choice: the public summaries do not give them.
+Number of experts, rank, form of the router and where it stands are our choice: our summaries do not give them.
 """
 
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING

@@ -27,6 +27,7 @@ TARGET_MODULES: dict[str, tuple[str, ...]] = {
     "qwen3": _QWEN,
     "qwen2_vl": _QWEN,
     "qwen2_vl_text": _QWEN,
+    "qwen2_5_vl": _QWEN,
 }
 
 

@@ -43,6 +43,7 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     "qwen3": _QWEN,
     "qwen2_vl_text": _QWEN,
     "qwen2_vl": Family("language_model.layers", _QWEN.expert),
+    "qwen2_5_vl": Family("language_model.layers", _QWEN.expert),
 }
 
 # Sequences per expert of the forward pass under way: a context, not a module's state, so that a recomputation under

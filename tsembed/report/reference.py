@@ -2,6 +2,7 @@
 
     reference.json      commit, lock, hardware, dates, seconds, number of runs, hash of the settings
     results/<variant>/seed<k>/   the small files of each run: config.yaml, scores.json, env.json, done.json, *.csv
+    datasets.csv        every dataset: part, form, task, rows, origin, licence, hash
     figures/ tables/    as the notebooks wrote them
     index.html notebooks/        the pages, without those of single runs
 
@@ -9,6 +10,7 @@ It holds no path, no host name and no package index of the machine that made it;
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import re
@@ -22,6 +24,7 @@ import yaml
 
 from .. import paths
 from ..config import RunSettings, load_preset, resolve
+from ..data.sources import manifest
 from . import site
 from .notebook import mark_of
 from .traces import machine_names, traces
@@ -60,6 +63,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     about["too_large"] = {name: large.count(name) for name in sorted(set(large))}
     _copy_report(paths.report_dir(preset), partial)
     (partial / "reference.json").write_text(json.dumps(about, indent=1) + "\n")
+    _write_datasets(preset, partial / "datasets.csv")
     site.build(preset, into=partial, reference=about)
     if faults := [*_dead_links(partial), *_traces(partial)]:
         raise ValueError(f"{partial} is not fit to be committed:\n  " + "\n  ".join(faults))
@@ -181,6 +185,19 @@ def _copy_results(run: Path, target: Path) -> list[str]:
     content = yaml.safe_load((run / "config.yaml").read_text())
     (target / "config.yaml").write_text(yaml.safe_dump(_without_paths(content), sort_keys=False))
     return [p.name for p in found if p not in small]
+
+
+def _write_datasets(preset: str, target: Path) -> None:
+    plan = load_preset(preset)
+    folders = dict.fromkeys(paths.data_dir(preset, plan.data_of(study)) for study in plan.studies)
+    with target.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["part", "dataset", "form", "task", "rows", "licence", "origin", "sha256"])
+        for folder in folders:
+            for d in manifest(folder)["datasets"]:
+                rows = " ".join(f"{name}:{count}" for name, count in d["rows"].items())
+                about = (d["part"], d["name"], d["form"], d["task"])
+                table.writerow([*about, rows, d["licence"], d["origin"], d["sha256"]])
 
 
 def _without_paths(content: dict[str, Any]) -> dict[str, Any]:
