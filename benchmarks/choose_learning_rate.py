@@ -17,7 +17,7 @@ import pandas as pd
 
 from tsembed import paths
 from tsembed.config import load_preset, resolve
-from tsembed.data.sources import load, manifest, sets
+from tsembed.data.prepared import load, manifest, sets
 from tsembed.encoder import build
 from tsembed.evaluation.held_out import held_out_scores
 from tsembed.run import data_folder

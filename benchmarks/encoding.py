@@ -7,7 +7,8 @@ import torch
 
 from tsembed.backbones import embedded_folder
 from tsembed.config import Backbone, Variant
-from tsembed.encoder import build, has_fast_bf16
+from tsembed.encoder import build
+from tsembed.precision import has_fast_bf16
 
 from .timing import compare, line, machine
 

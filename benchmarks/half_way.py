@@ -13,7 +13,7 @@ import torch
 
 from tsembed import paths
 from tsembed.config import load_preset, resolve
-from tsembed.data.sources import manifest
+from tsembed.data.prepared import manifest
 from tsembed.encoder import Encoder, build
 from tsembed.evaluate import score
 from tsembed.run import data_folder

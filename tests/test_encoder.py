@@ -14,8 +14,9 @@ from tests.tiny import tiny
 from tsembed import backbones as module
 from tsembed.backbones import embedded_folder
 from tsembed.config import Backbone, Variant
-from tsembed.encoder import Encoder, autocast, build
+from tsembed.encoder import Encoder, build
 from tsembed.mote.experts import upcycle
+from tsembed.precision import autocast
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
 MINILM = Backbone(name="embedded:all-MiniLM-L6-v2")

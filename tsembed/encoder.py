@@ -20,6 +20,7 @@ from .config import Backbone, Variant, check
 from .data.collate import Chunk, chunks
 from .mote.experts import TaskRouted, upcycle
 from .mote.token_routing import TokenRouted, route_tokens
+from .precision import autocast
 from .tasks import INSTRUCTIONS, ROUTES
 
 if TYPE_CHECKING:
@@ -307,20 +308,3 @@ def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
     else:
         model = backbones.load(check(Backbone, base["backbone"], f"{folder}/tsembed.json")).model
     return load_adapters(model, folder)
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bf16 matrices in hardware; elsewhere bf16 is many times slower than fp32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Autocast to bf16 where `precision` ("fp32", "bf16", "auto") and the processor say so."""
-    if precision not in ("fp32", "bf16", "auto"):
-        raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")
-    enabled = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

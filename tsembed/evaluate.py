@@ -44,7 +44,7 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
     from .analysis.gradients import task_gradients_conflict
     from .analysis.routing import expert_shares
     from .analysis.similarity import inter_task_similarity, similarity_by_layer
-    from .data.sources import load, sets
+    from .data.prepared import load, sets
     from .encoder import build
 
     variant, encode = settings.variant, _encoding(settings)

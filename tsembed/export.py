@@ -94,7 +94,7 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
     """
     import yaml
 
-    from .data.sources import manifest
+    from .data.prepared import manifest
 
     if (folder / "tsembed.json").is_file():
         return folder, None

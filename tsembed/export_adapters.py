@@ -74,7 +74,7 @@ def _routing_of_pairs(encoder: "Encoder", run: "Run") -> list:
     """What the routers say of the first pairs of every dataset that the run was trained on."""
     from . import moe_lora
     from .data.batches import inputs_of
-    from .data.sources import load, sets
+    from .data.prepared import load, sets
     from .variants import Variant
 
     variant = Variant.model_validate(run.config["variant"])

@@ -101,7 +101,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
-    from .data.sources import load, manifest, sets
+    from .data.prepared import load, manifest, sets
 
     data = data or data_folder(settings.preset, settings.variant_name)
     listing = manifest(data)

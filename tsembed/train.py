@@ -22,8 +22,9 @@ from .contrastive.losses import load_balancing_of
 from .contrastive.objective import Outputs, PairEncoder, contrastive_loss, weighting
 from .data.batches import Batch, StepBatches
 from .data.sampler import TaskSampler
-from .encoder import Encoder, has_fast_bf16
+from .encoder import Encoder
 from .mote import token_routing
+from .precision import mixed_precision
 from .stages import Stages
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def train(
     training, variant = settings.training, settings.variant
     micro_batches = training.batch_size // (training.micro_batch_size or training.batch_size)
     accelerator = Accelerator(
-        mixed_precision=_mixed_precision(training.precision),
+        mixed_precision=mixed_precision(training.precision),
         gradient_accumulation_steps=micro_batches,
         # a step uses the experts of its own task only; a router may leave one out
         kwargs_handlers=[
@@ -189,13 +190,6 @@ def _routing(seen: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
     tasks = batch.tasks.to(seen["query"].device)
     signatures = torch.cat([gather(seen["query_signature"]), gather(seen["document_signature"])])
     return signatures, gather(tasks).repeat(2)
-
-
-def _mixed_precision(precision: str) -> str:
-    if precision == "auto":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return "bf16" if has_fast_bf16(device) else "no"
-    return "bf16" if precision == "bf16" else "no"
 
 
 def _enable_checkpointing(encoder: Encoder) -> None:

@@ -18,7 +18,7 @@ from collections import Counter
 import pytest
 
 from tsembed.config import Data, Preset
-from tsembed.data import caps, local, mixture, sources
+from tsembed.data import caps, local, mixture, prepared, sources
 from tsembed.data.forms import Source
 
 
@@ -61,10 +61,10 @@ def test_prepared_tables_and_manifest(folder, tmp_path):
     }
     tasks = {e["name"]: e["task"] for e in made["datasets"] if e["part"] == "train"}
     assert tasks == {"p": "retrieval", "c": "classification"}
-    table = sources.load(tmp_path / "data", "train", "p")
+    table = prepared.load(tmp_path / "data", "train", "p")
     assert table.column_names == ["query", "document", "group"] and table.features["group"].dtype == "int64"
-    assert set(sources.load(tmp_path / "data", "eval", "c")) == {"train", "rows"}
-    assert sources.manifest(tmp_path / "data") == made
+    assert set(prepared.load(tmp_path / "data", "eval", "c")) == {"train", "rows"}
+    assert prepared.manifest(tmp_path / "data") == made
     assert not (tmp_path / "data" / ".partial").exists()
 
 
@@ -162,13 +162,13 @@ def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
 
 def test_load_and_manifest_name_what_is_missing(folder, tmp_path):
     with pytest.raises(ValueError, match="prepare the data first"):
-        sources.manifest(tmp_path / "data")
+        prepared.manifest(tmp_path / "data")
     sources.prepare(preset(path=folder), tmp_path / "data")
     with pytest.raises(ValueError, match=r"no train dataset 'x'; it has: p, c"):
-        sources.load(tmp_path / "data", "train", "x")
+        prepared.load(tmp_path / "data", "train", "x")
     (tmp_path / "data/manifest.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
-        sources.manifest(tmp_path / "data")
+        prepared.manifest(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sources", "local", "--data", str(folder)])
     sources.main()
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(sources.manifest(tmp_path / "runs/local/data")["datasets"]) + 1
+    assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"]) + 1
     assert printed[0].startswith("train      p") and "retrieval" in printed[0]
     monkeypatch.setattr(sys, "argv", ["sources", "local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):

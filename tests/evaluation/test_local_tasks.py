@@ -15,6 +15,7 @@ import pytest
 
 from tsembed.config import Data, Preset
 from tsembed.data import sources
+from tsembed.data.prepared import manifest
 
 mteb = pytest.importorskip("mteb")
 from mteb.models import ModelMeta  # noqa: E402
@@ -161,7 +162,7 @@ def test_a_large_clustering_set_is_split_evenly(prepared, monkeypatch):
 
 
 def test_two_sets_of_one_name_are_an_error(prepared, tmp_path):
-    made = sources.manifest(prepared)
+    made = manifest(prepared)
     twice = made["datasets"] + [next(e for e in made["datasets"] if e["form"] == "sts") | {"name": "manual"}]
     (tmp_path / "manifest.json").write_text(json.dumps(made | {"datasets": twice}))
     with pytest.raises(ValueError, match=r"\['manual'\] have the same name"):

@@ -45,7 +45,7 @@ def evaluation_sets(preset: str, study: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from ..data.sources import manifest
+    from ..data.prepared import manifest
 
     types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
     listing = manifest(paths.data_dir(preset, load_preset(preset).data_of(study)))

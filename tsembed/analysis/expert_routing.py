@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from ..contrastive.eans import signature_similarity
 from ..data.batches import inputs_of
-from ..encoder import Encoder, autocast
+from ..encoder import Encoder
+from ..precision import autocast
 from ..tasks import TASKS
 from . import probes
 

@@ -17,7 +17,8 @@ from ..contrastive.grad_cache import cached_backward
 from ..contrastive.objective import Outputs, contrastive_loss
 from ..data.batches import Batch, Piece, StepBatches
 from ..data.sampler import TaskSampler
-from ..encoder import Encoder, autocast
+from ..encoder import Encoder
+from ..precision import autocast
 from ..tasks import TASKS
 from . import probes
 

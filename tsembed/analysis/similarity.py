@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..data.collate import chunks
-from ..encoder import Encoder, autocast
+from ..encoder import Encoder
 from ..mote.experts import FAMILIES
+from ..precision import autocast
 from ..tasks import ROUTES
 from . import probes
 

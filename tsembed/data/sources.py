@@ -20,10 +20,10 @@ from typing import Any
 from .. import paths
 from ..config import PATHLESS, Data, Preset, load_preset
 from ..tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
-from ..variants import Variant
 from . import caps, mixture, ranking
 from .forms import FORMS, MTEB_TYPE, NAME, TRAINING_FORMS, Source, clean, columns
 from .items import decode
+from .prepared import folder_of, manifest
 
 VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
 RECORD = "record.json"  # in a dataset's folder: its manifest entries and the settings that it was made with
@@ -46,7 +46,7 @@ def prepare(
     if (folder / "manifest.json").is_file():
         done = manifest(folder)
         _must_equal(done["settings"], settings, preset.name, folder)
-        if all(_place(folder, entry).is_dir() for entry in done["datasets"]):
+        if all(folder_of(folder, entry).is_dir() for entry in done["datasets"]):
             for entry in done["datasets"]:
                 report(entry)
             return done
@@ -80,50 +80,6 @@ def prepare(
     os.replace(partial / "manifest.json", folder / "manifest.json")
     shutil.rmtree(partial)
     return made
-
-
-def manifest(folder: Path) -> dict:
-    """The manifest of complete prepared data.
-
-    Raises:
-        ValueError: If there is none, or if it cannot be read.
-    """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} has no manifest.json: prepare the data first (./run_all.sh PRESET)")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): ./run_all.sh clean PRESET, then prepare again") from None
-
-
-def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
-    """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
-    found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
-    if variant is None:
-        return found
-    return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
-
-
-def load(folder: Path, part: str, name: str):
-    """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
-
-    Args:
-        part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
-            them), or "eval" (tables of the dataset's form).
-
-    Raises:
-        ValueError: If the manifest has no such dataset; with the names that it has.
-    """
-    entries = {e["name"]: e for e in manifest(folder)["datasets"] if e["part"] == part}
-    if name not in entries:
-        raise ValueError(f"{folder} has no {part} dataset {name!r}; it has: {', '.join(entries) or 'none'}")
-    from datasets import load_from_disk
-
-    place = _place(folder, entries[name])
-    if part != "eval":
-        return load_from_disk(str(place))
-    return {table: load_from_disk(str(place / table)) for table in entries[name]["rows"]}
 
 
 def _sources(data: Data) -> Iterator[Source]:
@@ -171,7 +127,7 @@ def _kept(folder: Path, source: Source, key: str) -> list[dict] | None:
     if not record.is_file():
         return None
     content = json.loads(record.read_text(encoding="utf-8"))
-    whole = all(_place(folder, entry).is_dir() for entry in content["datasets"])
+    whole = all(folder_of(folder, entry).is_dir() for entry in content["datasets"])
     return content["datasets"] if whole and content["key"] == key else None
 
 
@@ -189,7 +145,7 @@ def _write(folder: Path, source: Source, data: Data, key: str) -> list[dict]:
     (partial / source.part / RECORD).write_text(record, encoding="utf-8")
     # The part with the record comes last, so that a record means that all parts are there.
     for entry in sorted(entries, key=lambda entry: entry["part"] == source.part):
-        place = _place(folder, entry)
+        place = folder_of(folder, entry)
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove(folder, place)
         os.rename(partial / entry["part"], place)
@@ -263,10 +219,6 @@ def _readable(picture: bytes, column: str, row: dict) -> None:
         raise ValueError(f"{column!r}, {row.get(f'{column}_path', 'without a file')}: {error}") from None
 
 
-def _place(folder: Path, entry: dict) -> Path:
-    return folder / entry["part"] / entry["name"]
-
-
 def _remove(folder: Path, place: Path) -> None:
     """By rename first, so that no half-removed dataset stands in its place."""
     if place.exists():
@@ -275,7 +227,7 @@ def _remove(folder: Path, place: Path) -> None:
 
 
 def _remove_others(folder: Path, datasets: list[dict]) -> None:
-    known = {_place(folder, entry) for entry in datasets}
+    known = {folder_of(folder, entry) for entry in datasets}
     for part in ("train", "validation", "eval"):
         for place in (folder / part).glob("*"):
             if place not in known:

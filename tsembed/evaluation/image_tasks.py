@@ -13,7 +13,7 @@ from datasets import Dataset, Image
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from ..data import sources
+from ..data import prepared
 from ..data.items import Item, encode_png
 from ..tasks import TASKS
 
@@ -36,13 +36,13 @@ LETTERS = {("image",): "i", ("text",): "t", ("image", "text"): "it"}
 
 def tasks(folder: Path) -> "list[mteb.AbsTask]":
     """The MTEB tasks of the ranking sets in `folder`, in the manifest's order."""
-    listing = sources.manifest(folder)["datasets"]
+    listing = prepared.manifest(folder)["datasets"]
     return [task(folder, entry) for entry in listing if entry["part"] == "eval" and entry["form"] == "ranking"]
 
 
 def task(folder: Path, entry: dict) -> "mteb.AbsTask":
     """The MTEB task of one manifest entry; its class is made here, since MTEB asks it for metadata."""
-    tables = sources.load(folder, "eval", entry["name"])
+    tables = prepared.load(folder, "eval", entry["name"])
     asked = _modalities(tables["queries"], "query", "query_image")
     found = _modalities(tables["candidates"], "text", "image")
     metadata = TaskMetadata(
@@ -67,7 +67,7 @@ class Ranking(AbsTaskRetrieval):
     def load_data(self, num_proc: int | None = None, **_: Any) -> None:
         if self.data_loaded:
             return
-        tables = sources.load(self.folder, "eval", self.metadata.name)
+        tables = prepared.load(self.folder, "eval", self.metadata.name)
         rows = list(zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True))
         split = {
             "queries": _columns(tables["queries"], "q", "query", "query_image"),

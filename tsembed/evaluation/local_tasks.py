@@ -20,7 +20,7 @@ from mteb.abstasks import (
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from ..data import sources
+from ..data import prepared
 from ..data.forms import MTEB_TYPE
 
 Tables = dict[str, Dataset]
@@ -36,7 +36,7 @@ def tasks(folder: Path, task_types: tuple[str, ...] | None = None) -> list:
     Raises:
         ValueError: If there is no prepared data, or if two evaluation sets have one name.
     """
-    entries = [e for e in sources.manifest(folder)["datasets"] if e["part"] == "eval" and e["form"] in CLASSES]
+    entries = [e for e in prepared.manifest(folder)["datasets"] if e["part"] == "eval" and e["form"] in CLASSES]
     names = [entry["name"] for entry in entries]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"{folder}: evaluation sets {sorted(repeated)} have the same name; a task's name is unique")
@@ -72,7 +72,7 @@ class Prepared:
 
     def load_data(self, num_proc: int | None = None, **_) -> None:
         if not self.data_loaded:
-            self.dataset = self.convert(sources.load(self.folder, "eval", self.metadata.name))
+            self.dataset = self.convert(prepared.load(self.folder, "eval", self.metadata.name))
             self.data_loaded = True
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..data import sources
+from ..data import prepared
 from ..data.items import Item
 from ..tasks import TASK_OF_IMAGE_TYPE, TASKS
 
@@ -48,7 +48,7 @@ def evaluate(
     rows = []
     for entry in chosen:
         begin = time.monotonic()
-        tables = sources.load(data, "eval", entry["name"])
+        tables = prepared.load(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")
         queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)

@@ -24,7 +24,7 @@ import yaml
 
 from .. import paths
 from ..config import RunSettings, load_preset, resolve
-from ..data.sources import manifest
+from ..data.prepared import manifest
 from . import site
 from .notebook import mark_of
 from .traces import machine_names, traces
