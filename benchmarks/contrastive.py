@@ -131,7 +131,7 @@ def eans(pairs: int, rounds: int) -> list[Row]:
 
     from tsembed.moe_lora import MoeLoraConfig, routing_record, signatures
     from tsembed.moe_lora.context import forward_pass
-    from tsembed.moe_lora.routing import layer_routing
+    from tsembed.moe_lora.routing import LayerRouting
 
     targets = ["query", "key", "value", "attention.output.dense"]
     config = MoeLoraConfig(num_experts=EXPERTS, r=16, target_modules=targets)
@@ -150,7 +150,7 @@ def eans(pairs: int, rounds: int) -> list[Row]:
         routed = []
         for side, layers in gates.items():
             forward = forward_pass(torch.ones_like(batch[side]), {})
-            record = [layer_routing(str(k), g, g, config=config, forward=forward) for k, g in enumerate(layers)]
+            record = [LayerRouting(str(k), g, g, config, forward) for k, g in enumerate(layers)]
             routed.append(signatures(record))
         weigh(routed)
 

@@ -1,9 +1,10 @@
 """A training step with MoE-LoRA against PEFT's LoRA and a loop over experts: `python -m benchmarks.moe_lora [OUT]`.
 
-All contestants adapt the same linear layers of a random BERT of the size of all-MiniLM-L6-v2 and train on the same
-token ids: forward, a loss on the mean of the hidden states, backward, AdamW on the adapter. In each round every
-contestant makes its steps, in an order that the round draws; time is CPU time of the process on one thread. Time does
-not depend on the weights' values, so none is trained before.
+All contestants adapt the same linear layers of a random BERT of the size of all-MiniLM-L6-v2 (or, with --width 768, of
+three blocks of BERT-base: the wider the layers, the less an adapter weighs) and train on the same token ids: forward,
+a loss on the mean of the hidden states, backward, AdamW on the adapter. In each round every contestant makes its steps,
+in an order that the round draws; time is CPU time of the process on one thread. Time does not depend on the weights'
+values, so none is trained before.
 
 LoRA of rank experts * r has the parameters of the experts (matched parameters), LoRA of rank r the size of one.
 """
@@ -22,6 +23,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from tsembed.adapters import quiet_peft
 from tsembed.moe_lora import MoeLoraConfig, MoeLoraLinear, routing_record, signatures
 from tsembed.moe_lora.model import TARGET_MODULES
 from tsembed.provenance import environment
@@ -30,6 +32,7 @@ from .timing import in_turn, machine, median_ratio
 
 EXPERTS, RANK, ALPHA = 4, 16, 64
 VOCABULARY = 1000
+BLOCKS = {384: 6, 768: 3}  # by width
 
 
 class Bar(NamedTuple):
@@ -71,28 +74,29 @@ class LoopLinear(MoeLoraLinear):
         return result.flatten(0, -2)
 
 
-def backbone() -> nn.Module:
-    """A random BERT of the size of all-MiniLM-L6-v2, without dropout and with a small vocabulary."""
+def backbone(width: int) -> nn.Module:
+    """A random BERT of this width, without dropout and with a small vocabulary."""
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=VOCABULARY, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536,
+        vocab_size=VOCABULARY, hidden_size=width, num_hidden_layers=BLOCKS[width], num_attention_heads=12,
+        intermediate_size=4 * width,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     return BertModel(config, add_pooling_layer=False)
 
 
-def contestants() -> dict[str, nn.Module]:
+def contestants(width: int) -> dict[str, nn.Module]:
     """All adapted models by name."""
     targets = list(TARGET_MODULES["bert"])
 
     def lora(rank: int) -> nn.Module:
-        return get_peft_model(backbone(), LoraConfig(r=rank, lora_alpha=ALPHA, target_modules=targets))
+        return get_peft_model(backbone(width), LoraConfig(r=rank, lora_alpha=ALPHA, target_modules=targets))
 
     def moe(**settings) -> nn.Module:
         config = MoeLoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, **settings)
-        return get_peft_model(backbone(), config)
+        return get_peft_model(backbone(width), config)
 
     found = {
         "lora": lora(RANK), "lora_matched": lora(EXPERTS * RANK), "moe": moe(num_experts=EXPERTS),
@@ -141,6 +145,7 @@ def sizes(model: nn.Module) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, help="JSON with all figures")
+    parser.add_argument("--width", type=int, default=384, choices=list(BLOCKS))
     parser.add_argument("--texts", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--steps", type=int, default=2, help="in one measurement")
@@ -149,12 +154,14 @@ def main() -> None:
     torch.set_num_threads(1)
     ids = torch.randint(VOCABULARY, (options.texts, options.tokens), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    models = contestants()
+    with quiet_peft():
+        models = contestants(options.width)
     calls = {name: timed_step(name, model, inputs, options.steps) for name, model in models.items()}
     seconds = {name: row[:, 0] for name, row in in_turn(calls, options.rounds, np.random.default_rng(0)).items()}
 
     print(machine())
-    print(f"training step of {options.texts} x {options.tokens} tokens, one thread, fp32, {options.rounds} rounds")
+    size = f"{BLOCKS[options.width]} blocks of width {options.width}"
+    print(f"step on {options.texts} x {options.tokens} tokens, {size}, one thread, fp32, {options.rounds} rounds")
     rows = []
     for name, taken in seconds.items():
         ratio = median_ratio(taken, seconds["lora"])

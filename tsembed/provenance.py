@@ -20,7 +20,10 @@ def environment() -> dict[str, Any]:
     lock = paths.ROOT / "requirements.lock"
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": bool(  # a new file counts where it would be code or settings
+            _git("status", "--porcelain", "--untracked-files=no")
+            or _git("status", "--porcelain", "--", "tsembed", "configs", "workflow")
+        ),
         "requirements_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         "python": platform.python_version(),
         "platform": platform.platform(),

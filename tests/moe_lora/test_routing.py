@@ -12,7 +12,7 @@ from tests.moe_lora.models import adapted, batch, peft_of_old_names
 from tests.plain import load_balancing
 from tsembed.moe_lora import MoeLoraConfig, balance, load_balancing_of, routing_record, signatures
 from tsembed.moe_lora.context import forward_pass
-from tsembed.moe_lora.routing import gate, layer_routing
+from tsembed.moe_lora.routing import LayerRouting, gate
 
 pytestmark = peft_of_old_names
 
@@ -24,7 +24,7 @@ def record_of(gates, *, probabilities=None, last=True, **settings):
     probabilities = gates if probabilities is None else probabilities
     forward = forward_pass(MASK, {})._replace(with_last=last)
     config = MoeLoraConfig(num_experts=gates.shape[-1], **settings)
-    return layer_routing("layer", gates, probabilities, config=config, forward=forward)
+    return LayerRouting("layer", gates, probabilities, config, forward)
 
 
 def test_gates_by_hand():
@@ -75,7 +75,7 @@ def test_a_record_of_gates_per_sequence_by_hand():
     assert torch.equal(one.mean, P[:, 0]) and torch.equal(one.last, P[:, 0])
     torch.testing.assert_close(one.sums, torch.tensor([2.3, 0.7]))
     assert one.chosen.tolist() == [3, 0]  # the tie of the second goes to expert 0
-    fixed = layer_routing("layer", 1, 1, config=MoeLoraConfig(num_experts=2), forward=forward_pass(MASK, {}))
+    fixed = LayerRouting("layer", 1, 1, MoeLoraConfig(num_experts=2), forward_pass(MASK, {}))
     assert fixed.mean.tolist() == [[0, 1]] * 3 and fixed.chosen.tolist() == [0, 3]
 
 

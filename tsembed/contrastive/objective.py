@@ -31,10 +31,11 @@ class PairEncoder(nn.Module):
         self.signature = variant.negatives.signature if variant.negatives else "mean"
         self.experts = variant.adapter is not None and variant.adapter.kind == "moe_lora"
         self.tokens = variant.token_routing is not None
+        self.balancing = getattr(variant.adapter, "load_balancing", 0.0) > 0
 
     def forward(self, piece: Piece) -> Outputs:
-        """Queries and documents, each (batch, dim); with learned routers what load balancing needs ("balance"), with
-        MoE-LoRA the routing signatures of both sides.
+        """Queries and documents, each (batch, dim); where routers are balanced what that needs ("balance"); with
+        MoE-LoRA the routing signatures of both sides, without gradient.
         """
         outputs: Outputs = {}
         balance: list[Tensor] = []
@@ -54,8 +55,10 @@ class PairEncoder(nn.Module):
 
             with moe_lora.routing_record(last=self.signature == "last") as record:
                 vectors = self.encoder.embed_chunk(part)
-            balance.append(moe_lora.balance(record))
-            return vectors, moe_lora.signatures(record, self.signature).detach()
+            if self.balancing:
+                balance.append(moe_lora.balance(record))
+            with torch.no_grad():
+                return vectors, moe_lora.signatures(record, self.signature)
         if self.tokens:
             with token_routing.routing_record() as record:
                 vectors = self.encoder.embed_chunk(part)

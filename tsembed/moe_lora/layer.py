@@ -12,7 +12,7 @@ from torch.nn.functional import linear, pad
 
 from .config import MoeLoraConfig
 from .context import THREAD, ForwardPass
-from .routing import gate, layer_routing
+from .routing import LayerRouting, gate
 
 
 def weigh(
@@ -134,7 +134,7 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         with torch.autocast(x.device.type, enabled=False):
             gates, probabilities = self._gates(x, adapter, forward, logits)
             if forward is not None and forward.record is not None and forward.fits(x):
-                forward.record.append(layer_routing(self.name, gates, probabilities, config=config, forward=forward))
+                forward.record.append(LayerRouting(self.name, gates, probabilities, config, forward))
         if isinstance(gates, int):  # the other experts have gate 0
             A, B = self._of_expert(A, gates, config, axis=0), self._of_expert(B, gates, config, axis=1)
         if hidden is None:

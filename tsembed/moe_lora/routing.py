@@ -18,15 +18,75 @@ from .context import THREAD, ForwardPass
 
 
 class LayerRouting(NamedTuple):
-    """What one layer's router decided in one forward pass; padding counts nowhere."""
+    """What one layer's router decided in one forward pass. All that follows from it is computed when it is asked for.
+
+    Padding counts nowhere.
+    """
 
     layer: str  # the layer's path in the base model
-    mean: Float[Tensor, "batch experts"]  # mean over a sequence's tokens of the gates, with gradient
-    last: Float[Tensor, "batch experts"] | None  # gates of the last token, with gradient
-    chosen: Float[Tensor, " experts"]  # how often a token chose the expert, among its top_k or as its best; no gradient
-    tokens: Int[Tensor, ""]
-    lengths: Float[Tensor, " batch"]  # tokens of each sequence
-    sums: Float[Tensor, " experts"]  # sum over the tokens of the softmax over all experts, with gradient
+    gates: int | Float[Tensor, "batch _ experts"]  # of every token; the same for all of a sequence; or of everyone
+    probabilities: int | Float[Tensor, "batch _ experts"]  # the softmax over all experts, in the same form
+    config: MoeLoraConfig
+    forward: ForwardPass
+
+    @property
+    def mean(self) -> Float[Tensor, "batch experts"]:
+        """Mean over a sequence's tokens of the gates, with gradient."""
+        gates = self._expanded(self.gates)
+        return _means(gates[None], self.forward)[:, 0] if self._per_token else gates[:, 0]
+
+    @property
+    def last(self) -> Float[Tensor, "batch experts"] | None:
+        """Gates of the last token, with gradient; None if the record was opened without them."""
+        if not self.forward.with_last:
+            return None
+        if not self._per_token:
+            return self.mean
+        return self.gates[torch.arange(len(self.gates), device=self.gates.device), _last_token(self.forward.mask)]
+
+    @property
+    def chosen(self) -> Float[Tensor, " experts"]:
+        """How often a token chose the expert, among its top_k or as its best; no gradient."""
+        best = _one_hot_of_best(self._expanded(self.gates), self.config.top_k or 1)
+        return self._counts(best.dtype) @ best.flatten(0, 1)
+
+    @property
+    def sums(self) -> Float[Tensor, " experts"]:
+        """Sum over the tokens of the softmax over all experts, with gradient."""
+        probabilities = self._expanded(self.probabilities)
+        return self._counts(probabilities.dtype) @ probabilities.flatten(0, 1)
+
+    @property
+    def lengths(self) -> Float[Tensor, " batch"]:
+        """Tokens of each sequence."""
+        return self.forward.lengths
+
+    @property
+    def tokens(self) -> Int[Tensor, ""]:
+        """Of all sequences."""
+        return self.lengths.sum().long()
+
+    @property
+    def _per_token(self) -> bool:
+        return isinstance(self.gates, Tensor) and self.gates.shape[1] == self.forward.mask.shape[1]
+
+    def _counts(self, dtype: torch.dtype) -> Float[Tensor, " gated"]:
+        """Tokens that each gate stands for."""
+        return (self.forward.mask if self._per_token else self.lengths).flatten().to(dtype)
+
+    def _expanded(self, gates: int | Tensor) -> Float[Tensor, "batch _ experts"]:
+        if isinstance(gates, Tensor):
+            return gates
+        one_hot = self.forward.mask.new_zeros(len(self.forward.mask), 1, self.config.num_experts)
+        one_hot[..., gates] = 1
+        return one_hot
+
+
+def _means(
+    gates: Float[Tensor, "layers batch seq experts"], forward: ForwardPass
+) -> Float[Tensor, "batch layers experts"]:
+    """Mean over each sequence's tokens."""
+    return torch.einsum("bs,lbse->ble", forward.weights.to(gates.dtype), gates)
 
 
 def gate(
@@ -72,37 +132,6 @@ def routing_record(*, last: bool = False) -> Iterator[list[LayerRouting]]:
         THREAD.record, THREAD.with_last = outer
 
 
-def layer_routing(
-    layer: str,
-    gates: int | Float[Tensor, "batch _ experts"],
-    probabilities: int | Float[Tensor, "batch _ experts"],
-    *,
-    config: MoeLoraConfig,
-    forward: ForwardPass,
-) -> LayerRouting:
-    """The record of a layer.
-
-    Args:
-        gates: Of every token, (batch, seq, experts); or the same for all tokens of a sequence, (batch, 1, experts); or
-            the expert that all sequences take.
-        probabilities: The softmax over all experts, in the same form.
-    """
-    mask, lengths = forward.mask, forward.lengths
-    if isinstance(gates, int):
-        expert, gates = gates, mask.new_zeros(len(mask), 1, config.num_experts)
-        gates[..., expert] = 1
-        probabilities = gates
-    per_token = gates.shape[1] == mask.shape[1]
-    mean = torch.bmm(forward.weights.to(gates.dtype).unsqueeze(1), gates)[:, 0] if per_token else gates[:, 0]
-    last = None
-    if forward.with_last:
-        last = gates[torch.arange(len(gates), device=gates.device), _last_token(mask)] if per_token else mean
-    counts = (mask if per_token else lengths).flatten().to(gates.dtype)  # tokens that each gate stands for
-    chosen = counts @ _one_hot_of_best(gates, config.top_k or 1).flatten(0, 1)
-    sums = lengths.to(mean.dtype) @ mean if probabilities is gates else counts @ probabilities.flatten(0, 1)
-    return LayerRouting(layer, mean, last, chosen, lengths.sum().long(), lengths, sums)
-
-
 def _last_token(mask: Float[Tensor, "batch seq"]) -> Int[Tensor, " batch"]:
     """Position of the last token that is no padding, whichever side is padded."""
     return (torch.arange(1, mask.shape[1] + 1, device=mask.device) * mask).argmax(1)
@@ -121,8 +150,10 @@ def signatures(record: Sequence[LayerRouting], form: str = "mean") -> Float[Tens
     _check_one_call(record)
     if form not in ("mean", "last"):
         raise ValueError(f"form must be 'mean' or 'last', got {form!r}")
-    if form == "last" and record[0].last is None:
+    if form == "last" and not record[0].forward.with_last:
         raise ValueError("the last tokens' gates were not recorded: use routing_record(last=True)")
+    if form == "mean" and all(one._per_token for one in record):
+        return _means(torch.stack([one.gates for one in record]), record[0].forward)  # one product for all layers
     return torch.stack([one.mean if form == "mean" else one.last for one in record], dim=1)
 
 
