@@ -83,9 +83,11 @@ class Study:
         return {self.data_node(study): self.settings.data_of(study) for study in self.settings.studies}
 
     def inputs_of(self, notebook: str) -> list[str]:
-        """The nodes that an analysis reads."""
+        """The nodes that an analysis reads. Notebooks 20 to 29 read the preset's own study, and wait for no other."""
         others = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
-        return [*(f"{variant}/seed{seed}" for variant, seed in self.runs), *others]
+        own = {config.OWN, *self.settings.variants}
+        runs = [(v, s) for v, s in self.runs if v in own or not notebook.startswith("2")]
+        return [*(f"{variant}/seed{seed}" for variant, seed in runs), *others]
 
     @property
     def outputs(self) -> dict[str, Path]:

@@ -8,6 +8,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -123,3 +124,24 @@ def test_an_edited_notebook_runs_alone_and_a_saved_output_does_not_count(root):
 def test_changed_settings_of_runs_leave_the_data(root):
     (root / "configs" / "presets" / "tiny.yaml").write_text(checkout.PRESET + "training: {steps: 3}\n")
     assert [n for n, word in table(root, "plan").items() if word == "done"] == ["data"]
+
+
+def test_new_pictures_prepare_the_data_anew(root):
+    pictures = root / "own" / "images" / "birds" / "images.zip"
+    pictures.parent.mkdir(parents=True)
+    pictures.write_bytes(b"")
+    assert table(root, "plan")["data"] == "would run"
+
+
+def test_processes_of_another_machine_are_let_be(root):
+    code = (
+        "import subprocess, types; import nodes, study\n"
+        "there, snakemake = (subprocess.Popen(['sleep', '60']) for _ in range(2))\n"
+        "row = {'session': 's', 'state': 'running', 'pid': there.pid, 'host': 'elsewhere'}\n"
+        "nodes.read_states = lambda preset: {'em/seed0': row}\n"
+        "study._end(types.SimpleNamespace(preset='tiny'), 's', snakemake)\n"
+        "print(there.poll(), snakemake.poll()); there.kill()\n"
+    )
+    variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow")
+    answer = subprocess.run([sys.executable, "-c", code], env=variables, cwd=root, capture_output=True, text=True)
+    assert answer.stdout == "None -9\n" and "Jobs go on at elsewhere" in answer.stderr, answer.stderr
