@@ -28,7 +28,7 @@ def test_scores_stand_beside_chance_and_seeds():
 
 
 def test_gains_stand_beside_the_baselines_score():
-    gains = pd.DataFrame([{"row": "seen", "method": "tsembed", "datasets": 8, "baseline": 38.0} | GAIN])
+    gains = pd.DataFrame([{"row": "seen", "method": "tsembed", "datasets": 8, "seeds": 3, "baseline": 38.0} | GAIN])
     shown = adapter_tables.gain_table(gains, "vl_lora_wide")
     assert shown.iloc[0].to_dict() == {"Sets": "seen (8)", "LoRA, 4 r": "38.00", "TSEmbed": "+2.00 [+1.00, +3.00]"}
 

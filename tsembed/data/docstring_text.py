@@ -6,6 +6,7 @@ parameters, references) is left out; a sentence with markup that cannot be turne
 """
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 SENTENCE_WORDS = (3, 60)  # a shorter or longer sentence is not used
@@ -106,6 +107,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
+@cache
 def natural(sentence: str) -> bool:
     """Whether a cleaned sentence reads as language: no markup left, mostly words, not an announcement of code."""
     tokens = sentence.split()

@@ -17,7 +17,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -185,7 +185,8 @@ def fingerprints(found: Iterable[Record]) -> dict[str, str]:
     """Package -> sha256 of its records, one JSON line each."""
     digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
     for record in found:
-        line = json.dumps(asdict(record), sort_keys=True, ensure_ascii=False)
+        content = {name: getattr(record, name) for name in Record.__slots__}
+        line = json.dumps(content, sort_keys=True, ensure_ascii=False)
         digests[record.package].update(line.encode() + b"\n")
     return {name: digest.hexdigest() for name, digest in digests.items()}
 

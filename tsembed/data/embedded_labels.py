@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from .docstring_text import natural, sentences, words
 from .docstrings import Record
@@ -120,12 +121,14 @@ def cut(found: Iterable[str], most: int) -> str:
     return " ".join(kept)
 
 
+@cache
 def description(text: str, most: int = 40) -> str:
     """A parameter's description as used: whole sentences up to `most` words; "" if that is fewer than five words."""
     shortened = cut([s for s in sentences(text, strict=False) if natural(s)], most)
     return shortened if len(shortened.split()) >= 5 else ""
 
 
+@cache
 def key(text: str) -> str:
     """What makes two texts the same: their words in order, without case and punctuation."""
     return " ".join(words(text))

@@ -135,11 +135,13 @@ def sts(found: list[Record], size: int, rng: random.Random) -> Tables:
     neighbours = _Neighbours(able, rng)
     rows, wanted = [], 5
     for record in spread(able, lambda r: r.package, len(able), rng):
+        if len(rows) >= size:
+            break
         other = [record] if wanted == 5 else neighbours.draw(record, wanted)
         if other:
             rows.append({"a": record.summary, "b": _first(other[0]), "score": float(wanted)})
             wanted = (wanted - 1) % 6
-    return {"rows": rows[:size]}
+    return {"rows": rows}
 
 
 def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
@@ -152,6 +154,8 @@ def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
     neighbours = _Neighbours(found, rng)
     rows = []
     for record in spread(able, lambda r: r.package, len(able), rng):
+        if len(rows) >= max(8, size // 6):
+            break
         tokens = record.summary.split()
         graded = [(5.0, " ".join(tokens[: len(tokens) * 2 // 3])), (4.0, _first(record))]
         near = neighbours.draw(record, 4) or neighbours.draw(record, 3)
@@ -167,7 +171,7 @@ def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
                     "relevance": [score for score, _ in graded],
                 }
             )
-    return {"rows": rows[: max(8, size // 6)]}
+    return {"rows": rows}
 
 
 def articles(found: list[Record], size: int, rng: random.Random) -> Tables:

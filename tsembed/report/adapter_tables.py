@@ -47,7 +47,7 @@ def gain_table(gains: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
 
     rows = []
     for name, group in gains.groupby("row", sort=False):
-        first = group.iloc[0]
+        first = group.iloc[group.seeds.to_numpy().argmax()]  # the baseline on the most seeds
         row = {"Sets": f"{name} ({int(first.datasets)})", METHODS[baseline].label: f"{first.baseline:.2f}"}
         rows.append(row | {METHODS[r.method].label: gain_interval(r.gain, r.low, r.high) for r in group.itertuples()})
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Verdicts on the papers' claims, by the rule in references/claims.yaml, which was written before the runs."""
+"""Verdicts on the papers' claims, by the rule in references/claims.yaml, written before the runs that are reported."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
