@@ -258,6 +258,12 @@ def test_a_capped_classification_set_keeps_every_label():
 def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sources.paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(sys, "argv", ["sources", "local", "--data", str(folder)])
+    lacking = "no training part of the task clustering, no test part of the form clustering, .* of the form wikipedia"
+    with pytest.raises(SystemExit, match=f"error: the notebooks compare all task types, and the data have {lacking}"):
+        sources.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"])
+    monkeypatch.setattr(sources, "_lacking", lambda listing, variants: [])
     sources.main()
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"]) + 1

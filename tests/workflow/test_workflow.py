@@ -142,6 +142,6 @@ def test_processes_of_another_machine_are_let_be(root):
         "study._end(types.SimpleNamespace(preset='tiny'), 's', snakemake)\n"
         "print(there.poll(), snakemake.poll()); there.kill()\n"
     )
-    variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow")
+    variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))
     answer = subprocess.run([sys.executable, "-c", code], env=variables, cwd=root, capture_output=True, text=True)
     assert answer.stdout == "None -9\n" and "Jobs go on at elsewhere" in answer.stderr, answer.stderr
