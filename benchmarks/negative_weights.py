@@ -11,13 +11,11 @@ import pandas as pd
 import torch
 
 from tsembed import paths
-from tsembed.analysis.gradients import PROBE_SEED
+from tsembed.analysis.gradients import probe_batches
 from tsembed.config import load_preset, resolve
 from tsembed.contrastive.eans import negative_weights
 from tsembed.contrastive.objective import PairEncoder
-from tsembed.data.batches import StepBatches
 from tsembed.data.prepared import load, manifest, sets
-from tsembed.data.sampler import TaskSampler
 from tsembed.encoder import Encoder
 from tsembed.run import data_folder
 
@@ -28,7 +26,7 @@ def main() -> None:
     parser.add_argument("preset")
     parser.add_argument("variant", help="with a moe_lora adapter")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--batches", type=int, default=3, help="of every task")
     parser.add_argument("--beta", type=float, default=10.0)
     options = parser.parse_args()
     settings = resolve(load_preset(options.preset), options.variant, options.seed)
@@ -36,29 +34,23 @@ def main() -> None:
     tasks = sets(manifest(data), "train", variant)
     tables = {name: load(data, "train", name) for name in tasks}
     encoder = Encoder.load(paths.run_dir(options.preset, options.variant, options.seed) / "model")
-    sampler = TaskSampler(
-        {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=settings.training.batch_size,
-        steps=options.batches, batching=variant.batching, sampling="balanced", tasks=variant.tasks, seed=PROBE_SEED,
-    )  # fmt: skip
-    steps = StepBatches(tables, tasks, sampler, encoder, training=settings.training, variant=variant)
     pairs, rows = PairEncoder(encoder, variant).eval(), []
-    for number in range(options.batches):
-        for batch in steps[number]:
-            parts = [pairs(piece) for piece in batch.pieces]
-            outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            negatives = batch.groups[:, None] != batch.groups
-            signatures = [outputs["query_signature"], outputs["document_signature"]]
-            weights = negative_weights(*signatures, beta=options.beta, negatives=negatives)[negatives]
-            flat = [torch.nn.functional.normalize(s.flatten(1), dim=1) for s in signatures]
-            cosine = (flat[0] @ flat[1].T)[negatives]
-            alike = (outputs["query"] @ outputs["document"].T)[negatives]
-            rows.append(
-                {
-                    "task": batch.task, "cosine": cosine.mean().item(), "deviation": cosine.std().item(),
-                    "weight, 5 %": weights.quantile(0.05).item(), "weight, 95 %": weights.quantile(0.95).item(),
-                    "correlation": np.corrcoef(weights.numpy(), alike.numpy())[0, 1],
-                }
-            )  # fmt: skip
+    for batch in probe_batches(encoder, tables, tasks, settings, options.batches):
+        parts = [pairs(piece) for piece in batch.pieces]
+        outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        negatives = batch.groups[:, None] != batch.groups
+        signatures = [outputs["query_signature"], outputs["document_signature"]]
+        weights = negative_weights(*signatures, beta=options.beta, negatives=negatives)[negatives]
+        flat = [torch.nn.functional.normalize(s.flatten(1), dim=1) for s in signatures]
+        cosine = (flat[0] @ flat[1].T)[negatives]
+        alike = (outputs["query"] @ outputs["document"].T)[negatives]
+        rows.append(
+            {
+                "task": batch.task, "cosine": cosine.mean().item(), "deviation": cosine.std().item(),
+                "weight, 5 %": weights.quantile(0.05).item(), "weight, 95 %": weights.quantile(0.95).item(),
+                "correlation": np.corrcoef(weights.numpy(), alike.numpy())[0, 1],
+            }
+        )  # fmt: skip
     print(pd.DataFrame(rows).groupby("task").mean().round(3).to_string())
 
 

@@ -79,17 +79,21 @@ def _routing_of_pairs(encoder: "Encoder", run: "Run") -> list:
 
     variant = Variant.model_validate(run.config["variant"])
     part = "validation" if sets(run.manifest, "validation", variant) else "train"
-    with moe_lora.routing_record() as record:
-        for name, task in sets(run.manifest, part, variant).items():
-            table = load(run.data, part, name)
-            rows = table[: min(PAIRS, len(table))]
-            for side in ("query", "document"):
-                route = getattr(TASKS[task], f"{side}_route")
-                tokens = run.config["evaluation"]["max_tokens"]
-                parts, _ = encoder.prepare(inputs_of(rows, side), route, max_tokens=tokens, token_budget=4096)
-                for chunk in parts:
+    found = []
+    for name, task in sets(run.manifest, part, variant).items():
+        table = load(run.data, part, name)
+        rows = table[: min(PAIRS, len(table))]
+        for side in ("query", "document"):
+            route = getattr(TASKS[task], f"{side}_route")
+            tokens = run.config["evaluation"]["max_tokens"]
+            parts, _ = encoder.prepare(inputs_of(rows, side), route, max_tokens=tokens, token_budget=4096)
+            for chunk in parts:
+                with moe_lora.routing_record() as record:
                     encoder.embed_chunk(chunk)
-    return record
+                for one in record:  # their means alone: gates of every token of every pair are many
+                    means = one.mean[:, None]
+                    found.append(one._replace(gates=means, probabilities=means))
+    return found
 
 
 def scores_of(encoder: "Encoder", run: "Run") -> list[dict[str, Any]]:

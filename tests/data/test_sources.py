@@ -17,6 +17,7 @@ from collections import Counter
 
 import pytest
 
+from tsembed import config
 from tsembed.config import Data, Preset
 from tsembed.data import caps, local, mixture, prepared, sources
 from tsembed.data.forms import Source
@@ -263,7 +264,10 @@ def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
         sources.main()
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"])
-    monkeypatch.setattr(sources, "_lacking", lambda listing, variants: [])
+    study, listing = config.load_preset("gpu").studies[""], {"datasets": [{"part": "eval", "form": "wikipedia"}]}
+    listing["datasets"] += [{"part": "train", "task": task} for task in ("classification", "clustering", "retrieval")]
+    assert sources._lacking(listing, study) == [], "the sets of a benchmark are its own"
+    monkeypatch.setattr(sources, "_lacking", lambda listing, study: [])
     sources.main()
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"]) + 1

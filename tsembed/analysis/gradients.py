@@ -4,7 +4,7 @@ The premise of task experts is that tasks pull shared parameters apart: "gradien
 2020, https://arxiv.org/abs/2001.06782, call a negative cosine a conflict). The paper does not measure it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import gcd
 from typing import TYPE_CHECKING
@@ -76,7 +76,7 @@ def task_gradients_conflict(
     found: dict[str, list[Gradients]] = {}
     was_training = encoder.training
     encoder.eval()
-    for batch in _batches(encoder, tables, tasks, settings, batches, seed):
+    for batch in probe_batches(encoder, tables, tasks, settings, batches, seed):
         found.setdefault(batch.task, []).append(_gradients(encoder, batch, settings.training.precision))
     encoder.train(was_training)
     names = [task for task in TASKS if task in found]
@@ -137,8 +137,19 @@ def by_block(conflict: "pd.DataFrame", *, part: probes.Part = "attention") -> "p
     return pd.concat(frames, ignore_index=True)
 
 
-def _batches(encoder: Encoder, tables, tasks, settings: RunSettings, count: int, seed: int):
-    """So many batches of every task that has data, one at a time."""
+def probe_batches(
+    encoder: Encoder,
+    tables: "Mapping[str, datasets.Dataset]",
+    tasks: Mapping[str, str],
+    settings: RunSettings,
+    count: int,
+    seed: int = PROBE_SEED,
+) -> Iterator[Batch]:
+    """So many batches of every task that has data, one at a time, in pieces that a device holds.
+
+    Args:
+        As `task_gradients_conflict` takes them.
+    """
     training = settings.training
     pairs = min(training.micro_batch_size or training.batch_size, MAX_PAIRS)
     piece = gcd(pairs, training.cached_pairs or PIECE)

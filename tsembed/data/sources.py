@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from ..config import PATHLESS, Data, Preset, load_preset
+from ..config import PATHLESS, Data, Preset, Study, load_preset
 from ..tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
 from . import caps, mixture, ranking
 from .forms import FORMS, MTEB_TYPE, NAME, TRAINING_FORMS, Source, clean, columns
@@ -245,12 +245,13 @@ def line_of(entry: dict) -> str:
     return f"{entry['part']:<10} {entry['name']:<32} {entry['task'] or entry['form']:<20} {rows}{notes}"
 
 
-def _lacking(listing: dict, variants: set[str]) -> list[str]:
+def _lacking(listing: dict, study: Study) -> list[str]:
     """What the notebooks of the text study need and would miss after hours of training."""
-    if not {"em", "ic", "mote"} <= variants:
+    if not {"em", "ic", "mote"} <= set(study.variants):
         return []
+    scored = MTEB_TYPE if study.evaluation.benchmark is None else ()  # a benchmark brings its own sets
     there = {(d["part"], d["form"] if d["part"] == "eval" else d["task"]) for d in listing["datasets"]}
-    needed = [("train", task) for task in TEXT_TASKS] + [("eval", form) for form in (*MTEB_TYPE, "wikipedia")]
+    needed = [("train", task) for task in TEXT_TASKS] + [("eval", form) for form in (*scored, "wikipedia")]
     words = {"train": "training part of the task", "eval": "test part of the form"}
     return [f"{words[part]} {name}" for part, name in needed if (part, name) not in there]
 
@@ -269,7 +270,7 @@ def main() -> None:
             raise ValueError(f"preset {preset.name} uses embedded data and takes no --data; `local` and the hub's do")
         folder = paths.data_dir(preset.name, arguments.study)
         made = prepare(preset, folder, study=arguments.study, report=lambda entry: print(line_of(entry), flush=True))
-        if lacking := _lacking(made, set(preset.studies[arguments.study].variants)):
+        if lacking := _lacking(made, preset.studies[arguments.study]):
             raise ValueError(f"the notebooks compare all task types, and the data have no {', no '.join(lacking)}")
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -56,8 +56,7 @@ class _Recomputation:
     """The context of an earlier forward pass; it can be entered again, as a second backward pass does."""
 
     def __init__(self, forward: ForwardPass | None):
-        # A record is kept, though nobody reads it: the recomputation must save the same tensors as its forward pass.
-        self.forward = forward if forward is None or forward.record is None else forward._replace(record=[])
+        self.forward = None if forward is None else forward._replace(record=None)
         self.outer = []
 
     def __enter__(self):
