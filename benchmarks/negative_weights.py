@@ -13,7 +13,7 @@ import torch
 from tsembed import paths
 from tsembed.analysis.gradients import probe_batches
 from tsembed.config import load_preset, resolve
-from tsembed.contrastive.eans import negative_weights
+from tsembed.contrastive.eans import UNITS, negative_weights
 from tsembed.contrastive.objective import PairEncoder
 from tsembed.data.prepared import load, manifest, sets
 from tsembed.encoder import Encoder
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batches", type=int, default=3, help="of every task")
     parser.add_argument("--beta", type=float, default=10.0)
+    parser.add_argument("--beta-per", default="similarity", choices=UNITS)
     options = parser.parse_args()
     settings = resolve(load_preset(options.preset), options.variant, options.seed)
     data, variant = data_folder(options.preset, options.variant), settings.variant
@@ -40,7 +41,8 @@ def main() -> None:
         outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         negatives = batch.groups[:, None] != batch.groups
         signatures = [outputs["query_signature"], outputs["document_signature"]]
-        weights = negative_weights(*signatures, beta=options.beta, negatives=negatives)[negatives]
+        sharpness = {"beta": options.beta, "beta_per": options.beta_per}
+        weights = negative_weights(*signatures, **sharpness, negatives=negatives)[negatives]
         flat = [torch.nn.functional.normalize(s.flatten(1), dim=1) for s in signatures]
         cosine = (flat[0] @ flat[1].T)[negatives]
         alike = (outputs["query"] @ outputs["document"].T)[negatives]

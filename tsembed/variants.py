@@ -62,6 +62,7 @@ class Negatives(Strict):
 
     weights: Literal["eans", "hardness", "random"] = "eans"  # by routing | by embedding (LLaVE) | EANS's, permuted
     beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    beta_per: Literal["similarity", "deviation"] = "similarity"  # its unit: 1 / that, the latter of a query's negatives
     top_k: Positive | None = None  # keep only so many negatives per query
     signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
     similarity: Literal["cosine", "kl"] = "cosine"

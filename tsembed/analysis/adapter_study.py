@@ -32,8 +32,8 @@ ADAPTER = {
     "shared_experts": "shared experts",
 }  # fmt: skip
 NEGATIVES = {
-    "weights": "weights", "beta": "beta", "top_k": "negatives", "signature": "signature", "similarity": "similarity",
-    "stage_one": "stage 1",
+    "weights": "weights", "beta_per": "beta per", "beta": "beta", "top_k": "negatives", "signature": "signature",
+    "similarity": "similarity", "stage_one": "stage 1",
 }  # fmt: skip
 _NONE = {"top_k": "all", "load_balancing": "none"}
 _NAMES = {"eans": "EANS", "kl": "KL"}

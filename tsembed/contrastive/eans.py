@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 FORMS = ("cosine", "kl")
+UNITS = ("similarity", "deviation")
 FLOOR = 1e-6  # of a probability in the "kl" form: routing by task or top-k has zeros, whose divergence is infinite
 TIE = 1e-5  # of similarities: what is closer is the same but for rounding, which depends on the size of the batch
 
@@ -64,6 +65,7 @@ def negative_weights(
     beta: float,
     top_k: int | None = None,
     form: str = "cosine",
+    beta_per: str = "similarity",
     negatives: Bool[Tensor, "batch docs"],
 ) -> Float[Tensor, "batch docs"]:
     """EANS weights for `losses.info_nce`, constants:
@@ -74,24 +76,27 @@ def negative_weights(
 
     Args:
         query_signatures, document_signatures, form: As in `signature_similarity`.
-        beta: Sharpness, >= 0, in units of 1 / similarity.
+        beta: Sharpness, >= 0.
+        beta_per: Its unit. "similarity": 1 / similarity. "deviation": 1 / the standard deviation of the query's
+            similarities to its negatives, so that weights vary as much however close together the similarities are,
+            as those of routers that have hardly moved.
         top_k: Keep only the k most similar negatives of a query (and those as similar as the k-th, so that the order of
             the documents decides nothing); the others get 0. The mean over *all* its negatives stays 1. None: keep all.
         negatives: Which documents are negatives of which queries: not the positive, nor its group. Others get 0.
 
     Raises:
-        ValueError: If beta is negative or not finite, top_k < 1, the form is unknown, or the signatures are of another
-            length.
+        ValueError: If beta is negative or not finite, top_k < 1, the form or the unit is unknown, or the signatures
+            are of another length.
 
     >>> ours, theirs = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]]])
     >>> w = negative_weights(ours, theirs, beta=4.0, negatives=torch.tensor([[True, True]]))
     >>> [round(value, 3) for value in w[0].tolist()]
     [1.527, 0.473]
     """
-    _check(beta, top_k)
+    _check(beta, top_k, beta_per)
     with torch.no_grad():
         similarity = signature_similarity(query_signatures, document_signatures, form)
-        return _weights(similarity, beta, negatives, top_k)
+        return _weights(similarity, beta, negatives, top_k, beta_per)
 
 
 def hardness_weights(
@@ -99,6 +104,7 @@ def hardness_weights(
     documents: Float[Tensor, "docs dim"],
     *,
     beta: float,
+    beta_per: str = "similarity",
     negatives: Bool[Tensor, "batch docs"],
 ) -> Float[Tensor, "batch docs"]:
     """Weights as in `negative_weights`, by the similarity of the embeddings themselves; the control for EANS.
@@ -109,14 +115,14 @@ def hardness_weights(
     Args:
         queries: Unit-norm embeddings of this rank's queries.
         documents: Unit-norm embeddings of the documents of all ranks.
-        beta, negatives: As in `negative_weights`.
+        beta, beta_per, negatives: As in `negative_weights`.
 
     Raises:
-        ValueError: If beta is negative or not finite.
+        ValueError: If beta is negative or not finite, or the unit is unknown.
     """
-    _check(beta, None)
+    _check(beta, None, beta_per)
     with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
-        return _weights(queries.float() @ documents.float().T, beta, negatives, None)
+        return _weights(queries.float() @ documents.float().T, beta, negatives, None, beta_per)
 
 
 def shuffled_weights(
@@ -131,14 +137,16 @@ def shuffled_weights(
     return torch.zeros_like(taken).scatter_(1, ordered, taken).masked_fill_(~negatives, 0.0)
 
 
-def _check(beta: float, top_k: int | None) -> None:
+def _check(beta: float, top_k: int | None, beta_per: str) -> None:
+    if beta_per not in UNITS:
+        raise ValueError(f"beta_per must be 'similarity' or 'deviation', got {beta_per!r}")
     if not (math.isfinite(beta) and beta >= 0):
         raise ValueError(f"beta must be finite and >= 0, got {beta}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be >= 1, got {top_k}")
 
 
-def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | None) -> Tensor:
+def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | None, beta_per: str) -> Tensor:
     """exp(beta * similarity) on the negatives, scaled to mean 1 over them; overwrites `similarity`.
 
     A similarity that is not a number makes its whole row so: the loss then shows it.
@@ -149,5 +157,10 @@ def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | No
         least = scores.topk(top_k, dim=1).values[:, -1:] - TIE  # (batch, 1)
         kept = negatives & ~(scores < least)  # (batch, docs)
     largest = scores.amax(1, keepdim=True)  # (batch, 1); -inf for a query without negatives, whose weights are all 0
+    count = negatives.sum(1, keepdim=True)  # (batch, 1)
+    if beta_per == "deviation":
+        mean = similarity.where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
+        variance = (similarity - mean).square_().where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
+        beta = beta / variance.sqrt().clamp_min(TIE)
     weights = similarity.sub_(largest).mul_(beta).exp_().masked_fill_(~kept, 0.0)
-    return weights.mul_(negatives.sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1.0))
+    return weights.mul_(count / weights.sum(1, keepdim=True).clamp_min(1.0))

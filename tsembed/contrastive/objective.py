@@ -98,13 +98,14 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
         key: Seed, step and rank, of the control with permuted weights.
     """
     documents = gather(outputs["document_signature"]) if "document_signature" in outputs else None
+    sharpness = {"beta": negatives.beta, "beta_per": negatives.beta_per}
 
     def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
         if negatives.weights == "hardness":
-            return hardness_weights(outputs["query"][rows], candidates, beta=negatives.beta, negatives=allowed)
+            return hardness_weights(outputs["query"][rows], candidates, **sharpness, negatives=allowed)
         weights = negative_weights(
-            outputs["query_signature"][rows], documents, beta=negatives.beta, top_k=negatives.top_k,
-            form=negatives.similarity, negatives=allowed,
+            outputs["query_signature"][rows], documents, **sharpness, top_k=negatives.top_k, form=negatives.similarity,
+            negatives=allowed,
         )  # fmt: skip
         if negatives.weights == "random":
             digest = hashlib.blake2b(repr((*key, rows.start or 0)).encode(), digest_size=7).digest()

@@ -70,6 +70,7 @@ METHODS: dict[str, Look] = {
     "vl_moe_sequence": Look("routed by sequence", "#0B4A8F", "s"),
     "vl_moe_balanced": Look("load balancing", "#0B4A8F", "s"),
     **{f"tsembed_beta{b}": Look(f"beta {b}", "#D1603D", "D") for b in (3, 30)},
+    **dict.fromkeys(("tsembed_deviation", "tsembed_text_deviation"), Look("beta 1 per deviation", "#D1603D", "D")),
     "tsembed_top8": Look("8 nearest", "#D1603D", "D"),
     "tsembed_kl": Look("KL", "#D1603D", "D"),
     "tsembed_last": Look("last token", "#D1603D", "D"),
