@@ -106,6 +106,7 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         "random": TSEMBED | {"negatives": Negatives(weights="random", stage_one=0.5, beta=30.0)},
         "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", stage_one=0.5, beta=30.0)},
         "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", stage_one=0.5, beta=30.0)},
+        "deviation": TSEMBED | {"negatives": Negatives(beta=1.0, beta_per="deviation", stage_one=0.5)},
     }.items():  # fmt: skip
         chosen = settings(variant=variant, steps=8)
         train(chosen, make(base, chosen), tables(), TASKS, tmp_path / name)
@@ -114,9 +115,9 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         stages = [row.get("stage") for row in rows]
         assert stages == [None] * 8 if name == "plain" else stages == [1] * 4 + [2] * 4
     assert losses["flat"] == pytest.approx(losses["plain"], rel=1e-5)
-    for name in ("weighted", "random", "hardness", "last"):
+    for name in ("weighted", "random", "hardness", "last", "deviation"):
         assert losses[name][:4] == losses["plain"][:4] and losses[name][4] != losses["plain"][4], name
-    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 5
+    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 6
 
 
 @pytest.mark.parametrize("micro", [None, 4])
