@@ -71,6 +71,7 @@ METHODS: dict[str, Look] = {
     "vl_moe_balanced": Look("load balancing", "#0B4A8F", "s"),
     **{f"tsembed_beta{b}": Look(f"beta {b}", "#D1603D", "D") for b in (3, 30)},
     "tsembed_deviation": Look("beta 1 per deviation", "#D1603D", "D"),
+    "tsembed_deviation_random": Look("permuted, per deviation", "#D1603D", "D"),
     "tsembed_text_deviation": Look("TSEmbed, per deviation", "#8C2F1B", "P"),
     "tsembed_top8": Look("8 nearest", "#D1603D", "D"),
     "tsembed_kl": Look("KL", "#D1603D", "D"),
