@@ -1,7 +1,8 @@
 """How far EANS is from plain InfoNCE in a finished run: `python -m benchmarks.negative_weights PRESET VARIANT`.
 
 On batches in an order that no training run had, per task: the cosine of a query's signature with those of its
-negatives, the weights that follow from it, and their correlation with the embedding similarity.
+negatives, the weights that follow from it, their correlation with the embedding similarity, and how much of the cosine
+belongs to the document alone, whatever the query (a share of the variance; 1 / queries where there is nothing).
 """
 
 import argparse
@@ -13,7 +14,7 @@ import torch
 from tsembed import paths
 from tsembed.analysis.gradients import probe_batches
 from tsembed.config import load_preset, resolve
-from tsembed.contrastive.eans import UNITS, negative_weights
+from tsembed.contrastive.eans import UNITS, centered, negative_weights, signature_similarity
 from tsembed.contrastive.objective import PairEncoder
 from tsembed.data.prepared import load, manifest, sets
 from tsembed.encoder import Encoder
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=3, help="of every task")
     parser.add_argument("--beta", type=float, default=10.0)
     parser.add_argument("--beta-per", default="similarity", choices=UNITS)
+    parser.add_argument("--centered", action="store_true", help="signatures minus the batch's mean")
     options = parser.parse_args()
     settings = resolve(load_preset(options.preset), options.variant, options.seed)
     data, variant = data_folder(options.preset, options.variant), settings.variant
@@ -41,16 +43,20 @@ def main() -> None:
         outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         negatives = batch.groups[:, None] != batch.groups
         signatures = [outputs["query_signature"], outputs["document_signature"]]
+        if options.centered:
+            signatures = centered(*signatures)
         sharpness = {"beta": options.beta, "beta_per": options.beta_per}
         weights = negative_weights(*signatures, **sharpness, negatives=negatives)[negatives]
-        flat = [torch.nn.functional.normalize(s.flatten(1), dim=1) for s in signatures]
-        cosine = (flat[0] @ flat[1].T)[negatives]
+        table = signature_similarity(*signatures)
+        cosine, relative = table[negatives], table.masked_fill(~negatives, torch.nan)
+        relative = relative - relative.nanmean(1, keepdim=True)  # weights compare the negatives of one query
         alike = (outputs["query"] @ outputs["document"].T)[negatives]
         rows.append(
             {
                 "task": batch.task, "cosine": cosine.mean().item(), "deviation": cosine.std().item(),
                 "weight, 5 %": weights.quantile(0.05).item(), "weight, 95 %": weights.quantile(0.95).item(),
                 "correlation": np.corrcoef(weights.numpy(), alike.numpy())[0, 1],
+                "of the document": (relative.nanmean(0).square().mean() / relative.square().nanmean()).item(),
             }
         )  # fmt: skip
     print(pd.DataFrame(rows).groupby("task").mean().round(3).to_string())

@@ -85,6 +85,17 @@ def test_seeds_come_seed_by_seed(configs):
         ),
         (
             {},
+            {
+                "em": {
+                    "label": "E",
+                    "adapter": {"kind": "moe_lora"},
+                    "negatives": {"centered": True, "similarity": "kl"},
+                }
+            },
+            r"text\.yaml: em: negatives: .*centered signatures are no probabilities, so similarity must be cosine",
+        ),
+        (
+            {},
             {"em": {"label": "E", "token_routing": {}, "experts": {r: r for r in ROUTES}}},
             "experts .routed by task. and token_routing exclude each other",
         ),

@@ -106,6 +106,7 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         "random": TSEMBED | {"negatives": Negatives(weights="random", stage_one=0.5, beta=30.0)},
         "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", stage_one=0.5, beta=30.0)},
         "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", stage_one=0.5, beta=30.0)},
+        "centered": TSEMBED | {"negatives": Negatives(centered=True, stage_one=0.5, beta=3.0)},
         "deviation": TSEMBED | {"negatives": Negatives(beta=1.0, beta_per="deviation", stage_one=0.5)},
     }.items():  # fmt: skip
         chosen = settings(variant=variant, steps=8)
@@ -115,9 +116,9 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         stages = [row.get("stage") for row in rows]
         assert stages == [None] * 8 if name == "plain" else stages == [1] * 4 + [2] * 4
     assert losses["flat"] == pytest.approx(losses["plain"], rel=1e-5)
-    for name in ("weighted", "random", "hardness", "last", "deviation"):
+    for name in ("weighted", "random", "hardness", "last", "centered", "deviation"):
         assert losses[name][:4] == losses["plain"][:4] and losses[name][4] != losses["plain"][4], name
-    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 6
+    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 7
 
 
 @pytest.mark.parametrize("micro", [None, 4])
@@ -190,8 +191,10 @@ def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
     (batch,) = batches[0]
     model = wrap(PairEncoder(encoder, variant))
 
+    negatives = CENTERED if stage == "centered" else variant.negatives
+
     def loss(outputs):
-        weigh = weighting(variant.negatives, outputs, 0, 0, rank) if stage == 2 else None
+        weigh = None if stage == 1 else weighting(negatives, outputs, 0, 0, rank)
         return contrastive_loss(outputs, batch, weigh=weigh)
 
     from tsembed.contrastive.grad_cache import cached_backward
@@ -206,9 +209,13 @@ def _nothing():
     return nullcontext()
 
 
+CENTERED = Negatives(centered=True, beta=1.0, beta_per="deviation")
+STAGES = (1, 2, "centered")  # the second stage's weights, also by what differs between sequences
+
+
 def _two_ranks(rank, base, folder):
     wrap = torch.nn.parallel.DistributedDataParallel
-    for stage in (1, 2):
+    for stage in STAGES:
         for cached in (None, 2):
             torch.save(gradient(base, stage, cached, rank, 2, wrap), folder / f"{stage}-{cached}-{rank}.pt")
 
@@ -216,7 +223,7 @@ def _two_ranks(rank, base, folder):
 def test_two_processes_equal_one_in_both_stages(base, tmp_path):
     run_ranks(_two_ranks, 2, base, tmp_path)
     norms = set()
-    for stage in (1, 2):
+    for stage in STAGES:
         expected, _ = gradient(base, stage, None)
         a = torch.cat([g.flatten() for g in expected.values()])
         norms.add(round(a.norm().item(), 6))
@@ -227,4 +234,4 @@ def test_two_processes_equal_one_in_both_stages(base, tmp_path):
                 b = torch.cat([found[name].flatten() for name in expected])
                 assert (b.norm() / a.norm()).item() == pytest.approx(1, abs=1e-4)
                 assert torch.nn.functional.cosine_similarity(a, b, dim=0).item() == pytest.approx(1, abs=1e-4)
-    assert len(norms) == 2, "the stages must differ"
+    assert len(norms) == 3, "the stages must differ"

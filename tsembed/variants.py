@@ -66,10 +66,17 @@ class Negatives(Strict):
     top_k: Positive | None = None  # keep only so many negatives per query
     signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
     similarity: Literal["cosine", "kl"] = "cosine"
+    centered: bool = False  # compare signatures by their difference from the batch's mean, of queries and of documents
     stage_one: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = "settled"  # or its share of the steps
     at_most: Annotated[float, Field(gt=0, le=1)] = 0.6  # of the steps, where the experts do not settle
     window: Positive = 8  # steps over which specialisation is measured
     tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
+
+    @model_validator(mode="after")
+    def _differences_are_no_probabilities(self):
+        if self.centered and self.similarity == "kl":
+            raise ValueError("centered signatures are no probabilities, so similarity must be cosine")
+        return self
 
 
 class Variant(Strict):

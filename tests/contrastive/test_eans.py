@@ -6,6 +6,7 @@
 - They do not depend on the order of the documents, nor on documents that are no negatives, and have no gradient; made
   in parts, as of ranks or chunks, they are the same.
 - In InfoNCE they make the more similar negative's gradient larger by just their ratio.
+- Centered, what a document is to all queries does not count, nor what is common to all.
 - Shuffled weights are the same values on the same negatives, in another order, that the generator decides.
 """
 
@@ -14,7 +15,13 @@ import math
 import pytest
 import torch
 
-from tsembed.contrastive.eans import hardness_weights, negative_weights, shuffled_weights, signature_similarity
+from tsembed.contrastive.eans import (
+    centered,
+    hardness_weights,
+    negative_weights,
+    shuffled_weights,
+    signature_similarity,
+)
 from tsembed.contrastive.losses import info_nce
 
 FORMS = pytest.mark.parametrize("form", ["cosine", "kl"])
@@ -100,6 +107,23 @@ def test_beta_per_deviation_weighs_as_much_however_close_the_signatures_are():
         q[:1].expand(6, -1, -1), q[:1].expand(9, -1, -1), beta=1.0, beta_per="deviation", negatives=negatives
     )
     torch.testing.assert_close(equal, negatives.float(), rtol=0.05, atol=0)  # no spread at all, but for rounding
+
+
+def test_centered_signatures_leave_out_what_a_document_is_to_all_queries():
+    own = torch.eye(4)[:, None].repeat(2, 1, 1)  # documents 0 and 4 are routed like query 0 …
+    queries, documents = 0.7 + 0.1 * own[:4], 0.7 + 0.1 * own
+    queries, documents = torch.cat([queries, torch.zeros(4, 1, 1)], 2), torch.cat([documents, torch.zeros(8, 1, 1)], 2)
+    documents[:4, 0, 4] += 1.0  # … but the first four have something of their own beside it
+    negatives = but_own(4, 8)
+    plain = negative_weights(queries, documents, beta=10.0, negatives=negatives)
+    assert (plain[:, 4:] > plain[:, :4].max()).all(), "uncentered, what is common to documents decides"
+    shifted = negative_weights(*centered(queries, documents), beta=10.0, negatives=negatives)
+    assert torch.equal(shifted[:, 4:].argmax(1), torch.arange(4)), "centered, the query does"
+    q, d = centered(queries, documents)
+    torch.testing.assert_close(q.mean(0), torch.zeros(1, 5))
+    torch.testing.assert_close(d.mean(0), torch.zeros(1, 5))
+    again = centered(queries + 3.0, documents - 2.0)
+    torch.testing.assert_close(again, (q, d))
 
 
 def test_beta_zero_is_exactly_plain_info_nce():

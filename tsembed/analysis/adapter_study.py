@@ -33,7 +33,7 @@ ADAPTER = {
 }  # fmt: skip
 NEGATIVES = {
     "weights": "weights", "beta_per": "beta per", "beta": "beta", "top_k": "negatives", "signature": "signature",
-    "similarity": "similarity", "stage_one": "stage 1",
+    "similarity": "similarity", "centered": "centered", "stage_one": "stage 1",
 }  # fmt: skip
 _NONE = {"top_k": "all", "load_balancing": "none"}
 _NAMES = {"eans": "EANS", "kl": "KL"}

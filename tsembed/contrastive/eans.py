@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .gather import gather
+
 FORMS = ("cosine", "kl")
 UNITS = ("similarity", "deviation")
 FLOOR = 1e-6  # of a probability in the "kl" form: routing by task or top-k has zeros, whose divergence is infinite
@@ -31,7 +33,8 @@ def signature_similarity(
         cosine: p . q / (|p| |q|), the layers concatenated          kl: - 1/layers sum_l KL(p_l || q_l)
 
     Args:
-        query_signatures: Probabilities p; over the experts of a layer they sum to 1.
+        query_signatures: Probabilities p; over the experts of a layer they sum to 1. For "cosine" also differences of
+            them (`centered`).
         document_signatures: q, of the same layers and experts: (docs, layers, experts).
         form: "cosine" or "kl". The latter takes probabilities below 1e-6 for 1e-6.
 
@@ -56,6 +59,18 @@ def signature_similarity(
             return torch.nn.functional.normalize(p, dim=1) @ torch.nn.functional.normalize(q, dim=1).T
         p, q = p.clamp_min(FLOOR), q.clamp_min(FLOOR)
         return (p @ q.log().T - (p * p.log()).sum(1, keepdim=True)) / query_signatures.shape[1]  # (batch, docs)
+
+
+def centered(
+    query_signatures: Float[Tensor, "batch layers experts"], document_signatures: Float[Tensor, "docs _ _"]
+) -> tuple[Float[Tensor, "batch layers experts"], Float[Tensor, "docs _ _"]]:
+    """Both without what is common to the batch: minus the mean over the queries, and over the documents of all ranks.
+
+    Uncentered, a document that is routed as most queries are is similar to all of them, and its weight says more about
+    itself than about the query.
+    """
+    queries, documents = query_signatures.float(), document_signatures.float()
+    return queries - gather(queries).mean(0), documents - documents.mean(0)
 
 
 def negative_weights(

@@ -11,7 +11,7 @@ from ..data.collate import Chunk
 from ..encoder import Encoder
 from ..mote import token_routing
 from ..variants import Negatives, Variant
-from .eans import hardness_weights, negative_weights, shuffled_weights
+from .eans import centered, hardness_weights, negative_weights, shuffled_weights
 from .gather import gather, gather_with_grad
 from .losses import info_nce
 
@@ -97,16 +97,19 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
     Args:
         key: Seed, step and rank, of the control with permuted weights.
     """
-    documents = gather(outputs["document_signature"]) if "document_signature" in outputs else None
+    queries = documents = None
+    if "document_signature" in outputs:
+        queries, documents = outputs["query_signature"].detach(), gather(outputs["document_signature"])
+        if negatives.centered:
+            queries, documents = centered(queries, documents)
     sharpness = {"beta": negatives.beta, "beta_per": negatives.beta_per}
 
     def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
         if negatives.weights == "hardness":
             return hardness_weights(outputs["query"][rows], candidates, **sharpness, negatives=allowed)
         weights = negative_weights(
-            outputs["query_signature"][rows], documents, **sharpness, top_k=negatives.top_k, form=negatives.similarity,
-            negatives=allowed,
-        )  # fmt: skip
+            queries[rows], documents, **sharpness, top_k=negatives.top_k, form=negatives.similarity, negatives=allowed
+        )
         if negatives.weights == "random":
             digest = hashlib.blake2b(repr((*key, rows.start or 0)).encode(), digest_size=7).digest()
             return shuffled_weights(weights, allowed, torch.Generator().manual_seed(int.from_bytes(digest)))

@@ -72,6 +72,7 @@ METHODS: dict[str, Look] = {
     **{f"tsembed_beta{b}": Look(f"beta {b}", "#D1603D", "D") for b in (3, 30)},
     "tsembed_deviation": Look("beta 1 per deviation", "#D1603D", "D"),
     "tsembed_deviation_random": Look("permuted, per deviation", "#D1603D", "D"),
+    "tsembed_centered": Look("centered, per deviation", "#D1603D", "D"),
     "tsembed_text_deviation": Look("TSEmbed, per deviation", "#8C2F1B", "P"),
     "tsembed_top8": Look("8 nearest", "#D1603D", "D"),
     "tsembed_kl": Look("KL", "#D1603D", "D"),
