@@ -74,6 +74,7 @@ METHODS: dict[str, Look] = {
     "tsembed_deviation_random": Look("permuted, per deviation", "#D1603D", "D"),
     "tsembed_centered": Look("centered, per deviation", "#D1603D", "D"),
     "tsembed_text_deviation": Look("TSEmbed, per deviation", "#8C2F1B", "P"),
+    "tsembed_text_centered": Look("TSEmbed, centered", "#8C2F1B", "v"),
     "tsembed_top8": Look("8 nearest", "#D1603D", "D"),
     "tsembed_kl": Look("KL", "#D1603D", "D"),
     "tsembed_last": Look("last token", "#D1603D", "D"),
