@@ -19,13 +19,18 @@ from tsembed.variants import Variant
 LAYERS = [f"layers.{block}.{name}" for block in (0, 1) for name in ("q_proj", "up_proj")]
 EXPERTS, STEPS, WINDOW, BATCHES = 4, 32, 8, 3
 RANK, DIM = 16, 8
-EFFECTS = {"vl_base": -20.0, "vl_lora": -1.0, "vl_moe": 1.0, "tsembed": 2.0, "tsembed_one_stage": 0.5}
+EFFECTS = {
+    "vl_base": -20.0, "vl_lora": -1.0, "vl_moe": 1.0, "tsembed": 2.0, "tsembed_one_stage": 0.5,
+    "tsembed_deviation": 2.0, "tsembed_centered": 3.0,
+}  # fmt: skip
 STUDIES = {
     "captions": ("vl_base",),
     "images": ("vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"),
     "images_adapter": ("vl_moe_2", "vl_moe_8", "vl_moe_top1", "vl_moe_r4", "vl_moe_sequence", "vl_moe_balanced"),
-    "images_negatives": ("tsembed_beta3", "tsembed_top8", "tsembed_kl", "tsembed_hardness", "tsembed_random"),
-    "text_adapters": ("lora", "lora_wide", "moe_lora", "tsembed_text", "tsembed_text_one_stage", "moe_lora_task"),
+    "images_negatives": ("tsembed_beta3", "tsembed_top8", "tsembed_kl", "tsembed_hardness", "tsembed_random",
+                         "tsembed_deviation", "tsembed_centered"),
+    "text_adapters": ("lora", "lora_wide", "moe_lora", "tsembed_text", "tsembed_text_one_stage",
+                      "tsembed_text_deviation", "tsembed_text_centered", "moe_lora_task"),
 }  # fmt: skip
 FEW = ("images_adapter", "images_negatives")  # one seed
 

@@ -52,7 +52,8 @@ def test_notebook_30_judges_its_claims(execute):
     shown, saved = execute("30_tsembed", tuple(STUDIES))
     found = verdicts(saved, "claims_tsembed")
     assert list(found) == [claim.id for claim in claims.claims("30_tsembed")]
-    assert {found[name] for name in ("ts-moe", "ts-eans", "ts-stages", "ts-lora", "ts-permuted")} == {"reproduced"}
+    true = ("ts-moe", "ts-eans", "ts-stages", "ts-lora", "ts-permuted", "ts-deviation", "ts-centered")
+    assert {found[name] for name in true} == {"reproduced"}
     assert found["ts-task"] == "contradicted", "a method without an effect, against one of a point"
     assert {"tsembed_scores", "tsembed_gains", "tsembed_tests", "tsembed_ablations", "mmeb_published"} <= set(saved)
     assert "2 seeds of the main rows" in shown[0] and "**1** contradicted" in shown[-1]
@@ -77,5 +78,6 @@ def test_a_preset_without_such_runs_is_said_to_have_none(execute, name):
 
 def test_text_alone_is_judged_alone(execute):
     shown, saved = execute("30_tsembed", ("text_adapters",))
-    assert list(verdicts(saved, "claims_tsembed")) == ["ts-text-moe", "ts-text-eans"]
+    expected = ["ts-text-moe", "ts-text-eans", "ts-text-deviation", "ts-text-centered"]
+    assert list(verdicts(saved, "claims_tsembed")) == expected
     assert "tsembed_text_gains" in saved and "tsembed_scores" not in saved
