@@ -85,13 +85,12 @@ def test_seeds_come_seed_by_seed(configs):
         ),
         (
             {},
-            {
-                "em": {
-                    "label": "E",
-                    "adapter": {"kind": "moe_lora"},
-                    "negatives": {"centered": True, "similarity": "kl"},
-                }
-            },
+            {"em": {"label": "E", "negatives": {"weights": "hardness", "top_k": 2, "centered": True}}},
+            r"negatives: .*weights by embedding .hardness. know no routing: take out centered, top_k",
+        ),
+        (
+            {},
+            {"em": {"label": "E", "negatives": {"centered": True, "similarity": "kl"}}},
             r"text\.yaml: em: negatives: .*centered signatures are no probabilities, so similarity must be cosine",
         ),
         (

@@ -73,7 +73,10 @@ class Negatives(Strict):
     tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
 
     @model_validator(mode="after")
-    def _differences_are_no_probabilities(self):
+    def _consistent(self):
+        ignored = {"top_k", "signature", "similarity", "centered"} & self.model_fields_set
+        if self.weights == "hardness" and ignored:
+            raise ValueError(f"weights by embedding (hardness) know no routing: take out {', '.join(sorted(ignored))}")
         if self.centered and self.similarity == "kl":
             raise ValueError("centered signatures are no probabilities, so similarity must be cosine")
         return self
