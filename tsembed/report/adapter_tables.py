@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .figures import METHODS, p_value
-from .tables import MISSING, gain_interval, interval
+from .tables import MISSING, gain_interval, interval, margin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def ablation_table(rows: "pd.DataFrame") -> "pd.DataFrame":
         found.append(
             {
                 "Ablation": first.label, "changes": f"{first.panel} ({first.main})", **cells,
-                "detectable": f"±{first.detectable:.2f}", "Holm": p_value(first.p_holm), "seeds": first.seeds,
+                "detectable": margin(first.detectable), "Holm": p_value(first.p_holm), "seeds": first.seeds,
                 "parameters": f"{first['size']:.3f}",
             }
         )  # fmt: skip

@@ -7,6 +7,7 @@ Figure; `save` writes it and gives the notebook something to display.
 import base64
 import html
 import io
+import math
 import os
 import re
 import textwrap
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 COLUMN, FULL = 3.3, 6.9  # inches: one column and the full width of a page
 SCALE = 7.5  # rem on a screen for an inch on paper
+MISSING = "–"  # in place of a number that there is not
 NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 
 
@@ -257,11 +259,13 @@ def mean_similarity(means: "pd.DataFrame", *, seeds: str, interval: str) -> "Fig
 
 
 def p_value(p: float) -> str:
-    """The p-value as a label.
+    """The p-value as a label; a dash where there is none.
 
-    >>> p_value(0.0312), p_value(1e-9)
-    ('p = 0.031', 'p < 0.0001')
+    >>> p_value(0.0312), p_value(1e-9), p_value(float("nan"))
+    ('p = 0.031', 'p < 0.0001', '–')
     """
+    if math.isnan(p):
+        return MISSING
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 

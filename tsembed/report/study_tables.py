@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .figures import METHODS, p_value
-from .tables import MISSING, gain, gain_interval
+from .tables import MISSING, gain, gain_interval, margin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def tests_table(gains: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(
         {
             "Task type": rows.row, "Method": [METHODS[m].label for m in rows.method], "Datasets": rows.datasets,
-            "Gain": rows.gain.map(gain), "detectable": rows.detectable.map(lambda d: f"±{d:.2f}"),
+            "Gain": rows.gain.map(gain), "detectable": rows.detectable.map(margin),
             "paired t": rows.p_t.map(p_value), "Holm": rows.p_holm.map(p_value),
             "Wilcoxon": rows.p_wilcoxon.map(p_value), "Welch (paper)": rows.p_welch.map(p_value),
             "d_z": rows.d_z.map(gain),

@@ -5,13 +5,12 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from .figures import links, target_of
+from .figures import MISSING, links, target_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
 
-MISSING = "–"
 _NUMERIC = re.compile(r"\s*(p\s*[<=]\s*)?[+−–-]?[\d.,]*([eE][+-]?\d+)?\s*(%|\*+)?\s*([\[±(].*)?")
 COLUMN_CHARACTERS = 46  # of a table that fits one column of a two-column page in \small
 LONG = 40  # characters of a cell from which its column is set as paragraphs
@@ -57,14 +56,15 @@ def save(frame: "pd.DataFrame", name: str, *, preset: str, caption: str, raw: "p
 
 
 def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
-    """A mean with its interval.
+    """A mean with its interval; alone where the interval is a point, which says nothing (one dataset and one seed).
 
-    >>> interval(1.234, 0.98, 1.5)
-    '1.23 [0.98, 1.50]'
+    >>> interval(1.234, 0.98, 1.5), interval(1.234, 1.234, 1.234)
+    ('1.23 [0.98, 1.50]', '1.23')
     """
     if not math.isfinite(mean):
         return MISSING
-    return f"{_number(mean, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
+    bounds = "" if math.isclose(low, high, abs_tol=1e-9) else f" [{_number(low, digits)}, {_number(high, digits)}]"
+    return _number(mean, digits) + bounds
 
 
 def gain(value: float, digits: int = 2) -> str:
@@ -80,14 +80,24 @@ def gain(value: float, digits: int = 2) -> str:
 
 
 def gain_interval(mean: float, low: float, high: float, digits: int = 2) -> str:
-    """A difference with its sign and interval.
+    """A difference with its sign and interval; alone where the interval is a point.
 
-    >>> gain_interval(1.234, -0.5, 2)
-    '+1.23 [−0.50, +2.00]'
+    >>> gain_interval(1.234, -0.5, 2), gain_interval(1.234, 1.234, 1.234)
+    ('+1.23 [−0.50, +2.00]', '+1.23')
     """
     if not math.isfinite(mean):
         return MISSING
-    return f"{gain(mean, digits)} [{gain(low, digits)}, {gain(high, digits)}]"
+    bounds = "" if math.isclose(low, high, abs_tol=1e-9) else f" [{gain(low, digits)}, {gain(high, digits)}]"
+    return gain(mean, digits) + bounds
+
+
+def margin(value: float, digits: int = 2) -> str:
+    """The size of a difference in either direction.
+
+    >>> margin(1.234), margin(float("nan"))
+    ('±1.23', '–')
+    """
+    return f"±{value:.{digits}f}" if math.isfinite(value) else MISSING
 
 
 def _number(value: float, digits: int) -> str:
