@@ -58,6 +58,13 @@ def test_specialised_models_are_scored_on_their_types():
     assert variants["mote_topical"].task_types == ("PairClassification", "STS", "Summarization")
 
 
+def test_a_row_may_have_a_rate_of_its_own(configs):
+    rows = {"em": {"label": "EM"}, "slow": {"label": "slow", "learning_rate_scale": 0.25}}
+    preset = configs({"training": {"learning_rate": 4e-4}, "variants": {"em": 1, "slow": 1}}, rows)
+    rates = [resolve(preset, name, 0).training.learning_rate for name in rows]
+    assert rates == pytest.approx([4e-4, 1e-4]) and preset.training.learning_rate == 4e-4
+
+
 def test_seeds_come_seed_by_seed(configs):
     preset = configs({"variants": {"em": 2, "ic": 1}}, {"em": {"label": "EM"}, "ic": {"label": "IC"}})
     assert preset.runs() == [("em", 0), ("ic", 0), ("em", 1)]
@@ -102,6 +109,7 @@ def test_seeds_come_seed_by_seed(configs):
         ({}, {"em": {"label": "E", "batching": "heterogeneous"}}, "temperature must be a number"),
         ({}, {"em": {"label": "E", "weights_of": "ic"}}, "weights_of 'ic' is not trained again: set trained: false"),
         ({}, {"em": {"label": "E", "average": True}}, "average needs weights_of"),
+        ({}, {"em": {"label": "E", "learning_rate_scale": 0}}, "learning_rate_scale.*greater than 0"),
         (
             {},
             {"em": {"label": "E", "adapter": {"kind": "lora"}, "negatives": {"weights": "hardness"}}},

@@ -258,8 +258,9 @@ def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:
     variants = load_variants()
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is not in configs/variants; known: {', '.join(variants)}")
-    study = preset.studies[preset.study_of(variant)]
+    study, row = preset.studies[preset.study_of(variant)], variants[variant]
+    rate = study.training.learning_rate * row.learning_rate_scale
     return RunSettings(
         preset=preset.name, variant_name=variant, seed=seed, backbone=study.backbone, data=study.data,
-        training=study.training, evaluation=study.evaluation, variant=variants[variant],
+        training=study.training.model_copy(update={"learning_rate": rate}), evaluation=study.evaluation, variant=row,
     )  # fmt: skip

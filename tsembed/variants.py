@@ -95,6 +95,7 @@ class Variant(Strict):
     tasks: tuple[str, ...] = TEXT_TASKS  # an SEM has one
     batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware"
     temperature: Literal["task_aware"] | Annotated[float, Field(gt=0)] = "task_aware"
+    learning_rate_scale: Annotated[float, Field(gt=0)] = 1.0  # times the study's rate: a baseline at its own best
     trained: bool = True  # False: the backbone as it is, or the weights of another variant
     starts_from: str | None = None  # train on from the trained weights of another variant, of the same seed
     weights_of: str | None = None  # score the trained weights of another variant, of the same seed

@@ -29,7 +29,7 @@ STUDIES = {
     "images_adapter": ("vl_moe_2", "vl_moe_8", "vl_moe_top1", "vl_moe_r4", "vl_moe_sequence", "vl_moe_balanced"),
     "images_negatives": ("tsembed_beta3", "tsembed_top8", "tsembed_kl", "tsembed_hardness", "tsembed_random",
                          "tsembed_deviation", "tsembed_centered"),
-    "text_adapters": ("lora", "lora_wide", "moe_lora", "tsembed_text", "tsembed_text_one_stage",
+    "text_adapters": ("lora", "lora_wide", "lora_wide_slow", "moe_lora", "tsembed_text", "tsembed_text_one_stage",
                       "tsembed_text_deviation", "tsembed_text_centered", "moe_lora_task"),
 }  # fmt: skip
 FEW = ("images_adapter", "images_negatives")  # one seed
