@@ -60,7 +60,7 @@ METHODS: dict[str, Look] = {
     # TSEmbed's rows look alike on pictures and on text …
     "vl_base": Look("Base, zero-shot", "#B0B0B0", "x"),
     **dict.fromkeys(("vl_lora", "lora"), Look("LoRA", "#000000", "o")),
-    **dict.fromkeys(("vl_lora_wide", "lora_wide"), Look("LoRA, 4 r", "#62B6CB", "X")),
+    **dict.fromkeys(("vl_lora_wide", "lora_wide"), Look("LoRA, 4 r", "#62B6CB", "v")),
     "lora_wide_slow": Look("LoRA, 4 r, 0.3 x rate", "#62B6CB", "<"),
     **dict.fromkeys(("vl_moe", "moe_lora"), Look("MoE-LoRA", "#0B4A8F", "s")),
     **dict.fromkeys(("tsembed", "tsembed_text"), Look("TSEmbed", "#D1603D", "D")),
