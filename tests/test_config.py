@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from tsembed import paths
-from tsembed.config import Preset, Training, Variant, load_preset, load_variants, resolve
+from tsembed.config import Preset, RunSettings, Training, Variant, load_preset, load_variants, resolve
 from tsembed.tasks import ROUTES
 
 
@@ -35,6 +35,17 @@ def test_every_preset_resolves(name):
     assert preset.name == name and preset.about
     for variant, seed in preset.runs():
         assert resolve(preset, variant, seed).seed == seed
+
+
+def test_what_a_run_wrote_is_read_again():
+    variants = load_variants()
+    for name in [p.stem for p in (paths.CONFIGS / "presets").glob("*.yaml")]:
+        preset = load_preset(name)
+        for variant in {v for v, _ in preset.runs()}:
+            settings = resolve(preset, variant, 0)
+            assert RunSettings.model_validate(settings.model_dump(mode="json")) == settings, (name, variant)
+    for name, row in variants.items():
+        assert Variant.model_validate(row.model_dump(mode="json")) == row, name
 
 
 def test_the_defaults_are_the_papers():

@@ -74,9 +74,10 @@ class Negatives(Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        ignored = {"top_k", "signature", "similarity", "centered"} & self.model_fields_set
+        of_routing = ("centered", "signature", "similarity", "top_k")
+        ignored = [name for name in of_routing if getattr(self, name) != type(self).model_fields[name].default]
         if self.weights == "hardness" and ignored:
-            raise ValueError(f"weights by embedding (hardness) know no routing: take out {', '.join(sorted(ignored))}")
+            raise ValueError(f"weights by embedding (hardness) know no routing: take out {', '.join(ignored)}")
         if self.centered and self.similarity == "kl":
             raise ValueError("centered signatures are no probabilities, so similarity must be cosine")
         return self
