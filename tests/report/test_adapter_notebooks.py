@@ -78,6 +78,6 @@ def test_a_preset_without_such_runs_is_said_to_have_none(execute, name):
 
 def test_text_alone_is_judged_alone(execute):
     shown, saved = execute("30_tsembed", ("text_adapters",))
-    expected = ["ts-text-moe", "ts-text-eans", "ts-text-deviation", "ts-text-centered"]
+    expected = ["ts-text-moe", "ts-text-moe-slow", "ts-text-eans", "ts-text-deviation", "ts-text-centered"]
     assert list(verdicts(saved, "claims_tsembed")) == expected
     assert "tsembed_text_gains" in saved and "tsembed_scores" not in saved
