@@ -128,3 +128,17 @@ def test_methods_of_one_figure_differ_in_marker(methods):
 
 def test_every_variant_has_a_look():
     assert set(load_variants()) <= set(figures.METHODS)
+
+
+def test_the_legend_of_many_methods_is_inside_the_figure():
+    from matplotlib import pyplot
+
+    methods = ["lora", "lora_wide_slow", "moe_lora", "tsembed_text", "tsembed_text_one_stage", "tsembed_text_deviation",
+               "tsembed_text_centered", "moe_lora_task"]  # fmt: skip
+    rows = [("STS", m, 1.0, 0.5, 1.5) for m in methods]
+    found = pd.DataFrame(rows, columns=["task_type", "method", "gain", "low", "high"]).assign(seeds=2)
+    figure = figures.gains(found, PUBLISHED[:0], interval="95 % bootstrap", baseline="lora_wide")
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= legend.x0 and legend.x1 <= figure.bbox.x1
+    pyplot.close(figure)

@@ -314,7 +314,8 @@ def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
         entries.append(
             Line2D([], [], color="#444444", marker="o", fillstyle="none", linestyle="none", label="hollow: the paper")
         )
-    figure.legend(handles=entries, loc="outside upper right", ncols=len(entries))
+    lines = math.ceil(len(entries) / 6)  # more do not fit side by side
+    figure.legend(handles=entries, loc="outside upper right", ncols=math.ceil(len(entries) / lines))
 
 
 def _note(figure: "Figure", text: str) -> None:
