@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import COLUMN, FULL, METHODS, _drawing, _note, seeds_text
+from .figures import COLUMN, FULL, _drawing, _note, seeds_text
+from .looks import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import FULL, METHODS, _drawing, _note
+from .figures import FULL, _drawing, _note
+from .looks import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd

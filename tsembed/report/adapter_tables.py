@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .figures import METHODS, p_value
+from .figures import p_value
+from .looks import METHODS
 from .tables import MISSING, gain_interval, interval, margin
 
 if TYPE_CHECKING:

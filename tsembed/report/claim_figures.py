@@ -4,7 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 from .claim_overview import NOT_JUDGED
-from .figures import FULL, Look, _drawing, _note
+from .figures import FULL, _drawing, _note
+from .looks import Look
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import COLUMN, METHODS, _drawing, _note
+from .figures import COLUMN, _drawing, _note
+from .looks import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import COLUMN, FULL, METHODS, Look, _drawing, _note
+from .figures import COLUMN, FULL, _drawing, _note
+from .looks import METHODS, Look
 
 if TYPE_CHECKING:
     import pandas as pd

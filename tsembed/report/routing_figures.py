@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .figures import FULL, METHODS, _drawing, _note
+from .figures import FULL, _drawing, _note
+from .looks import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd

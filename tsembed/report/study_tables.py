@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .figures import METHODS, p_value
+from .figures import p_value
+from .looks import METHODS
 from .tables import MISSING, gain, gain_interval, margin
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import html
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .figures import MISSING, links, target_of
@@ -61,10 +62,7 @@ def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     >>> interval(1.234, 0.98, 1.5), interval(1.234, 1.234, 1.234)
     ('1.23 [0.98, 1.50]', '1.23')
     """
-    if not math.isfinite(mean):
-        return MISSING
-    bounds = "" if math.isclose(low, high, abs_tol=1e-9) else f" [{_number(low, digits)}, {_number(high, digits)}]"
-    return _number(mean, digits) + bounds
+    return _with_bounds(mean, low, high, digits, _number)
 
 
 def gain(value: float, digits: int = 2) -> str:
@@ -85,10 +83,7 @@ def gain_interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     >>> gain_interval(1.234, -0.5, 2), gain_interval(1.234, 1.234, 1.234)
     ('+1.23 [−0.50, +2.00]', '+1.23')
     """
-    if not math.isfinite(mean):
-        return MISSING
-    bounds = "" if math.isclose(low, high, abs_tol=1e-9) else f" [{gain(low, digits)}, {gain(high, digits)}]"
-    return gain(mean, digits) + bounds
+    return _with_bounds(mean, low, high, digits, gain)
 
 
 def margin(value: float, digits: int = 2) -> str:
@@ -98,6 +93,13 @@ def margin(value: float, digits: int = 2) -> str:
     ('±1.23', '–')
     """
     return f"±{value:.{digits}f}" if math.isfinite(value) else MISSING
+
+
+def _with_bounds(mean: float, low: float, high: float, digits: int, text: Callable[[float, int], str]) -> str:
+    if not math.isfinite(mean):
+        return MISSING
+    bounds = "" if math.isclose(low, high, abs_tol=1e-9) else f" [{text(low, digits)}, {text(high, digits)}]"
+    return text(mean, digits) + bounds
 
 
 def _number(value: float, digits: int) -> str:
