@@ -85,6 +85,26 @@ def recall(encoder, table):
     return recall_at_1(q, d, np.array(table["group"]))
 
 
+def test_trainings_of_any_precision_follow_each_other_and_leave_nothing_behind(tokenizer, tmp_path):
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    mine = Accelerator(mixed_precision="no", gradient_accumulation_steps=3)
+    for number, precision in enumerate(("bf16", "fp32", "bf16")):
+        encoder, dtypes = make(tokenizer), set()
+        hook = encoder.backbone.model.encoder.layer[0].attention.self.query.register_forward_hook(
+            lambda module, inputs, output, seen=dtypes: seen.add(output.dtype)
+        )
+        assert train(settings(steps=2, precision=precision), encoder, tables(), TASKS, tmp_path / str(number))
+        hook.remove()
+        assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert AcceleratorState().mixed_precision == mine.mixed_precision == "no"
+    assert mine.gradient_accumulation_steps == 3
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert train(settings(steps=2, precision="bf16"), make(tokenizer), tables(), TASKS, tmp_path / "last")
+    assert not AcceleratorState._shared_state
+
+
 def weights(encoder):
     return {name: p.detach().clone() for name, p in encoder.named_parameters()}
 

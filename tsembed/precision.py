@@ -1,10 +1,24 @@
-"""fp32 or bf16: which of them a processor does fast, and autocast."""
+"""fp32 or bf16: which of them a processor does fast, and autocast.
+
+The environment variable TSEMBED_PRECISION ("fp32" or "bf16") decides what "auto" means, whatever the processor: a study
+then has the same numbers on every machine, and a test sees both paths on one.
+"""
+
+import os
 
 import torch
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bf16 matrices in hardware; elsewhere bf16 is many times slower than fp32."""
+    """Whether the processor multiplies bf16 matrices in hardware; elsewhere bf16 is many times slower than fp32.
+
+    Raises:
+        ValueError: If TSEMBED_PRECISION is neither "fp32" nor "bf16".
+    """
+    if forced := os.environ.get("TSEMBED_PRECISION"):
+        if forced not in ("fp32", "bf16"):
+            raise ValueError(f"TSEMBED_PRECISION={forced} must be fp32 or bf16")
+        return forced == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

@@ -8,7 +8,8 @@ import math
 import shutil
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,40 @@ def train(
         ValueError: If there is a checkpoint and `resume` is False, or the checkpoint is of other data.
         FloatingPointError: At a non-finite loss, with step, task and dataset.
     """
+    with _accelerate_state_of_its_own():
+        return _train(settings, encoder, tables, tasks, folder, resume, stop_after)
+
+
+@contextmanager
+def _accelerate_state_of_its_own() -> Iterator[None]:
+    """Within it Accelerate starts anew; afterwards it stands as before, with the caller's own Accelerator if any.
+
+    Accelerate keeps the precision and the gradient accumulation of the first Accelerator for the whole process and
+    refuses another one. So a second training in a notebook, of another precision, would fail.
+    """
+    from accelerate.state import AcceleratorState, GradientState
+
+    states = [state._shared_state for state in (AcceleratorState, GradientState)]  # not PartialState: the ranks stay
+    before = [dict(state) for state in states]
+    for state in states:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, content in zip(states, before, strict=True):
+            state.clear()
+            state.update(content)
+
+
+def _train(
+    settings: RunSettings,
+    encoder: Encoder,
+    tables: "dict[str, datasets.Dataset]",
+    tasks: dict[str, str],
+    folder: Path,
+    resume: bool,
+    stop_after: int | None,
+) -> bool:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
