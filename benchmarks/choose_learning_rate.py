@@ -17,7 +17,7 @@ import pandas as pd
 
 from tsembed import paths
 from tsembed.config import load_preset, resolve
-from tsembed.data.prepared import load, manifest, sets
+from tsembed.data.prepared import load_table, manifest, sets
 from tsembed.encoder import build
 from tsembed.evaluation.held_out import held_out_scores
 from tsembed.run import data_folder
@@ -39,7 +39,7 @@ def main() -> None:
         listing, tables, tasks = manifest(data), {}, {}
         for part in ("train", "validation"):
             chosen = sets(listing, part, settings.variant)
-            tables[part] = {name: load(data, part, name) for name in chosen}
+            tables[part] = {name: load_table(data, part, name) for name in chosen}
             tasks |= chosen
         other = settings.variant.starts_from
         start = paths.run_dir(options.preset, other, 0) / "model" if other else None

@@ -16,7 +16,7 @@ from tsembed.analysis.gradients import probe_batches
 from tsembed.config import load_preset, resolve
 from tsembed.contrastive.eans import UNITS, centered, negative_weights, signature_similarity
 from tsembed.contrastive.objective import PairEncoder
-from tsembed.data.prepared import load, manifest, sets
+from tsembed.data.prepared import load_table, manifest, sets
 from tsembed.encoder import Encoder
 from tsembed.run import data_folder
 
@@ -35,7 +35,7 @@ def main() -> None:
     settings = resolve(load_preset(options.preset), options.variant, options.seed)
     data, variant = data_folder(options.preset, options.variant), settings.variant
     tasks = sets(manifest(data), "train", variant)
-    tables = {name: load(data, "train", name) for name in tasks}
+    tables = {name: load_table(data, "train", name) for name in tasks}
     encoder = Encoder.load(paths.run_dir(options.preset, options.variant, options.seed) / "model")
     pairs, rows = PairEncoder(encoder, variant).eval(), []
     for batch in probe_batches(encoder, tables, tasks, settings, options.batches):

@@ -44,14 +44,14 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
     from .analysis.gradients import task_gradients_conflict
     from .analysis.routing import expert_shares
     from .analysis.similarity import inter_task_similarity, similarity_by_layer
-    from .data.prepared import load, sets
+    from .data.prepared import load_table, sets
     from .encoder import build
 
     variant, encode = settings.variant, _encoding(settings)
     articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
     found = {}
     if encoder.specialised and articles:
-        texts = [text for name in articles for text in load(data, "eval", name)["rows"]["text"]]
+        texts = [text for name in articles for text in load_table(data, "eval", name)["rows"]["text"]]
         drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
         found["similarity"] = inter_task_similarity(encoder, drawn, **encode)
         if variant.probe:
@@ -60,7 +60,7 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
             found["routing"] = expert_shares(encoder, drawn, **encode)
     if variant.probe:
         trained = sets(listing, "train", variant)
-        tables = {name: load(data, "train", name) for name in trained}
+        tables = {name: load_table(data, "train", name) for name in trained}
         found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
         if variant.adapter is None:
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
@@ -68,7 +68,7 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
     if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
         part = "validation" if sets(listing, "validation", variant) else "train"
         held = sets(listing, part, variant)
-        pairs = {name: load(data, part, name) for name in held}
+        pairs = {name: load_table(data, part, name) for name in held}
         found["use"], found["proxy"] = expert_routing.measure(encoder, pairs, held, **encode)
     return found
 

@@ -74,14 +74,14 @@ def _routing_of_pairs(encoder: "Encoder", run: "Run") -> list:
     """What the routers say of the first pairs of every dataset that the run was trained on."""
     from . import moe_lora
     from .data.batches import inputs_of
-    from .data.prepared import load, sets
+    from .data.prepared import load_table, sets
     from .variants import Variant
 
     variant = Variant.model_validate(run.config["variant"])
     part = "validation" if sets(run.manifest, "validation", variant) else "train"
     found = []
     for name, task in sets(run.manifest, part, variant).items():
-        table = load(run.data, part, name)
+        table = load_table(run.data, part, name)
         rows = table[: min(PAIRS, len(table))]
         for side in ("query", "document"):
             route = getattr(TASKS[task], f"{side}_route")

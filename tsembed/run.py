@@ -101,7 +101,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
-    from .data.prepared import load, manifest, sets
+    from .data.prepared import load_table, manifest, sets
 
     data = data or data_folder(settings.preset, settings.variant_name)
     listing = manifest(data)
@@ -112,9 +112,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     model = _weights(settings, folder)
     trained = sets(listing, "train", settings.variant)
     if not model.is_dir():
-        every = (load(data, "train", name) for name in sets(listing, "train"))
+        every = (load_table(data, "train", name) for name in sets(listing, "train"))
         texts = (text for table in every for side in ("query", "document") for text in table[side])
-        tables = {name: load(data, "train", name) for name in trained}
+        tables = {name: load_table(data, "train", name) for name in trained}
         if not _train(settings, tables, trained, texts, folder, resume):
             return
     from accelerate import PartialState

@@ -50,7 +50,7 @@ def test_conflict_of_runs_is_by_seed_and_batch(study):
 
 
 def test_correlations_are_by_seed_and_layer(study):
-    proxy = expert_routing.load("tiny", ["vl_moe", "tsembed"], "proxy.csv", "images")
+    proxy = expert_routing.read_routing("tiny", ["vl_moe", "tsembed"], "proxy.csv", "images")
     found = adapter_probes.correlations(proxy, "vl_moe", "trained", "embedding, same task")
     assert list(found.index) == [0, 1] and list(found.columns) == list(range(len(LAYERS)))
     assert (found > adapter_probes.correlations(proxy, "vl_moe", "random", "embedding, same task")).all(axis=None)
@@ -69,7 +69,7 @@ def test_information_is_of_the_last_window(study):
 
 def test_use_is_shown_at_both_ends_of_training_and_held_out(study):
     history = expert_routing.history("tiny", ["vl_moe"], "images")
-    use = expert_routing.load("tiny", ["vl_moe"], "use.csv", "images")
+    use = expert_routing.read_routing("tiny", ["vl_moe"], "use.csv", "images")
     found = adapter_probes.expert_use(history, use, "vl_moe", 1)
     assert list(dict.fromkeys(found.when)) == ["training, to step 8", "training, to step 32", "held-out pairs"]
     sums = found.groupby(["when", "task", "layer"]).share.sum()

@@ -107,9 +107,9 @@ def test_a_mirror_prepares_every_source_and_128_articles(mirror, tmp_path):
     assert set(train) == set(hub.HUB_SOURCES)
     assert all(train[name]["task"] == source.task for name, source in hub.HUB_SOURCES.items())
     assert train["agnews"]["rows"] == {"rows": 55} and train["reddit_title_body"]["rows"] == {"rows": 58}
-    articles = prepared.load(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
+    articles = prepared.load_table(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
     assert len(set(articles["text"])) == hub.ARTICLES and articles["text"][0].startswith("simplewiki text")
-    table = prepared.load(tmp_path / "data", "train", "wikianswers")
+    table = prepared.load_table(tmp_path / "data", "train", "wikianswers")
     assert all(
         q != d and q.split()[1] == d.split()[1] or "asked" in q + d
         for q, d in zip(table["query"], table["document"], strict=True)
@@ -122,7 +122,7 @@ def test_a_sample_is_seeded_and_reads_only_the_first_rows(mirror, tmp_path, monk
     assert made[0]["sha256"] == made[1]["sha256"] != made[2]["sha256"]
     entry = next(e for e in made[0]["datasets"] if e["name"] == "agnews")
     assert entry["rows"] == {"rows": 10} and "first 20 rows" in entry["notes"]["sample"]
-    queries = prepared.load(tmp_path / "0", "train", "agnews")["query"]
+    queries = prepared.load_table(tmp_path / "0", "train", "agnews")["query"]
     assert {int(q.split()[-1]) for q in queries} <= set(range(20))
 
 

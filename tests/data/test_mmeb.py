@@ -17,7 +17,7 @@ import pytest
 from tsembed.config import Data, Preset
 from tsembed.data import mmeb, sources
 from tsembed.data.items import Item, encode_png
-from tsembed.data.prepared import load
+from tsembed.data.prepared import load_table
 
 INSTRUCTION = "<|image_1|>\nRepresent the given image for classification\n"
 
@@ -171,7 +171,7 @@ def test_a_mirror_prepares_a_seeded_sample(mirror, tmp_path):
     rows = {(e["part"], e["name"]): e["rows"] for e in made["datasets"]}
     assert rows["train", "ChartQA"] == {"rows": 5} and rows["eval", "RefCOCO"]["queries"] == 4
     assert sum(part == "eval" for part, _ in rows) == 36
-    table = load(folder, "train", "ChartQA")
+    table = load_table(folder, "train", "ChartQA")
     assert all(image == picture(image_number(image)) for image in table["query_image"])
     again, _ = prepared(mirror, tmp_path / "again", train_rows=5, validation_rows=1, eval_rows=4)
     assert again["sha256"] == made["sha256"]

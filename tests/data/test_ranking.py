@@ -86,12 +86,12 @@ def test_prepared_tables_hold_pictures_as_bytes(prepare):
     train, evaluation = made["datasets"]
     assert (train["task"], train["group"], evaluation["task"]) == ("image_retrieval", "seen", "image_retrieval")
     assert evaluation["notes"] == {"cap of queries": "4 of 6, drawn by seed", "chance": "chance 20.0 %"}
-    table = prepared.load(folder, "train", "made_up")
+    table = prepared.load_table(folder, "train", "made_up")
     assert table.column_names == ["query", "query_image", "document", "document_image", "group"]
     kinds = {name: feature.dtype for name, feature in table.features.items()}
     assert kinds["query_image"] == kinds["document_image"] == "binary" and kinds["group"] == "int64"
     assert table[3]["query_image"] == picture(203) and table[3]["document_image"] == picture(30)
-    tables = prepared.load(folder, "eval", "made_up")
+    tables = prepared.load_table(folder, "eval", "made_up")
     assert set(tables) == {"queries", "candidates"} and evaluation["rows"]["queries"] == 4
     assert tables["candidates"]["text"] == [""] * len(tables["candidates"])
     assert tables["candidates"].features["image"].dtype == "binary"
@@ -115,7 +115,7 @@ def test_many_large_pictures_do_not_fill_the_memory(prepare, monkeypatch):
     flushed, flush = [], tables.TableWriter._flush
     monkeypatch.setattr(tables.TableWriter, "_flush", lambda self: (flushed.append(len(self._batch)), flush(self)))
     _, folder = prepare(source("train"))
-    assert max(flushed) < 6 and len(prepared.load(folder, "train", "made_up")) == 6
+    assert max(flushed) < 6 and len(prepared.load_table(folder, "train", "made_up")) == 6
 
 
 def test_equal_texts_and_equal_answers_are_one_group():
@@ -130,8 +130,8 @@ def test_held_out_rows_of_the_sources_own_stay_apart(prepare):
     parts = {"rows": rows[:4], "validation": rows[4:]}
     made, folder = prepare(source("train", tables=parts), validation_rows=1, train_rows=3)
     assert {e["part"]: e["rows"]["rows"] for e in made["datasets"]} == {"train": 3, "validation": 1}
-    assert prepared.load(folder, "validation", "made_up")["query"] == [rows[4]["query"]]
-    assert not set(prepared.load(folder, "train", "made_up")["query"]) & {row["query"] for row in rows[4:]}
+    assert prepared.load_table(folder, "validation", "made_up")["query"] == [rows[4]["query"]]
+    assert not set(prepared.load_table(folder, "train", "made_up")["query"]) & {row["query"] for row in rows[4:]}
 
 
 def test_without_them_rows_are_held_out_at_random(prepare):

@@ -62,9 +62,9 @@ def test_prepared_tables_and_manifest(folder, tmp_path):
     }
     tasks = {e["name"]: e["task"] for e in made["datasets"] if e["part"] == "train"}
     assert tasks == {"p": "retrieval", "c": "classification"}
-    table = prepared.load(tmp_path / "data", "train", "p")
+    table = prepared.load_table(tmp_path / "data", "train", "p")
     assert table.column_names == ["query", "document", "group"] and table.features["group"].dtype == "int64"
-    assert set(prepared.load(tmp_path / "data", "eval", "c")) == {"train", "rows"}
+    assert set(prepared.load_table(tmp_path / "data", "eval", "c")) == {"train", "rows"}
     assert prepared.manifest(tmp_path / "data") == made
     assert not (tmp_path / "data" / ".partial").exists()
 
@@ -166,7 +166,7 @@ def test_load_and_manifest_name_what_is_missing(folder, tmp_path):
         prepared.manifest(tmp_path / "data")
     sources.prepare(preset(path=folder), tmp_path / "data")
     with pytest.raises(ValueError, match=r"no train dataset 'x'; it has: p, c"):
-        prepared.load(tmp_path / "data", "train", "x")
+        prepared.load_table(tmp_path / "data", "train", "x")
     (tmp_path / "data/manifest.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         prepared.manifest(tmp_path / "data")

@@ -15,7 +15,7 @@ from tsembed.data import digits, ranking, sources
 from tsembed.data.digits_images import pools
 from tsembed.data.forms import Source
 from tsembed.data.items import Item, open_image
-from tsembed.data.prepared import load
+from tsembed.data.prepared import load_table
 from tsembed.data.ranking import Example
 
 NAMES = ("digits_parity", "digits_caption_of", "digits_picture_of", "digits_sum", "digits_cell_at")
@@ -80,7 +80,7 @@ def test_a_task_has_the_candidates_of_each_query(prepared):
     task = next(t for t in tasks(prepared[0]) if t.metadata.name == "digits_cell_at")
     task.load_data()
     split = task.dataset["default"]["test"]
-    tables = load(prepared[0], "eval", "digits_cell_at")
+    tables = load_table(prepared[0], "eval", "digits_cell_at")
     assert [list(found) for found in split["top_ranked"].values()] == [
         [f"d{k}" for k in row] for row in tables["queries"]["candidates"]
     ]

@@ -31,7 +31,7 @@ def correlations(proxy: "pd.DataFrame", method: str, router: str, over: str) -> 
     """Rank correlation of routing similarity, (seed x layer), without the row of all layers together.
 
     Args:
-        proxy: `proxy.csv` of some runs, as `expert_routing.load` returns it.
+        proxy: `proxy.csv` of some runs, as `expert_routing.read_routing` returns it.
         router: "trained" or "random".
         over: The reference and the pool of pairs, e.g. "embedding, same task".
 
@@ -81,7 +81,7 @@ def measure(
     Args:
         quantity, method, baseline, over: As in references/claims.yaml.
         conflict: As `gradients.load_gradients` returns it.
-        proxy: `proxy.csv`, as `expert_routing.load` returns it.
+        proxy: `proxy.csv`, as `expert_routing.read_routing` returns it.
         history: As `expert_routing.history` returns it.
     """
     if quantity == "correlation":

@@ -69,7 +69,7 @@ def expert_drift(trained: nn.Module, dense: nn.Module) -> "pd.DataFrame":
 
 def load_drift(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
     """Drift of a preset's runs: columns method, seed, block, first, second, distance, relative."""
-    return probes.load(preset, methods, "drift.csv")
+    return probes.read(preset, methods, "drift.csv")
 
 
 def _vector(weights: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

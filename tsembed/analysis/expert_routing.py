@@ -149,9 +149,9 @@ def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     return float(np.corrcoef(*ranks)[0, 1].round(12))
 
 
-def load(preset: str, methods: Sequence[str], file: str, *studies: str) -> "pd.DataFrame":
+def read_routing(preset: str, methods: Sequence[str], file: str, *studies: str) -> "pd.DataFrame":
     """`use.csv` or `proxy.csv` of the runs of some studies, with the columns method and seed."""
-    return probes.load(preset, methods, file, studies=studies, dtype={"layer": str})
+    return probes.read(preset, methods, file, studies=studies, dtype={"layer": str})
 
 
 def history(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":

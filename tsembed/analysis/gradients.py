@@ -92,7 +92,7 @@ def task_gradients_conflict(
 
 def load_gradients(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
     """Gradient conflict of some studies' runs: columns method, seed, pair ("first–second"), and those of the probe."""
-    rows = probes.load(preset, methods, "gradients.csv", studies=studies, dtype={"block": str})
+    rows = probes.read(preset, methods, "gradients.csv", studies=studies, dtype={"block": str})
     rows.insert(2, "pair", rows["first"] + "–" + rows["second"])
     return rows
 

@@ -44,7 +44,7 @@ def place(name: str, model_type: str) -> tuple[str, Part]:
     return block, "feed_forward" if expert else "attention"
 
 
-def load(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> "pd.DataFrame":
+def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> "pd.DataFrame":
     """Rows of a CSV file of the runs of some of a preset's studies, with the columns method and seed in front.
 
     Args:

@@ -80,14 +80,14 @@ def similarity_by_layer(
 
 def load_similarity(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
     """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
-    rows = probes.load(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
+    rows = probes.read(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
     rows["pair"] = rows["first"] + "–" + rows["second"]
     return rows[["method", "seed", "text", "pair", "similarity"]]
 
 
 def load_layers(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
     """Similarities by layer of a preset's runs: method, seed, layer, text, cosine."""
-    return probes.load(preset, methods, "layers.csv")
+    return probes.read(preset, methods, "layers.csv")
 
 
 def per_text(similarities: "pd.DataFrame", method: str, pairs: Sequence[str]) -> np.ndarray:

@@ -30,7 +30,7 @@ def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, 
     return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
 
 
-def load(folder: Path, part: str, name: str):
+def load_table(folder: Path, part: str, name: str):
     """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
 
     Args:

@@ -42,7 +42,7 @@ def tasks(folder: Path) -> "list[mteb.AbsTask]":
 
 def task(folder: Path, entry: dict) -> "mteb.AbsTask":
     """The MTEB task of one manifest entry; its class is made here, since MTEB asks it for metadata."""
-    tables = prepared.load(folder, "eval", entry["name"])
+    tables = prepared.load_table(folder, "eval", entry["name"])
     asked = _modalities(tables["queries"], "query", "query_image")
     found = _modalities(tables["candidates"], "text", "image")
     metadata = TaskMetadata(
@@ -67,7 +67,7 @@ class Ranking(AbsTaskRetrieval):
     def load_data(self, num_proc: int | None = None, **_: Any) -> None:
         if self.data_loaded:
             return
-        tables = prepared.load(self.folder, "eval", self.metadata.name)
+        tables = prepared.load_table(self.folder, "eval", self.metadata.name)
         rows = list(zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True))
         split = {
             "queries": _columns(tables["queries"], "q", "query", "query_image"),

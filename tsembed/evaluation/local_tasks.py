@@ -72,7 +72,7 @@ class Prepared:
 
     def load_data(self, num_proc: int | None = None, **_) -> None:
         if not self.data_loaded:
-            self.dataset = self.convert(prepared.load(self.folder, "eval", self.metadata.name))
+            self.dataset = self.convert(prepared.load_table(self.folder, "eval", self.metadata.name))
             self.data_loaded = True
 
 

@@ -48,7 +48,7 @@ def evaluate(
     rows = []
     for entry in chosen:
         begin = time.monotonic()
-        tables = prepared.load(data, "eval", entry["name"])
+        tables = prepared.load_table(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")
         queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)
