@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from tsembed import paths
-from tsembed.config import load_preset, resolve
-from tsembed.data.prepared import load_table, manifest, sets
-from tsembed.encoder import build
-from tsembed.evaluation.held_out import held_out_scores
-from tsembed.run import data_folder
-from tsembed.train import train
+from study import paths
+from study.data.manifest import load_table, manifest, sets
+from study.presets import load_preset, resolve
+from study.runs.launch import data_folder
+from tsembed.encoder.build import build
+from tsembed.evaluation.recall import held_out_scores
+from tsembed.training.loop import train
 
 
 def main() -> None:
@@ -51,8 +51,8 @@ def main() -> None:
                 if steps:
                     training = settings.training.model_copy(update={"learning_rate": rate, "steps": steps})
                     with tempfile.TemporaryDirectory() as folder:
-                        chosen = settings.model_copy(update={"training": training})
-                        train(chosen, encoder, tables["train"], tasks, Path(folder))
+                        chosen = {"training": training, "variant": settings.variant, "seed": settings.seed}
+                        train(encoder, tables["train"], tasks, Path(folder), **chosen)
                 scores = pd.DataFrame(held_out_scores(encoder, tables["validation"], tasks, **encode))
                 means = scores.groupby("task").score.mean()
                 rows.append({"variant": variant, "steps": steps, "rate": rate, **means, "mean": means.mean()})

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tsembed.config import Backbone, load_variants
-from tsembed.encoder import Encoder, build
+from study.presets import load_variants
+from tsembed.encoder.build import build
+from tsembed.encoder.text import Encoder
 from tsembed.mote.checkpoint import expert_of
 from tsembed.mote.experts import FAMILIES, TaskRouted, average_experts
 from tsembed.mote.offload import load_offloaded
 from tsembed.mote.token_routing import TokenRouted
-from tsembed.variants import TokenRouting
+from tsembed.settings import Backbone, TokenRouting
 
 ROUTE = "search_query"  # of all contestants but the mixed one
 

@@ -129,9 +129,9 @@ def eans(pairs: int, rounds: int) -> list[Row]:
     """
     from peft import get_peft_model
 
-    from tsembed.moe_lora import MoeLoraConfig, routing_record, signatures
+    from tsembed.moe_lora.config import MoeLoraConfig
     from tsembed.moe_lora.context import forward_pass
-    from tsembed.moe_lora.routing import LayerRouting
+    from tsembed.moe_lora.routing import LayerRouting, routing_record, signatures
 
     targets = ["query", "key", "value", "attention.output.dense"]
     config = MoeLoraConfig(num_experts=EXPERTS, r=16, target_modules=targets)

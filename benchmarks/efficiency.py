@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsembed.config import Backbone, load_preset
-from tsembed.encoder import Encoder
+from study.presets import load_preset
+from study.runs.provenance import environment
+from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import FAMILIES
 from tsembed.mote.offload import Offloaded
 from tsembed.mote.token_routing import TokenRouted, routing_record
-from tsembed.provenance import environment
+from tsembed.settings import Backbone
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
 from .contestants import ROUTE, Contestant, blocks, contestants, parameters

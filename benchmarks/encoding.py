@@ -5,10 +5,10 @@ import argparse
 import numpy as np
 import torch
 
-from tsembed.backbones import embedded_folder
-from tsembed.config import Backbone, Variant
-from tsembed.encoder import build
-from tsembed.precision import has_fast_bf16
+from tsembed.encoder.backbones import embedded_folder
+from tsembed.encoder.build import build
+from tsembed.encoder.precision import has_fast_bf16
+from tsembed.settings import Backbone, Variant
 
 from .timing import compare, line, machine
 

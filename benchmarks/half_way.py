@@ -11,12 +11,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tsembed import paths
-from tsembed.config import load_preset, resolve
-from tsembed.data.prepared import manifest
-from tsembed.encoder import Encoder, build
-from tsembed.evaluate import score
-from tsembed.run import data_folder
+from study import paths
+from study.data.manifest import manifest
+from study.presets import load_preset, resolve
+from study.runs.launch import data_folder
+from study.runs.measure import score
+from tsembed.encoder.build import build
+from tsembed.encoder.text import Encoder
 
 
 def main() -> None:

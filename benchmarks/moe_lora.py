@@ -23,10 +23,12 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from tsembed.adapters import quiet_peft
-from tsembed.moe_lora import MoeLoraConfig, MoeLoraLinear, routing_record, signatures
+from study.runs.provenance import environment
+from tsembed.encoder.adapters import quiet_peft
+from tsembed.moe_lora.config import MoeLoraConfig
+from tsembed.moe_lora.layer import MoeLoraLinear
 from tsembed.moe_lora.model import TARGET_MODULES
-from tsembed.provenance import environment
+from tsembed.moe_lora.routing import routing_record, signatures
 
 from .timing import in_turn, machine, median_ratio
 

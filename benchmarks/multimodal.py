@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsembed.adapters import adapt
-from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training
-from tsembed.data.items import encode_png
-from tsembed.encoder import make
-from tsembed.random_qwen import random_parts
+from tsembed.encoder.adapters import adapt
+from tsembed.encoder.build import make
+from tsembed.encoder.tiny_qwen import random_parts
+from tsembed.inputs import encode_png
+from tsembed.settings import Adapter, Backbone, Negatives, Training, Variant
 from tsembed.tasks import IMAGE_ROUTES
-from tsembed.train import train
-from tsembed.variants import Adapter, Negatives, Variant
+from tsembed.training.loop import train
 
 from .timing import machine
 
@@ -69,12 +68,9 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
         steps=steps, batch_size=batch, cached_pairs=cached, learning_rate=1e-4, warmup_steps=1, precision="auto",
         gradient_checkpointing=size == "2b", task_sampling="balanced", checkpoint_every=10**6,
     )  # fmt: skip
-    settings = RunSettings(
-        preset="benchmark", variant_name="tsembed", seed=0, backbone=backbone, data=Data(source="digits"),
-        training=training, evaluation=Evaluation(), variant=variant,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        train(settings, encoder, {"random": pairs(batch, 448 if size == "2b" else 32)}, {"random": TASK}, Path(folder))
+        tables = {"random": pairs(batch, 448 if size == "2b" else 32)}
+        train(encoder, tables, {"random": TASK}, Path(folder), training=training, variant=variant)
         rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()][WARM:]
     per_s, tokens = (float(np.median([row[name] for row in rows])) for name in ("examples_per_s", "tokens_per_s"))
     patches = per_s * (1024 if size == "2b" else 64)  # of 14 and 4 pixels; the tower sees four per token

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tsembed import paths
-from tsembed.analysis.gradients import probe_batches
-from tsembed.config import load_preset, resolve
+from study import paths
+from study.data.manifest import load_table, manifest, sets
+from study.presets import load_preset, resolve
+from study.probes.gradients import probe_batches
+from study.runs.launch import data_folder
 from tsembed.contrastive.eans import UNITS, centered, negative_weights, signature_similarity
-from tsembed.contrastive.objective import PairEncoder
-from tsembed.data.prepared import load_table, manifest, sets
-from tsembed.encoder import Encoder
-from tsembed.run import data_folder
+from tsembed.encoder.text import Encoder
+from tsembed.training.objective import PairEncoder
 
 
 @torch.no_grad()

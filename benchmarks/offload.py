@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsembed.config import Backbone, Variant
-from tsembed.encoder import Encoder, build
+from tsembed.encoder.build import build
+from tsembed.encoder.text import Encoder
 from tsembed.mote.offload import load_offloaded, offload
+from tsembed.settings import Backbone, Variant
 from tsembed.tasks import ROUTES
 
 from .timing import machine

@@ -80,7 +80,7 @@ def line(name: str, found: dict[str, float], bar: float | None) -> str:
 
 def machine() -> str:
     """Processor, threads and versions, for the head of a benchmark's output."""
-    from tsembed.provenance import environment
+    from study.runs.provenance import environment
 
     found = environment()
     versions = ", ".join(f"{k} {found['versions'][k]}" for k in ("torch", "transformers", "sentence-transformers"))

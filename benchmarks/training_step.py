@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from tsembed.backbones import embedded_folder
-from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
-from tsembed.encoder import build
-from tsembed.train import train
+from tsembed.encoder.backbones import embedded_folder
+from tsembed.encoder.build import build
+from tsembed.settings import Backbone, Training, Variant
+from tsembed.training.loop import train
 
 from .encoding import MINILM, texts
 from .timing import compare, line, machine
@@ -32,12 +32,9 @@ def ours(pairs: Dataset, steps: int) -> float:
         max_document_tokens=MAX_TOKENS, precision="fp32", checkpoint_every=10**6,
     )  # fmt: skip
     variant = Variant(label="EM", instruction=False, tasks=("retrieval",), temperature=TEMPERATURE)
-    settings = RunSettings(
-        preset="benchmark", variant_name="em", seed=0, backbone=backbone, data=Data(source="embedded"),
-        training=training, evaluation=Evaluation(), variant=variant,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        train(settings, build(backbone, variant), {"pairs": pairs}, {"pairs": "retrieval"}, Path(folder))
+        tables, tasks = {"pairs": pairs}, {"pairs": "retrieval"}
+        train(build(backbone, variant), tables, tasks, Path(folder), training=training, variant=variant)
         rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return sum(BATCH / row["examples_per_s"] for row in rows[1:])
 

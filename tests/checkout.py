@@ -20,7 +20,7 @@ variants: {em: 1, ic: 1}
 RUN = """
 import json
 from tsembed import paths
-from tsembed.report.process import stream
+from study.process import stream
 folder = paths.run_dir(preset, variant, seed)
 if variant == "ic" and (paths.ROOT / "broken").exists():
     raise RuntimeError("it broke")
@@ -34,7 +34,7 @@ def make(root: Path) -> Path:
     """Fill the folder and return it."""
     for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
-    for name in ("workflow", "tsembed", "configs/variants"):
+    for name in ("workflow", "tsembed", "study", "configs/variants"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "configs" / "presets").mkdir()
     (root / "configs" / "presets" / "tiny.yaml").write_text(PRESET)

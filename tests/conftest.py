@@ -8,7 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    ["tsembed.contrastive", "tsembed.mote", "tsembed.data.collate", "tsembed.encoder"], "beartype.beartype"
+    ["tsembed.contrastive", "tsembed.mote", "tsembed.encoder"], "beartype.beartype"
 )
 
 import pytest  # noqa: E402
@@ -28,6 +28,6 @@ def tokenizer():
     """The real tokenizer of all-MiniLM-L6-v2, from the embedded weights."""
     from transformers import AutoTokenizer
 
-    from tsembed.backbones import embedded_folder
+    from tsembed.encoder.backbones import embedded_folder
 
     return AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from tsembed import paths
-from tsembed.config import Preset, RunSettings, Training, Variant, load_preset, load_variants, resolve
+from study import paths
+from study.presets import Preset, RunSettings, load_preset, load_variants, resolve
+from tsembed.settings import Training, Variant
 from tsembed.tasks import ROUTES
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny
-from tsembed.config import Backbone
+from tsembed.settings import Backbone
 
 efficiency = importlib.import_module("benchmarks.efficiency")
 timing = importlib.import_module("benchmarks.timing")

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from tests.tiny import tiny
-from tsembed import backbones as module
-from tsembed.backbones import embedded_folder
-from tsembed.config import Backbone, Variant
-from tsembed.encoder import Encoder, build
+from tsembed.encoder import backbones
+from tsembed.encoder.backbones import embedded_folder
+from tsembed.encoder.build import build
+from tsembed.encoder.precision import autocast
+from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import upcycle
-from tsembed.precision import autocast
+from tsembed.settings import Backbone, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
 MINILM = Backbone(name="embedded:all-MiniLM-L6-v2")
@@ -87,7 +88,7 @@ def test_build_makes_the_variant():
 def test_wrong_weights_are_errors(tmp_path, monkeypatch, tokenizer):
     from safetensors.torch import load_file, save_file
 
-    monkeypatch.setattr(module, "MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr(backbones, "MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="not the official 000"):
         build(MINILM, Variant(label="EM"))
     tiny("nomic_bert").save_pretrained(tmp_path)

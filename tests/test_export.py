@@ -17,9 +17,10 @@ import pytest
 import torch
 import yaml
 
+from study.runs.export import export, main
 from tests.tiny import tiny
-from tsembed.encoder import Encoder
-from tsembed.export import CODE, export, main
+from tsembed.encoder.text import Encoder
+from tsembed.export.sentence_transformers import CODE
 from tsembed.mote.experts import average_experts, upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.tasks import INSTRUCTIONS, ROUTES
@@ -286,7 +287,7 @@ def test_nothing_is_overwritten_and_half_a_run_is_none(encoders, tmp_path, monke
     (out / "mine").unlink()
     with pytest.raises(ValueError, match="no run .config.yaml. and no saved encoder"):
         export(tmp_path, out)
-    monkeypatch.setattr("tsembed.export.verify", lambda *_: (_ for _ in ()).throw(RuntimeError("differs")))
+    monkeypatch.setattr("tsembed.export.folder.verify", lambda *_: (_ for _ in ()).throw(RuntimeError("differs")))
     with pytest.raises(RuntimeError, match="differs"):
         export(run, out)
     assert not list(out.iterdir()) and not list(tmp_path.glob("out.*"))
@@ -301,9 +302,9 @@ def test_nothing_is_overwritten_and_half_a_run_is_none(encoders, tmp_path, monke
 
 
 def test_a_merged_adapter_is_compared_with_the_trained_model(tokenizer, tmp_path, monkeypatch):
-    from tsembed import export_adapters
-    from tsembed.adapters import adapt
-    from tsembed.variants import Adapter
+    from tsembed.encoder.adapters import adapt
+    from tsembed.export import dense
+    from tsembed.settings import Adapter
 
     tiny("bert").save_pretrained(tmp_path / "base")
     base = {"backbone": {"name": str(tmp_path / "base")}}
@@ -312,10 +313,10 @@ def test_a_merged_adapter_is_compared_with_the_trained_model(tokenizer, tmp_path
         p.data += 0.1 * ("lora_B" in name)
     encoder = Encoder(adapted, tokenizer, base=base).eval()
     before = encoder.encode(TEXTS, "search_query")
-    dense = export_adapters.merged(encoder, None, None)
-    np.testing.assert_allclose(dense.encode(TEXTS, "search_query"), before, **CLOSE)
+    plain = dense.merged(encoder, None)
+    np.testing.assert_allclose(plain.encode(TEXTS, "search_query"), before, **CLOSE)
     np.testing.assert_array_equal(encoder.encode(TEXTS, "search_query"), before)
-    assert not any("lora" in name for name, _ in dense.named_parameters())
+    assert not any("lora" in name for name, _ in plain.named_parameters())
 
 
 def test_an_export_that_differs_is_not_written(encoders, tmp_path, monkeypatch):

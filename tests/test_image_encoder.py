@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from study.probes.parameters import place
 from tests.tiny_images import BACKBONE, TEXTS, image_encoder, item, parts
-from tsembed.adapters import adapt
-from tsembed.analysis.probes import place
-from tsembed.backbones import Parts
-from tsembed.config import Backbone
-from tsembed.data.items import Item, open_image
-from tsembed.encoder import Encoder, build, make
-from tsembed.image_encoder import ImageEncoder
-from tsembed.images import Pictures, pictures_of
-from tsembed.random_qwen import random_parts
+from tsembed.encoder.adapters import adapt
+from tsembed.encoder.backbones import Parts
+from tsembed.encoder.build import build, make
+from tsembed.encoder.image import ImageEncoder
+from tsembed.encoder.image_processing import Pictures, pictures_of
+from tsembed.encoder.text import Encoder
+from tsembed.encoder.tiny_qwen import random_parts
+from tsembed.inputs import Item, open_image
+from tsembed.settings import Adapter, Backbone, Variant
 from tsembed.tasks import IMAGE_ROUTES
-from tsembed.variants import Adapter, Variant
 
 ROUTE = "image_retrieval"
 MIXED = [

@@ -6,7 +6,7 @@
 import pytest
 import torch
 
-from tsembed.precision import autocast, has_fast_bf16, mixed_precision
+from tsembed.encoder.precision import autocast, has_fast_bf16, mixed_precision
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,8 @@ import math
 import pytest
 import yaml
 
-from tsembed import paths
-from tsembed.config import Training
+from study import paths
+from tsembed.settings import Training
 from tsembed.tasks import TASK_OF_TYPE, TASKS, TEXT_TASKS
 
 PAPER = yaml.safe_load((paths.REFERENCES / "mote.yaml").read_text())

@@ -17,10 +17,11 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from study import paths
+from study.presets import load_preset, load_variants, resolve
+from study.runs import run
+from study.runs.launch import launch_command
 from tests.tiny import tiny
-from tsembed import paths, run
-from tsembed.config import load_preset, load_variants, resolve
-from tsembed.run import launch_command
 from tsembed.tasks import ROUTES
 
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
@@ -55,7 +56,7 @@ def checkout(tmp_path, tokenizer):
     for name in ("variants", "accelerate"):
         (tmp_path / "configs" / name).symlink_to(paths.CONFIGS / name)
     (tmp_path / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(preset))
-    start(tmp_path, "tsembed.data.sources", "test").communicate()
+    start(tmp_path, "study", "data", "test").communicate()
     return tmp_path
 
 
@@ -74,7 +75,7 @@ def start_command(root, command, **variables):
 
 
 def finish(root):
-    process = start(root, "tsembed.run", "test", "mote", "0", "--resume")
+    process = start(root, "study", "run", "test", "mote", "0", "--resume")
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
 
@@ -92,7 +93,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     assert "is done" in finish(checkout)[1]
 
     folder.rename(folder.with_name("undisturbed"))
-    process = start(checkout, "tsembed.run", "test", "mote", "0", "--resume")
+    process = start(checkout, "study", "run", "test", "mote", "0", "--resume")
     end = time.monotonic() + 120
     while not list((folder / "checkpoints").glob("step-*[0-9]")) and time.monotonic() < end:
         time.sleep(0.01)
@@ -124,7 +125,7 @@ def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     preset.write_text(text.replace("variants:", "variants:\n  ea: 1\n  mote_topical: 1"))
 
     def run(variant):
-        process = start(checkout, "tsembed.run", "test", variant, "0", "--resume")
+        process = start(checkout, "study", "run", "test", variant, "0", "--resume")
         return process.communicate(timeout=300)[0], checkout / "runs" / "test" / variant / "seed0"
 
     output, folder = run("ea")
@@ -149,9 +150,9 @@ def test_the_gpu_preset_of_own_data_runs_at_tiny_size(checkout):
     of_text = {n for n, v in load_variants().items() if not v.of_images and v.adapter is None}
     assert set(preset["variants"]) == of_text
     (checkout / "configs" / "presets" / "local-gpu.yaml").write_text(yaml.safe_dump(preset))
-    start(checkout, "tsembed.data.sources", "local-gpu").communicate()
+    start(checkout, "study", "data", "local-gpu").communicate()
     for variant in ("tlr", "mote_shared", "ic_warm"):
-        output, _ = start(checkout, "tsembed.run", "local-gpu", variant, "4", "--resume").communicate(timeout=300)
+        output, _ = start(checkout, "study", "run", "local-gpu", variant, "4", "--resume").communicate(timeout=300)
         assert (checkout / "runs" / "local-gpu" / variant / "seed4" / "done.json").is_file(), output
 
 
@@ -190,7 +191,7 @@ def test_seconds_are_those_of_all_steps_also_before_an_interruption(tmp_path):
 
 def test_only_several_gpus_need_a_launcher(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert launch_command("smoke", "em", 1)[1:] == ["-m", "tsembed.run", "smoke", "em", "1", "--resume"]
+    assert launch_command("smoke", "em", 1)[1:] == ["-m", "study", "run", "smoke", "em", "1", "--resume"]
     plain = launch_command("smoke", "all", 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     command = launch_command("smoke", "em", 1)

@@ -17,12 +17,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from study import paths
+from study.runs.export import export
+from study.runs.launch import launch_command
 from tests.test_run import start, start_command
 from tests.tiny_images import item
-from tsembed import paths
-from tsembed.encoder import Encoder
-from tsembed.export import export
-from tsembed.run import launch_command
+from tsembed.encoder.text import Encoder
 
 PRESET = {
     "about": "a test",
@@ -47,7 +47,7 @@ def checkout(tmp_path_factory):
     (root / "configs" / "variants").symlink_to(paths.CONFIGS / "variants")
     (root / "configs" / "accelerate").symlink_to(paths.CONFIGS / "accelerate")
     (root / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(PRESET | {"also": {"images": IMAGES}}))
-    for command in (("tsembed.data.sources", "test"), ("tsembed.run", "test", "vl_base", "0")):
+    for command in (("study", "data", "test"), ("study", "run", "test", "vl_base", "0")):
         process = start(root, *command)
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
@@ -91,7 +91,7 @@ def test_two_processes_killed_in_the_second_stage_go_on_in_it(checkout):
     launcher.kill()
     for rank in ranks:
         rank.suspend()
-    refused = start(checkout, "tsembed.run", "test", "tsembed", "0", "--resume").communicate(timeout=100)[0]
+    refused = start(checkout, "study", "run", "test", "tsembed", "0", "--resume").communicate(timeout=100)[0]
     for rank in ranks:
         rank.kill()
     process.communicate()
@@ -166,9 +166,9 @@ def test_of_text_adapters_a_sentence_transformer_is_made(tokenizer, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     from tests.tiny import tiny
-    from tsembed.adapters import adapt
+    from tsembed.encoder.adapters import adapt
+    from tsembed.settings import Adapter
     from tsembed.tasks import INSTRUCTIONS, ROUTES
-    from tsembed.variants import Adapter
 
     experts = {route: route for route in ROUTES}
     for name, adapter, route in (
@@ -200,7 +200,7 @@ def test_of_text_adapters_a_sentence_transformer_is_made(tokenizer, tmp_path):
 def test_the_notebook_for_exploring_runs_with_and_without_a_trained_run(checkout, tmp_path):
     notebook, out = str(paths.NOTEBOOKS / "00_explore.ipynb"), tmp_path / "00_explore.ipynb"
     for root, parameters in ((paths.ROOT, ()), (checkout, ("-p", "preset", "test", "-p", "variant", "vl_base"))):
-        command = [sys.executable, "-m", "tsembed.report.notebook", notebook, str(out), *parameters]
+        command = [sys.executable, "-m", "study", "notebook", notebook, str(out), *parameters]
         check(start_command(root, command))
         text = out.read_text()
         assert "digits_digit (image_classification)" in text

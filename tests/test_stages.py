@@ -12,9 +12,9 @@ import math
 import pytest
 import torch
 
-from tsembed.stages import Stages, mutual_information
+from tsembed.settings import Negatives
 from tsembed.tasks import TASKS
-from tsembed.variants import Negatives
+from tsembed.training.stages import Stages, mutual_information
 
 
 def signatures(sure, layers=2):

@@ -15,19 +15,19 @@ import pytest
 import torch
 from datasets import Dataset
 
+from study.presets import Data, Evaluation, RunSettings
 from tests.ranks import run_ranks
-from tests.tiny import tiny
-from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training
-from tsembed.contrastive.objective import contrastive_loss
-from tsembed.data.batches import StepBatches
-from tsembed.data.sampler import TaskSampler
-from tsembed.encoder import Encoder
-from tsembed.evaluation.held_out import recall_at_1
+from tests.tiny import tiny, train
+from tsembed.encoder.text import Encoder
+from tsembed.evaluation.recall import recall_at_1
 from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
+from tsembed.settings import Backbone, TokenRouting, Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
-from tsembed.train import learning_rate, make_optimizer, train
-from tsembed.variants import TokenRouting, Variant
+from tsembed.training.batches import StepBatches
+from tsembed.training.loop import learning_rate, make_optimizer
+from tsembed.training.objective import contrastive_loss
+from tsembed.training.sampler import TaskSampler
 
 TASKS = {"c": "classification", "k": "clustering", "r": "retrieval"}
 MOTE = Variant(label="MoTE", experts={route: route for route in ROUTES})
@@ -140,7 +140,7 @@ def test_a_checkpoint_is_never_overwritten_or_mixed_with_other_data(tokenizer, t
 
 def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
     """Gradient of one step, and its task."""
-    from tsembed.contrastive.objective import PairEncoder
+    from tsembed.training.objective import PairEncoder
 
     data = tables()
     sampler = TaskSampler({n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=12, seed=1)
@@ -162,7 +162,7 @@ def ddp(model):
 def _two_ranks(rank, folder):
     from transformers import AutoTokenizer
 
-    from tsembed.backbones import embedded_folder
+    from tsembed.encoder.backbones import embedded_folder
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
     for step in range(3):
@@ -187,11 +187,11 @@ def test_two_processes_equal_one(tokenizer, tmp_path):
 
 
 def test_chunking_by_length_does_not_change_the_gradient(tokenizer, monkeypatch):
-    import tsembed.data.collate as collate
+    from tsembed.encoder import chunks
 
     found = []
     for cost in (0, 10**6):
-        monkeypatch.setattr(collate, "CHUNK_COST", cost)
+        monkeypatch.setattr(chunks, "CHUNK_COST", cost)
         found.append(gradient(make(tokenizer), settings())[0])
     for name, expected in found[1].items():
         torch.testing.assert_close(found[0][name], expected, atol=1e-5, rtol=1e-3)

@@ -14,17 +14,17 @@ import pytest
 import torch
 from datasets import Dataset
 
+from study.presets import Data, Evaluation, RunSettings
 from tests.ranks import run_ranks
+from tests.tiny import train
 from tests.tiny_images import BACKBONE, image_encoder, mosaic
-from tsembed.config import Data, Evaluation, RunSettings, Training
-from tsembed.contrastive.objective import PairEncoder, contrastive_loss, weighting
-from tsembed.data.batches import StepBatches, inputs_of
-from tsembed.data.sampler import TaskSampler
-from tsembed.encoder import build
-from tsembed.evaluation.held_out import recall_at_1
+from tsembed.encoder.build import build
+from tsembed.evaluation.recall import recall_at_1
+from tsembed.settings import Adapter, Negatives, Training, Variant
 from tsembed.tasks import IMAGE_ROUTES
-from tsembed.train import train
-from tsembed.variants import Adapter, Negatives, Variant
+from tsembed.training.batches import StepBatches, inputs_of
+from tsembed.training.objective import PairEncoder, contrastive_loss, weighting
+from tsembed.training.sampler import TaskSampler
 
 TASKS = {"c": "image_classification", "g": "visual_grounding"}
 EXPERTS = {route: route for route in IMAGE_ROUTES}

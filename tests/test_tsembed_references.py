@@ -9,11 +9,10 @@ from collections import Counter
 import pytest
 import yaml
 
-from tsembed import paths
-from tsembed.config import Backbone
-from tsembed.data import mmeb
+from study import paths
+from study.data.hub import mmeb
+from tsembed.settings import Adapter, Backbone
 from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS
-from tsembed.variants import Adapter
 
 PUBLISHED = yaml.safe_load((paths.REFERENCES / "tsembed.yaml").read_text())
 ROWS = PUBLISHED["mmeb"]["rows"]

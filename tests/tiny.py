@@ -24,3 +24,11 @@ def tiny(model_type: str, layers: int = 2, vocabulary: int = 30522):
 
 
 FAMILIES = ("nomic_bert", "bert", "xlm-roberta", "mpnet", "distilbert", "modernbert", "qwen2", "qwen3")
+
+
+def train(settings, encoder, tables, tasks, folder, **more) -> bool:
+    """`training.loop.train` under the settings of a run."""
+    from tsembed.training import loop
+
+    chosen = {"training": settings.training, "variant": settings.variant, "seed": settings.seed}
+    return loop.train(encoder, tables, tasks, folder, **chosen, **more)

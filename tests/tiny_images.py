@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tsembed.config import Backbone
-from tsembed.data.items import Item, encode_png
-from tsembed.encoder import make
-from tsembed.random_qwen import random_parts
+from tsembed.encoder.build import make
+from tsembed.encoder.tiny_qwen import random_parts
+from tsembed.inputs import Item, encode_png
+from tsembed.settings import Backbone
 from tsembed.tasks import IMAGE_ROUTES
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 230), "white": (250, 250, 250)}

@@ -35,9 +35,9 @@ def main(words: list[str]) -> None:
     python = environment.ready()
     if command == "verify":
         os.environ.update(OFFLINE)
-        _become(python, "-m", "tsembed.report.verify", given.preset)
+        _become(python, "-m", "study", "verify", given.preset)
     options = [f"--{name}={value}" for name, value in vars(given).items() if name != "preset" and value]
-    _become(python, str(ROOT / "workflow" / "study.py"), command, given.preset, *options)
+    _become(python, str(ROOT / "workflow" / "scheduler.py"), command, given.preset, *options)
 
 
 class _Parser(argparse.ArgumentParser):

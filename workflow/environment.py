@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tsembed.report.process import launcher
+from study.process import launcher
 
 ROOT = Path(os.environ["TSEMBED_ROOT"])
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"

@@ -1,6 +1,6 @@
 """Runs the command of one node: `python node.py PRESET NODE -- command …`.
 
-Its output goes to runs/PRESET/logs/NODE.log and its state beside it, for `study.py` to show, here or on another
+Its output goes to runs/PRESET/logs/NODE.log and its state beside it, for `scheduler.py` to show, here or on another
 machine of a cluster. The command ends with this process, and this process with the one that started it.
 """
 
@@ -12,7 +12,7 @@ import time
 
 import nodes
 
-from tsembed.report import process
+from study import process
 
 
 def main(preset: str, node: str, command: list[str]) -> int:

@@ -1,7 +1,7 @@
 """The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
 
 Names: `data` and `data-<study>`, `<variant>/seed<k>` or, of a study whose runs share a process, `<study>/seed<k>`,
-`<notebook>`, `site`. The Snakefile, `study.py` and `node.py`
+`<notebook>`, `site`. The Snakefile, `scheduler.py` and `node.py`
 share this file.
 """
 
@@ -13,19 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tsembed import config, paths
+from study import paths, presets
+from tsembed.settings import Variant
 
 LAUNCH = "10_train"  # the notebook of one run
 HEADING = "=== "  # of one execution in a log
 ANALYSES = "[2349]*.ipynb"  # the notebooks that read results
 CLAIMS = "90_claims"  # reads what the other notebooks found
-NOT_SHOWN = (
-    "notebook.py",
-    "process.py",
-    "reference.py",
-    "traces.py",
-    "verify.py",
-)  # of report/: no result depends on them
+NOT_SHOWN = ("notebook.py", "reference")  # of report/, a file or a folder: no result depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
 
 
@@ -37,8 +32,8 @@ class Study:
     data: str = ""
 
     @cached_property
-    def settings(self) -> config.Preset:
-        return config.load_preset(self.preset, self.data or None)
+    def settings(self) -> presets.Preset:
+        return presets.load_preset(self.preset, self.data or None)
 
     @cached_property
     def runs(self) -> list[tuple[str, int]]:
@@ -58,8 +53,8 @@ class Study:
         return [self.data_node(self.settings.study_of(members[0])), *dict.fromkeys(jobs)]
 
     @cached_property
-    def _variants(self) -> dict[str, config.Variant]:
-        return config.load_variants()
+    def _variants(self) -> dict[str, Variant]:
+        return presets.load_variants()
 
     def priority(self, variant: str, seed: int) -> int:
         """Seed after seed, so that an early stop leaves whole seeds; of a seed first what others wait for.
@@ -85,7 +80,7 @@ class Study:
     def inputs_of(self, notebook: str) -> list[str]:
         """The nodes that an analysis reads. Notebooks 20 to 29 read the preset's own study, and wait for no other."""
         others = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
-        own = {config.OWN, *self.settings.variants}
+        own = {presets.OWN, *self.settings.variants}
         runs = [(v, s) for v, s in self.runs if v in own or not notebook.startswith("2")]
         return [*(f"{variant}/seed{seed}" for variant, seed in runs), *others]
 
@@ -108,7 +103,7 @@ class Study:
     def _mark(self, variant: str, seed: int) -> Path:
         """Of several runs in one node: the notebook's mark, for a failed node loses its output and they stay."""
         folder = self._relative(paths.run_dir(self.preset, variant, seed))
-        return folder / (f"{LAUNCH}.ipynb.done" if variant in (*self.settings.also, config.OWN) else "done.json")
+        return folder / (f"{LAUNCH}.ipynb.done" if variant in (*self.settings.also, presets.OWN) else "done.json")
 
     @property
     def offline(self) -> bool:
@@ -129,7 +124,7 @@ class Study:
         """Changes with the data settings and, for embedded data, with the packages that they are taken from."""
         lock = paths.ROOT / "requirements.lock"
         data = self.settings.studies[self.data_nodes[node]].data
-        embedded = data.source in config.PATHLESS and lock.is_file()
+        embedded = data.source in presets.PATHLESS and lock.is_file()
         return _hash(data.model_dump_json(), _content([lock]) if embedded else "")
 
     def run_key(self, variant: str, seed: int) -> str:
@@ -138,7 +133,7 @@ class Study:
         Nor are defaults, so that a new setting does not make finished runs old; `run.py` guards those that change.
         """
         settings = [
-            config.resolve(self.settings, member, seed).model_dump(
+            presets.resolve(self.settings, member, seed).model_dump(
                 mode="json", exclude={"data", "preset"}, exclude_defaults=True
             )
             for member in self.settings.members(variant, seed)
@@ -221,10 +216,12 @@ def _alive(state: dict) -> bool:
 
 def _code(site: bool = False) -> list[Path]:
     """The code that notebooks (or the site) show results with, and the papers' numbers."""
-    package = Path(config.__file__).parent
-    files = [*(package / "analysis").glob("*.py"), *(package / "report").glob("*.py"), *paths.REFERENCES.glob("*.yaml")]
-    files = [p for p in files if p.name not in NOT_SHOWN and (site or p.name != "site.py")]
-    return sorted([*files, *(p for p in (package / "report" / "templates").rglob("*") if site and p.is_file())])
+    package = Path(presets.__file__).parent
+    report = package / "report"
+    shown = [p for p in report.rglob("*.py") if p.relative_to(report).parts[0] not in NOT_SHOWN]
+    shown = [p for p in shown if site or p.name != "site.py"]
+    files = [*(package / "analysis").glob("*.py"), *shown, *paths.REFERENCES.glob("*.yaml")]
+    return sorted([*files, *(p for p in (report / "templates").rglob("*") if site and p.is_file())])
 
 
 def _content(files: list[Path]) -> str:

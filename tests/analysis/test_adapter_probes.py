@@ -8,10 +8,10 @@
 import pandas as pd
 import pytest
 
+from study import paths
+from study.analysis import experts, results
 from tests.report.adapter_runs import BATCHES, LAYERS, STEPS, WINDOW, write_study
 from tests.report.samples import use_folder
-from tsembed import paths
-from tsembed.analysis import adapter_probes, expert_routing, gradients
 from tsembed.tasks import IMAGE_TASKS
 
 METHODS = ["vl_lora_wide", "vl_moe"]
@@ -32,48 +32,48 @@ def test_conflict_is_the_negative_part_of_the_cosine():
         [("attention", "0", 0.5), ("feed_forward", "0", -0.3), ("attention", "1", 0.0), ("embeddings", "", -0.9)],
         columns=["part", "block", "cosine"],
     ).assign(method="m", seed=0, pair=PAIR, batch=0)
-    adapted, opposed = (adapter_probes.on_adapters(rows, negative=n) for n in (False, True))
+    adapted, opposed = (experts.on_adapters(rows, negative=n) for n in (False, True))
     assert adapted.cosine.tolist() == [0.5, -0.3, 0.0], "embeddings are not adapted"
-    assert opposed.cosine.tolist() == [0.0, 0.3, 0.0] and set(opposed.part) == {adapter_probes.ADAPTERS}
-    found = gradients.per_batch(opposed, "m", [PAIR], part=adapter_probes.ADAPTERS)
+    assert opposed.cosine.tolist() == [0.0, 0.3, 0.0] and set(opposed.part) == {experts.ADAPTERS}
+    found = experts.per_batch(opposed, "m", [PAIR], part=experts.ADAPTERS)
     assert found.to_numpy() == pytest.approx(0.1)
 
 
 def test_conflict_of_runs_is_by_seed_and_batch(study):
-    conflict = gradients.load_gradients("tiny", METHODS, "images")
-    adapted, opposed = (adapter_probes.on_adapters(conflict, negative=n) for n in (False, True))
-    tables = {m: gradients.per_batch(opposed, m, [PAIR], part=adapter_probes.ADAPTERS) for m in METHODS}
+    conflict = experts.load_gradients("tiny", METHODS, "images")
+    adapted, opposed = (experts.on_adapters(conflict, negative=n) for n in (False, True))
+    tables = {m: experts.per_batch(opposed, m, [PAIR], part=experts.ADAPTERS) for m in METHODS}
     assert all(t.shape == (2, BATCHES) for t in tables.values())
     assert (tables["vl_lora_wide"] > 0.1).all(axis=None) and (tables["vl_moe"] == 0).all(axis=None)
-    plain = gradients.per_batch(adapted, "vl_lora_wide", [PAIR], part=adapter_probes.ADAPTERS)
+    plain = experts.per_batch(adapted, "vl_lora_wide", [PAIR], part=experts.ADAPTERS)
     assert (plain + tables["vl_lora_wide"]).abs().max(axis=None) == pytest.approx(0, abs=1e-12)
 
 
 def test_correlations_are_by_seed_and_layer(study):
-    proxy = expert_routing.read_routing("tiny", ["vl_moe", "tsembed"], "proxy.csv", "images")
-    found = adapter_probes.correlations(proxy, "vl_moe", "trained", "embedding, same task")
+    proxy = results.read_routing("tiny", ["vl_moe", "tsembed"], "proxy.csv", "images")
+    found = experts.correlations(proxy, "vl_moe", "trained", "embedding, same task")
     assert list(found.index) == [0, 1] and list(found.columns) == list(range(len(LAYERS)))
-    assert (found > adapter_probes.correlations(proxy, "vl_moe", "random", "embedding, same task")).all(axis=None)
+    assert (found > experts.correlations(proxy, "vl_moe", "random", "embedding, same task")).all(axis=None)
     with pytest.raises(ValueError, match="no correlation of .*sideways"):
-        adapter_probes.correlations(proxy, "vl_moe", "trained", "embedding, sideways")
+        experts.correlations(proxy, "vl_moe", "trained", "embedding, sideways")
 
 
 def test_information_is_of_the_last_window(study):
-    history = expert_routing.history("tiny", ["vl_moe", "tsembed"], "images")
+    history = results.history("tiny", ["vl_moe", "tsembed"], "images")
     assert history.groupby(["method", "seed"]).size().tolist() == [STEPS // WINDOW] * 4
-    found = adapter_probes.information(history.sample(frac=1, random_state=0), "vl_moe")
+    found = experts.information(history.sample(frac=1, random_state=0), "vl_moe")
     assert found.shape == (2, len(LAYERS))
     last = history[(history.method == "vl_moe") & (history.step == STEPS - 1)].set_index("seed")
     assert found.mean(axis=1).to_dict() == pytest.approx(last.mutual_information.to_dict())
 
 
 def test_use_is_shown_at_both_ends_of_training_and_held_out(study):
-    history = expert_routing.history("tiny", ["vl_moe"], "images")
-    use = expert_routing.read_routing("tiny", ["vl_moe"], "use.csv", "images")
-    found = adapter_probes.expert_use(history, use, "vl_moe", 1)
+    history = results.history("tiny", ["vl_moe"], "images")
+    use = results.read_routing("tiny", ["vl_moe"], "use.csv", "images")
+    found = experts.expert_use(history, use, "vl_moe", 1)
     assert list(dict.fromkeys(found.when)) == ["training, to step 8", "training, to step 32", "held-out pairs"]
     sums = found.groupby(["when", "task", "layer"]).share.sum()
     assert len(sums) == 3 * len(IMAGE_TASKS) * len(LAYERS) and sums.to_numpy() == pytest.approx(1.0)
-    one = adapter_probes.expert_use(history[history.step < WINDOW], use, "vl_moe", 1)
+    one = experts.expert_use(history[history.step < WINDOW], use, "vl_moe", 1)
     assert len(set(one.when)) == 2, "a single window is shown once"
-    assert adapter_probes.blocks_of(list(dict.fromkeys(use.layer))) == ["0", "0", "1", "1"]
+    assert experts.blocks_of(list(dict.fromkeys(use.layer))) == ["0", "0", "1", "1"]

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from study import paths
+from study.analysis import ablations, cost, gains, results
+from study.presets import load_variants
 from tests.report.adapter_runs import STEPS, write_study
 from tests.report.samples import use_folder
-from tsembed import paths
-from tsembed.analysis import adapter_study, scores
-from tsembed.config import load_variants
 from tsembed.tasks import TASK_OF_IMAGE_TYPE
 
 MAIN = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
@@ -32,7 +32,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture
 def found(study):
-    return scores.load_scores("tiny", "captions", "images", "images_adapter", "images_negatives")
+    return results.load_scores("tiny", "captions", "images", "images_adapter", "images_negatives")
 
 
 def table(**methods):
@@ -45,20 +45,20 @@ def table(**methods):
 
 
 def test_sets_have_group_and_chance(study, found):
-    sets = adapter_study.evaluation_sets("tiny", "images")
+    sets = gains.evaluation_sets("tiny", "images")
     assert sets.task_type.value_counts().to_dict() == dict.fromkeys(TASK_OF_IMAGE_TYPE, 3)
     assert (sets.chance == 5.0).all() and sets.answers.isna().sum() == 4 and sets.answers.max() == 10.0
-    rows = adapter_study.rows_of(sets, found)
-    assert list(rows) == [*TASK_OF_IMAGE_TYPE, "seen", "unseen", adapter_study.EVERYTHING]
-    assert [len(rows[name]) for name in ("seen", "unseen", adapter_study.EVERYTHING)] == [8, 4, 12]
-    few = adapter_study.rows_of(sets, found[found.dataset.str.startswith("visual_grounding")])
-    assert list(few) == ["VisualGrounding", "seen", "unseen", adapter_study.EVERYTHING], "what was scored alone"
+    rows = gains.rows_of(sets, found)
+    assert list(rows) == [*TASK_OF_IMAGE_TYPE, "seen", "unseen", gains.EVERYTHING]
+    assert [len(rows[name]) for name in ("seen", "unseen", gains.EVERYTHING)] == [8, 4, 12]
+    few = gains.rows_of(sets, found[found.dataset.str.startswith("visual_grounding")])
+    assert list(few) == ["VisualGrounding", "seen", "unseen", gains.EVERYTHING], "what was scored alone"
     assert len(few["unseen"]) == 1
 
 
 def test_means_are_over_seeds_and_datasets():
     rows = {"A": ["d0", "d1"], "both": ["d0", "d1", "d2"]}
-    means = adapter_study.mean_scores(table(a=[[1, 2, 6], [3, 4, 8]]), ["a"], rows).set_index("row")
+    means = gains.mean_scores(table(a=[[1, 2, 6], [3, 4, 8]]), ["a"], rows).set_index("row")
     assert means["mean"].to_dict() == {"A": 2.5, "both": 4.0}
     assert means.datasets.to_dict() == {"A": 2, "both": 3} and set(means.seeds) == {2}
     assert ((means.low < means["mean"]) & (means["mean"] < means.high)).all()
@@ -67,15 +67,15 @@ def test_means_are_over_seeds_and_datasets():
 def test_one_seed_is_paired_with_its_own():
     values = table(one=[[2.0, 3.0, 4.0]], three=[[1.0, 2.0, 3.0], [50.0, 50.0, 50.0], [90.0, 90.0, 90.0]])
     rows = {"A": ["d0", "d1"], "B": ["d2"], "both": ["d0", "d1", "d2"]}
-    gains = adapter_study.gains_by_row(values, ["one"], rows, baseline="three").set_index("row")
-    assert gains.gain.to_dict() == {"A": 1.0, "B": 1.0, "both": 1.0} and set(gains.seeds) == {1}
-    assert pd.isna(gains.p_holm["both"]) and not pd.isna(gains.p_holm["A"]), "sums are no family of their own"
+    by_row = gains.gains_by_row(values, ["one"], rows, baseline="three").set_index("row")
+    assert by_row.gain.to_dict() == {"A": 1.0, "B": 1.0, "both": 1.0} and set(by_row.seeds) == {1}
+    assert pd.isna(by_row.p_holm["both"]) and not pd.isna(by_row.p_holm["A"]), "sums are no family of their own"
 
 
 def test_gains_find_the_effects_that_the_scores_have(found):
-    rows = adapter_study.rows_of(adapter_study.evaluation_sets("tiny", "images"), found)
-    gains = adapter_study.gains_by_row(found, MAIN[2:4], rows, baseline="vl_lora_wide")
-    overall = gains[gains.row == adapter_study.EVERYTHING].set_index("method")
+    rows = gains.rows_of(gains.evaluation_sets("tiny", "images"), found)
+    by_row = gains.gains_by_row(found, MAIN[2:4], rows, baseline="vl_lora_wide")
+    overall = by_row[by_row.row == gains.EVERYTHING].set_index("method")
     assert overall.gain.vl_moe == pytest.approx(1.0, abs=0.4) and overall.gain.tsembed == pytest.approx(2.0, abs=0.4)
     assert (overall.low > 0).all() and (overall.datasets == 12).all() and (overall.seeds == 3).all()
 
@@ -85,41 +85,41 @@ def test_a_size_is_that_of_the_saved_tensors(tmp_path):
 
     tensors = {"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float16), "c": np.ones((), np.float32)}
     save_file(tensors, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
-    assert adapter_study.model_size(tmp_path) == (18, 62)
+    assert cost.model_size(tmp_path) == (18, 62)
     with pytest.raises(ValueError, match="has no safetensors file"):
-        adapter_study.model_size(tmp_path / "none")
+        cost.model_size(tmp_path / "none")
 
 
 def test_sizes_and_times_of_runs(study):
-    sizes = adapter_study.sizes("tiny", MAIN, "images").parameters
+    sizes = cost.sizes("tiny", MAIN, "images").parameters
     assert sizes.vl_lora_wide == 4 * sizes.vl_lora == sizes.vl_moe_task < sizes.vl_moe == sizes.tsembed
-    steps = adapter_study.load_steps("tiny", MAIN, "images")
+    steps = cost.load_steps("tiny", MAIN, "images")
     assert len(steps) == len(MAIN) * 3 * STEPS and steps.groupby("method").stage.max().to_dict() == {
         **dict.fromkeys(MAIN, 1), "tsembed": 2, "tsembed_one_stage": 2
     }  # fmt: skip
-    times = adapter_study.time_ratios(steps, "vl_lora")
+    times = cost.time_ratios(steps, "vl_lora")
     assert times["mean"].vl_lora == 1.0 and times["mean"].vl_moe == pytest.approx(1.2) and (times.seeds == 3).all()
-    switches = adapter_study.second_stage(steps).groupby("method").step.agg(list)
+    switches = cost.second_stage(steps).groupby("method").step.agg(list)
     assert switches.to_dict() == {"tsembed": [18] * 3, "tsembed_one_stage": [0] * 3}
 
 
 def test_times_are_paired_by_step():
     rows = [(m, 0, s, x * (s + 1)) for m, x in (("a", 1.0), ("b", 2.0)) for s in range(5)]
     steps = pd.DataFrame([*rows, ("b", 0, 9, 1000.0)], columns=["method", "seed", "step", "seconds"])  # a has no step 9
-    times = adapter_study.time_ratios(steps, "a")
+    times = cost.time_ratios(steps, "a")
     assert times.loc["b", ["mean", "low", "high"]].tolist() == pytest.approx([2.0] * 3)
 
 
 def test_every_ablation_names_what_it_changes():
     known = load_variants()
-    ablations = [v for v in known if v.startswith(("vl_moe_", "tsembed_")) and "text" not in v]
-    assert len(ablations) > 15
-    for name in ablations:
+    changing = [v for v in known if v.startswith(("vl_moe_", "tsembed_")) and "text" not in v]
+    assert len(changing) > 15
+    for name in changing:
         main = "vl_moe" if known[name].negatives is None else "tsembed"
-        panel, value = adapter_study.changed(known[name], known[main])
-        assert panel in {*adapter_study.ADAPTER.values(), *adapter_study.NEGATIVES.values()} and value
-    assert adapter_study.changed(known["vl_moe_top1"], known["vl_moe"]) == ("experts in use", "all")
-    assert adapter_study.changed(known["tsembed_top8"], known["tsembed"]) == ("negatives", "all")
-    assert adapter_study.changed(known["vl_moe"], known["tsembed"]) == ("weights", "EANS")
+        panel, value = ablations.changed(known[name], known[main])
+        assert panel in {*ablations.ADAPTER.values(), *ablations.NEGATIVES.values()} and value
+    assert ablations.changed(known["vl_moe_top1"], known["vl_moe"]) == ("experts in use", "all")
+    assert ablations.changed(known["tsembed_top8"], known["tsembed"]) == ("negatives", "all")
+    assert ablations.changed(known["vl_moe"], known["tsembed"]) == ("weights", "EANS")
     with pytest.raises(ValueError, match="differs from MoE-LoRA in no setting"):
-        adapter_study.changed(known["vl_moe"], known["vl_moe"])
+        ablations.changed(known["vl_moe"], known["vl_moe"])

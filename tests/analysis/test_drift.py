@@ -11,8 +11,8 @@ import copy
 import pytest
 import torch
 
+from study.probes.drift import expert_drift
 from tests.tiny import FAMILIES, tiny
-from tsembed.analysis.drift import expert_drift
 from tsembed.mote.experts import FAMILIES as NAMES
 from tsembed.mote.experts import upcycle
 from tsembed.tasks import ROUTES

@@ -11,17 +11,21 @@ import pytest
 import torch
 from datasets import Dataset
 
+from study.analysis import experts
+from study.analysis.results import read
+from study.analysis.statistics import intervals
+from study.presets import Data, Evaluation, RunSettings
+from study.probes import gradients
+from study.probes.parameters import place
 from tests.tiny import FAMILIES, tiny
-from tsembed.analysis import gradients
-from tsembed.analysis.probes import intervals, load, place
-from tsembed.config import Backbone, Data, Evaluation, RunSettings, Training, Variant
-from tsembed.contrastive.objective import contrastive_loss
-from tsembed.data.batches import StepBatches
-from tsembed.data.sampler import TaskSampler
-from tsembed.encoder import Encoder
+from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import FAMILIES as NAMES
 from tsembed.mote.experts import PerExpert, upcycle
+from tsembed.settings import Backbone, Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES, TASKS, TEXT_TASKS
+from tsembed.training.batches import StepBatches
+from tsembed.training.objective import contrastive_loss
+from tsembed.training.sampler import TaskSampler
 
 TASK_OF = {"c": "classification", "k": "clustering", "r": "retrieval"}
 PAIRS = {("classification", "clustering"), ("classification", "retrieval"), ("clustering", "retrieval")}
@@ -143,27 +147,27 @@ def test_files_of_runs_are_read_with_their_blocks_as_text(tokenizer, tables, tmp
     for folder in runs.values():
         folder.mkdir()
         found.to_csv(folder / "gradients.csv", index=False)
-    monkeypatch.setattr("tsembed.analysis.scores.run_folders", lambda preset, *studies: runs)
-    rows = gradients.load_gradients("p", ["ic"])
+    monkeypatch.setattr("study.analysis.results.run_folders", lambda preset, *studies: runs)
+    rows = experts.load_gradients("p", ["ic"])
     assert set(rows.block) == {"0", "1", "embeddings"} and set(rows.seed) == {0, 1}
     pair = "classification–clustering"
-    table = gradients.per_batch(rows, "ic", [pair])
+    table = experts.per_batch(rows, "ic", [pair])
     chosen = found[(found["first"] == "classification") & (found.second == "clustering") & (found.part == "attention")]
     assert table.shape == (2, 2) and table.to_numpy().mean() == pytest.approx(chosen.cosine.mean())
     means = intervals(rows[rows.part == "attention"], "cosine", ["pair", "block"], ["batch"])
     assert list(means.columns) == ["pair", "block", "mean", "low", "high", "seeds"] and set(means.seeds) == {2}
     assert ((means.low <= means["mean"]) & (means["mean"] <= means.high)).all()
-    blocks = gradients.by_block(rows).set_index(["pair", "same_task", "block"])
+    blocks = experts.by_block(rows).set_index(["pair", "same_task", "block"])
     assert len(blocks) == (1 + 3) * 2 * 2
     first = chosen[chosen.block == "0"]
     assert blocks["mean"][pair, False, "0"] == pytest.approx(first.cosine.mean())
     own = found[(found["first"] == found["second"]) & (found.block == "0") & (found.part == "attention")]
     own = own.set_index("first").cosine
     assert blocks["mean"][pair, True, "0"] == pytest.approx(own[["classification", "clustering"]].mean())
-    assert blocks["mean"][gradients.ALL_PAIRS, True, "0"] == pytest.approx(own.mean())
+    assert blocks["mean"][experts.ALL_PAIRS, True, "0"] == pytest.approx(own.mean())
     with pytest.raises(ValueError, match="ic: no attention gradients of a–b"):
-        gradients.per_batch(rows, "ic", ["a–b"])
+        experts.per_batch(rows, "ic", ["a–b"])
     with pytest.raises(ValueError, match="preset p has no run of mote"):
-        gradients.load_gradients("p", ["ic", "mote"])
+        experts.load_gradients("p", ["ic", "mote"])
     with pytest.raises(ValueError, match="ic0 has no drift.csv: was it measured for variant 'ic'"):
-        load("p", ["ic"], "drift.csv")
+        read("p", ["ic"], "drift.csv")

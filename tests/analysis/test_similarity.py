@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from study.analysis.results import per_text
+from study.probes.similarity import PAIRS, inter_task_similarity, similarity_by_layer
 from tests.tiny import FAMILIES, tiny
-from tsembed.analysis.similarity import PAIRS, inter_task_similarity, per_text, similarity_by_layer
-from tsembed.encoder import Encoder
-from tsembed.evaluation.held_out import recall_at_1
+from tsembed.encoder.text import Encoder
+from tsembed.evaluation.recall import recall_at_1
 from tsembed.mote.experts import upcycle
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tsembed.analysis.statistics import (
+from study.analysis.statistics import (
     Interval,
     bootstrap,
     bootstrap_error,

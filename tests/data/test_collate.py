@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from tsembed.data.collate import CHUNK_COST, chunks
+from tsembed.encoder.chunks import CHUNK_COST, chunks
 
 
 def tokens(lengths):

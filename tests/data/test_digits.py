@@ -17,22 +17,23 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tsembed.config import Data, Preset
-from tsembed.data import digits, digits_images, sources
-from tsembed.data.digits_classification import LABELS
-from tsembed.data.digits_images import INKS, LEVELS, NAMES, SIZE, Pool, canvas, picture, pools
-from tsembed.data.digits_questions import ANSWERS, NUMBERS
-from tsembed.data.items import Item, open_image
+from study.data import prepare
+from study.presets import Data, Preset
+from study.suites.digits import glyphs, suite
+from study.suites.digits.classification import LABELS
+from study.suites.digits.glyphs import INKS, LEVELS, NAMES, SIZE, Pool, canvas, picture, pools
+from study.suites.digits.questions import ANSWERS, NUMBERS
+from tsembed.inputs import Item, open_image
 from tsembed.tasks import IMAGE_TASKS
 
-BY_NAME = {chosen.name: chosen for chosen in digits.SETS}
-SEEN = [chosen for chosen in digits.SETS if chosen.group == "seen"]
+BY_NAME = {chosen.name: chosen for chosen in suite.SETS}
+SEEN = [chosen for chosen in suite.SETS if chosen.group == "seen"]
 
 
 @cache
 def written():
     """Pixels of a digit as shown -> (digit, instance)."""
-    pixels, names = digits_images._digits()
+    pixels, names = glyphs._digits()
     return {
         p.repeat(2, 0).repeat(2, 1).tobytes(): (int(d), i) for i, (p, d) in enumerate(zip(pixels, names, strict=True))
     }
@@ -42,7 +43,7 @@ def written():
 def seen_in(image):
     """What a picture shows, from its pixels alone: rows of (digit, ink, instance) or None."""
     shown = np.asarray(open_image(Item("", image))).astype(int)
-    colours = np.array(digits_images._COLOURS)
+    colours = np.array(glyphs._COLOURS)
     rows = []
     for top in range(0, shown.shape[0], SIZE):
         row = []
@@ -94,7 +95,7 @@ def test_the_digits_are_the_real_ones_and_no_instance_is_on_two_sides():
     instances = {part: {i for found in pool.instances.values() for i in found} for part, pool in pools().items()}
     sizes = {part: len(found) for part, found in instances.items()}
     assert sum(sizes.values()) == 1797 and sizes == {"train": 1079, "validation": 179, "eval": 539}
-    pixels, names = digits_images._digits()
+    pixels, names = glyphs._digits()
     content = {part: {pixels[i].tobytes() for i in found} for part, found in instances.items()}
     for one, other in (("train", "eval"), ("train", "validation"), ("validation", "eval")):
         assert not instances[one] & instances[other] and not content[one] & content[other]
@@ -105,7 +106,7 @@ def test_the_digits_are_the_real_ones_and_no_instance_is_on_two_sides():
 
 
 def test_other_digits_are_an_error(monkeypatch):
-    monkeypatch.setattr(digits_images, "SHA256", "0" * 64)
+    monkeypatch.setattr(glyphs, "SHA256", "0" * 64)
     with pytest.raises(ValueError, match="scikit-learn's digits have the sha256 .*; install the pinned version"):
         pools.__wrapped__()
 
@@ -113,18 +114,18 @@ def test_other_digits_are_an_error(monkeypatch):
 def test_a_canvas_shows_its_cells_and_the_bank_is_small():
     pool = pools()["eval"]
     rng = random.Random(1)
-    glyphs = [pool.draw(rng) for _ in range(5)]
-    rows = seen_in(canvas([[glyphs[0], None, glyphs[1]], glyphs[2:]]))
+    drawn = [pool.draw(rng) for _ in range(5)]
+    rows = seen_in(canvas([[drawn[0], None, drawn[1]], drawn[2:]]))
     assert rows[0][1] is None and [c for row in rows for c in row if c] == [
-        (g.digit, g.ink, g.instance) for g in glyphs
+        (g.digit, g.ink, g.instance) for g in drawn
     ]
-    assert open_image(Item("", canvas([glyphs[:3], glyphs[2:]]))).size == (48, 32)
+    assert open_image(Item("", canvas([drawn[:3], drawn[2:]]))).size == (48, 32)
     assert (
-        picture(glyphs[0]) == canvas([[glyphs[0]]])
-        and glyphs[0].name == f"{INKS[glyphs[0].ink]} {NAMES[glyphs[0].digit]}"
+        picture(drawn[0]) == canvas([[drawn[0]]])
+        and drawn[0].name == f"{INKS[drawn[0].ink]} {NAMES[drawn[0].digit]}"
     )
     bank = pool.bank(rng)
-    assert {len(found) for found in bank.instances.values()} == {digits_images.BANK} and len(bank.instances) == 40
+    assert {len(found) for found in bank.instances.values()} == {glyphs.BANK} and len(bank.instances) == 40
     assert all(set(found) <= set(pool.instances[key]) for key, found in bank.instances.items())
 
 
@@ -270,11 +271,11 @@ def test_pictures_that_are_asked_for_and_those_that_are_not():
 
 def test_the_suite_has_four_meta_tasks_with_a_form_that_is_never_trained():
     groups = defaultdict(Counter)
-    for chosen in digits.SETS:
+    for chosen in suite.SETS:
         groups[chosen.task][chosen.group] += 1
-    assert set(groups) == set(IMAGE_TASKS) and len(digits.SETS) >= 12
+    assert set(groups) == set(IMAGE_TASKS) and len(suite.SETS) >= 12
     assert all(count["seen"] >= 2 and count["unseen"] >= 1 for count in groups.values())
-    assert len(BY_NAME) == len(digits.SETS)
+    assert len(BY_NAME) == len(suite.SETS)
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
@@ -319,7 +320,7 @@ def data(**change):
 
 
 def made(**change):
-    return {(s.part, s.name): s for s in digits.sources(data(**change))}
+    return {(s.part, s.name): s for s in suite.sources(data(**change))}
 
 
 def pictures_in(rows, columns):
@@ -374,7 +375,7 @@ def test_rows_come_from_the_seed_and_a_smaller_set_is_the_start_of_a_larger_one(
 
 def test_few_distinct_documents_are_embedded_in_evaluation():
     found = made(eval_rows=100)
-    for chosen in digits.SETS:
+    for chosen in suite.SETS:
         tables = found["eval", chosen.name].tables
         assert len(tables["queries"]) == 100 and len(tables["candidates"]) <= 320
     assert found["eval", "digits_parity"].notes["answers"] == "50.0 % among the 2 answers that the question has"
@@ -396,15 +397,15 @@ def test_captions_are_a_task_of_their_own_and_are_scored_nowhere():
 def test_a_prepared_suite_is_the_same_everywhere_and_fast(tmp_path):
     preset = Preset(name="test", about="", data=data(train_rows=40, eval_rows=10), variants={"em": 1})
     start = time.process_time()
-    one = sources.prepare(preset, tmp_path / "data")
+    one = prepare.prepare(preset, tmp_path / "data")
     assert time.process_time() - start < 10
     assert {e["name"]: e["task"] for e in one["datasets"] if e["part"] == "eval"} == {
-        s.name: s.task for s in digits.SETS
+        s.name: s.task for s in suite.SETS
     }
     assert all("chance" in e["notes"] for e in one["datasets"] if e["part"] == "eval")
     counts = Counter(e["part"] for e in one["datasets"])
-    trained = len(SEEN) + len(digits.CAPTIONS)
-    assert counts == {"train": trained, "validation": trained, "eval": len(digits.SETS)}
+    trained = len(SEEN) + len(suite.CAPTIONS)
+    assert counts == {"train": trained, "validation": trained, "eval": len(suite.SETS)}
     assert one["sha256"][:16] == PINNED
 
 
@@ -412,9 +413,9 @@ PINNED = "bb4e4cac946f4e00"  # on any machine
 
 
 def test_the_command_line_prints_chance(capsys):
-    digits.main(["--counts", "10"])
+    suite.main(["--counts", "10"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + len(digits.SETS)
+    assert len(lines) == 2 + len(suite.SETS)
     assert "| image_classification | digits_parity | seen | 10 | 18 | 18 | 5.6 |" in lines
     with pytest.raises(SystemExit, match="usage"):
-        digits.main([])
+        suite.main([])

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from tsembed.config import Data
-from tsembed.data import docstrings, embedded
-from tsembed.data.docstring_text import sentences
-from tsembed.data.docstrings import Package
-from tsembed.data.embedded_labels import _FORMS, ROLES, key, parameter_type, question, role
-from tsembed.data.embedded_pairs import grade
-from tsembed.data.embedded_pools import divide
-from tsembed.data.forms import MTEB_TYPE, clean, columns
+from study.data.schema import MTEB_TYPE, clean, columns
+from study.presets import Data
+from study.suites.docstrings import packages, suite
+from study.suites.docstrings.labels import _FORMS, ROLES, key, parameter_type, question, role
+from study.suites.docstrings.packages import Package
+from study.suites.docstrings.parsing import sentences
+from study.suites.docstrings.split import divide
+from study.suites.docstrings.unseen_types import grade
 
 WORDS = [
     a + b for a in "ba de fi go lu mo ne pa ri so tu va ze".split() for b in "lor mint sten dun rap kel gos".split()
@@ -60,12 +60,12 @@ def records(tmp_path_factory):
             inner = [function(rng, "_".join(rng.sample(WORDS, 3))) for _ in range(10)]
             methods = "".join(inner).replace("\n", "\n    ")
             path.write_text("".join(functions) + f"class C{module}:\n    {methods.rstrip()}\n")
-    return docstrings.records([Package(name, name, "MIT") for name in names], root)
+    return packages.records([Package(name, name, "MIT") for name in names], root)
 
 
 @pytest.fixture(scope="module")
 def sources(records):
-    return list(embedded.from_records(records, Data(source="embedded", eval_rows=60)))
+    return list(suite.from_records(records, Data(source="embedded", eval_rows=60)))
 
 
 def test_no_sentence_stands_on_both_sides(records, sources):
@@ -74,7 +74,7 @@ def test_no_sentence_stands_on_both_sides(records, sources):
     for source in sources:
         for rows in source.tables.values():
             for row in rows:
-                for text in embedded.texts(row):
+                for text in suite.texts(row):
                     said[source.part] |= {key(text), *(key(s) for s in sentences(text, strict=False))}
     assert len(said["train"]) > 1000 and len(said["eval"]) > 1000
     assert not said["train"] & said["eval"]
@@ -108,7 +108,7 @@ def test_the_verb_of_a_role_is_not_in_its_text(sources):
 
 def test_a_summary_that_repeats_its_verb_or_opens_with_a_noun_has_no_role(records):
     def said(summary):
-        return role(docstrings.Record("p", "p", "f", "function", summary, (), {}, {}))
+        return role(packages.Record("p", "p", "f", "function", summary, (), {}, {}))
 
     assert said("Computes the sum of all.") == ("compute", "the sum of all.")
     assert said("Return what was returned before.") is None
@@ -156,15 +156,15 @@ def test_a_retrieval_query_and_its_document_are_unique(sources):
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_gives_others(records, sources):
-    again = {s.name: s.tables for s in embedded.from_records(records, Data(source="embedded", eval_rows=60))}
-    other = {s.name: s.tables for s in embedded.from_records(records, Data(source="embedded", eval_rows=60, seed=1))}
+    again = {s.name: s.tables for s in suite.from_records(records, Data(source="embedded", eval_rows=60))}
+    other = {s.name: s.tables for s in suite.from_records(records, Data(source="embedded", eval_rows=60, seed=1))}
     assert all(again[s.name] == s.tables for s in sources)
     assert sum(other[s.name] != s.tables for s in sources if s.part == "eval") > 20
 
 
 def test_a_set_does_not_depend_on_the_sets_before_it(records, sources, monkeypatch):
-    monkeypatch.setattr(embedded, "SETS", embedded.SETS[::-1][:3])
-    fewer = {s.name: s.tables for s in embedded.from_records(records, Data(source="embedded", eval_rows=60))}
+    monkeypatch.setattr(suite, "SETS", suite.SETS[::-1][:3])
+    fewer = {s.name: s.tables for s in suite.from_records(records, Data(source="embedded", eval_rows=60))}
     assert all(fewer[s.name] == s.tables for s in sources if s.name in fewer)
 
 
@@ -180,7 +180,7 @@ def test_relatedness_is_graded_by_structure(records):
 
 
 def test_a_question_has_the_names_in_words_and_not_the_answer():
-    record = docstrings.Record(
+    record = packages.Record(
         "p", "p.m", "GraphBox.is_flat", "method", "Say a thing.", (), {"max_size": "An answer."}, {}
     )
     assert question(record, "max_size") == "What is the parameter max size of is flat of graph box?"
@@ -191,6 +191,6 @@ def test_a_union_of_types_takes_its_first():
 
 
 def test_the_pins_are_checked_before_anything_is_made(records, monkeypatch):
-    monkeypatch.setattr(docstrings, "records", lambda: records)
+    monkeypatch.setattr(packages, "records", lambda: records)
     with pytest.raises(ValueError, match="torch: expected version"):
-        next(embedded.sources(Data(source="embedded")))
+        next(suite.sources(Data(source="embedded")))

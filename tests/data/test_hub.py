@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tsembed import config, paths
-from tsembed.config import Data, Preset
-from tsembed.data import hub, prepared, sources
-from tsembed.evaluate import mteb_tasks
+from study import paths, presets
+from study.data import manifest, prepare
+from study.data.hub import embedding_training_data
+from study.presets import Data, Preset
+from study.runs.measure import mteb_tasks
 from tsembed.tasks import TASK_OF_TYPE, TEXT_TASKS, route_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -49,7 +50,7 @@ def mirror(tmp_path):
     import pyarrow.parquet as pq
 
     folder = tmp_path / "mirror"
-    for name, source in hub.HUB_SOURCES.items():
+    for name, source in embedding_training_data.HUB_SOURCES.items():
         path = folder / source.files.replace("*", "2010" if "reddit" in name else "00000-of-00001")
         rows = rows_of(name, 200 if name == "simplewiki" else 60)
         if path.suffix == ".parquet":
@@ -68,15 +69,15 @@ def preset(folder, **data):
 
 
 def test_the_29_sources_have_the_papers_tasks_and_pinned_files():
-    counts = Counter(source.task for source in hub.HUB_SOURCES.values())
+    counts = Counter(source.task for source in embedding_training_data.HUB_SOURCES.values())
     assert counts == {"clustering": 9, "classification": 12, "retrieval": 8} and set(counts) == set(TEXT_TASKS)
-    assert len({(s.repository, s.files) for s in hub.HUB_SOURCES.values()}) == 29
+    assert len({(s.repository, s.files) for s in embedding_training_data.HUB_SOURCES.values()}) == 29
     assert all(
-        COMMIT.fullmatch(hub.REVISIONS[s.repository])
-        for s in hub.HUB_SOURCES.values()
-        if s.repository != hub.REPOSITORY
+        COMMIT.fullmatch(embedding_training_data.REVISIONS[s.repository])
+        for s in embedding_training_data.HUB_SOURCES.values()
+        if s.repository != embedding_training_data.REPOSITORY
     )
-    total = sum(source.filtered_pairs for source in hub.HUB_SOURCES.values())
+    total = sum(source.filtered_pairs for source in embedding_training_data.HUB_SOURCES.values())
     assert 233e6 < total < 236e6
 
 
@@ -92,24 +93,24 @@ def test_the_29_sources_have_the_papers_tasks_and_pinned_files():
     ],
 )
 def test_every_format_gives_a_pair(row, texts):
-    assert set(hub.pair(row, random.Random(0)).values()) == texts
+    assert set(embedding_training_data.pair(row, random.Random(0)).values()) == texts
 
 
 @pytest.mark.parametrize("row", ["text", ["one"], {"text": "a"}, [1, 2], {"set": "ab"}])
 def test_an_unknown_format_is_an_error(row):
     with pytest.raises(ValueError, match="pair|format|text"):
-        hub.pair(row, random.Random(0))
+        embedding_training_data.pair(row, random.Random(0))
 
 
 def test_a_mirror_prepares_every_source_and_128_articles(mirror, tmp_path):
-    made = sources.prepare(preset(mirror, validation_rows=5), tmp_path / "data")
+    made = prepare.prepare(preset(mirror, validation_rows=5), tmp_path / "data")
     train = {e["name"]: e for e in made["datasets"] if e["part"] == "train"}
-    assert set(train) == set(hub.HUB_SOURCES)
-    assert all(train[name]["task"] == source.task for name, source in hub.HUB_SOURCES.items())
+    assert set(train) == set(embedding_training_data.HUB_SOURCES)
+    assert all(train[name]["task"] == source.task for name, source in embedding_training_data.HUB_SOURCES.items())
     assert train["agnews"]["rows"] == {"rows": 55} and train["reddit_title_body"]["rows"] == {"rows": 58}
-    articles = prepared.load_table(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
-    assert len(set(articles["text"])) == hub.ARTICLES and articles["text"][0].startswith("simplewiki text")
-    table = prepared.load_table(tmp_path / "data", "train", "wikianswers")
+    articles = manifest.load_table(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
+    assert len(set(articles["text"])) == embedding_training_data.ARTICLES and articles["text"][0].startswith("simplewiki text")
+    table = manifest.load_table(tmp_path / "data", "train", "wikianswers")
     assert all(
         q != d and q.split()[1] == d.split()[1] or "asked" in q + d
         for q, d in zip(table["query"], table["document"], strict=True)
@@ -117,31 +118,31 @@ def test_a_mirror_prepares_every_source_and_128_articles(mirror, tmp_path):
 
 
 def test_a_sample_is_seeded_and_reads_only_the_first_rows(mirror, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "WINDOW", 2)
-    made = [sources.prepare(preset(mirror, train_rows=10, seed=s), tmp_path / str(i)) for i, s in enumerate((0, 0, 1))]
+    monkeypatch.setattr(embedding_training_data, "WINDOW", 2)
+    made = [prepare.prepare(preset(mirror, train_rows=10, seed=s), tmp_path / str(i)) for i, s in enumerate((0, 0, 1))]
     assert made[0]["sha256"] == made[1]["sha256"] != made[2]["sha256"]
     entry = next(e for e in made[0]["datasets"] if e["name"] == "agnews")
     assert entry["rows"] == {"rows": 10} and "first 20 rows" in entry["notes"]["sample"]
-    queries = prepared.load_table(tmp_path / "0", "train", "agnews")["query"]
+    queries = manifest.load_table(tmp_path / "0", "train", "agnews")["query"]
     assert {int(q.split()[-1]) for q in queries} <= set(range(20))
 
 
 def test_empty_texts_are_counted_and_a_malformed_line_names_its_place(mirror, tmp_path):
     write(mirror / "agnews.jsonl.gz", [["a", "b"], ["", "b"], ["c", "d"]])
     write(mirror / "WikiAnswers.jsonl.gz", [{"set": ["alone"]}, {"set": ["a", "b"]}])
-    made = {e["name"]: e for e in sources.prepare(preset(mirror), tmp_path / "data")["datasets"]}
+    made = {e["name"]: e for e in prepare.prepare(preset(mirror), tmp_path / "data")["datasets"]}
     assert made["agnews"]["rows"] == {"rows": 2} and made["agnews"]["notes"]["empty"].startswith("1 rows")
     assert made["wikianswers"]["notes"]["empty"].startswith("1 rows")
     with gzip.open(mirror / "agnews.jsonl.gz", "wt") as file:
         file.write('["a", "b"]\n["a", \n')
     with pytest.raises(ValueError, match=r"agnews\.jsonl\.gz:2: not JSON"):
-        sources.prepare(preset(mirror), tmp_path / "other")
+        prepare.prepare(preset(mirror), tmp_path / "other")
 
 
 def test_a_missing_file_is_named(mirror, tmp_path):
     (mirror / "npr.jsonl.gz").unlink()
     with pytest.raises(ValueError, match=r"mirror has no file npr\.jsonl\.gz"):
-        sources.prepare(preset(mirror), tmp_path / "data")
+        prepare.prepare(preset(mirror), tmp_path / "data")
 
 
 def test_without_a_network_the_mirror_is_named(tmp_path, monkeypatch):
@@ -154,12 +155,12 @@ def test_without_a_network_the_mirror_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"reddit-title-body@60f9.* cannot be reached \(offline mode is enabled\); --data"
     ):
-        sources.prepare(preset(None, revision="0" * 40), tmp_path / "data")
+        prepare.prepare(preset(None, revision="0" * 40), tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["paper", "gpu"])
 def test_the_hub_presets_resolve_completely(name):
-    made = config.load_preset(name)
+    made = presets.load_preset(name)
     content = yaml.safe_load((paths.CONFIGS / "presets" / f"{name}.yaml").read_text())
     for section in ("training", "evaluation"):  # nothing is left to a default that could change
         assert set(content[section]) == set(type(getattr(made, section)).model_fields), section
@@ -168,8 +169,8 @@ def test_the_hub_presets_resolve_completely(name):
     types = [task.metadata.type for task in mteb_tasks(made.evaluation, Path())]
     assert set(types) == set(TASK_OF_TYPE)
     assert all(route_of(task_type, "query") for task_type in types)
-    assert [config.resolve(made, variant, seed) for variant, seed in made.runs()]
-    assert [s.task for s in hub.sources(made.data) if s.part == "train"] == [s.task for s in hub.HUB_SOURCES.values()]
+    assert [presets.resolve(made, variant, seed) for variant, seed in made.runs()]
+    assert [s.task for s in embedding_training_data.sources(made.data) if s.part == "train"] == [s.task for s in embedding_training_data.HUB_SOURCES.values()]
     if name == "paper":
         assert len(types) == 56
         training = made.training

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tsembed.data.forms import FORMS, clean
-from tsembed.data.items import Item, encode_png, open_image
+from study.data.schema import FORMS, clean
+from tsembed.inputs import Item, encode_png, open_image
 
 
 def noise(*shape):

@@ -11,9 +11,9 @@ import json
 
 import pytest
 
-from tsembed.config import Data
-from tsembed.data import local
-from tsembed.data.forms import MTEB_TYPE
+from study.data.folder import files, text
+from study.data.schema import MTEB_TYPE
+from study.presets import Data
 
 
 def write(path, rows):
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 
 def found(root):
-    return list(local.sources(Data(source="local", path=root)))
+    return list(text.sources(Data(source="local", path=root)))
 
 
 def rows_of(root, part, name):
@@ -203,7 +203,7 @@ def test_no_folder_or_an_empty_one(tmp_path):
     fault(tmp_path / "nowhere", "is no folder")
     fault(tmp_path, "has no dataset")
     with pytest.raises(ValueError, match="--data FOLDER"):
-        list(local.sources(Data(source="local")))
+        list(text.sources(Data(source="local")))
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_no_folder_or_an_empty_one(tmp_path):
 )  # fmt: skip
 def test_origin_and_licence(tmp_path, text, expected):
     (tmp_path / "README.md").write_text(text)
-    assert local.provenance(tmp_path) == expected
+    assert files.provenance(tmp_path) == expected
 
 
 def test_the_fingerprint_changes_with_the_files(folder):
     data = Data(source="local", path=folder)
-    before = local.fingerprint(data)
-    assert before == local.fingerprint(data)
+    before = text.fingerprint(data)
+    assert before == text.fingerprint(data)
     write(folder / "sts/alike/test.jsonl", [{"a": "x", "b": "z", "score": 3.25}])
-    assert before != local.fingerprint(data)
+    assert before != text.fingerprint(data)

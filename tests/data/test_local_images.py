@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tsembed.config import Data, Preset
-from tsembed.data import local_images, sources
-from tsembed.data.items import Item, encode_png, open_image
+from study.data import prepare
+from study.data.folder import images
+from study.presets import Data, Preset
+from tsembed.inputs import Item, encode_png, open_image
 
 SHAPES = 30  # rows of a part
 
@@ -65,7 +66,7 @@ def folder(tmp_path):
 
 
 def found(root, **data):
-    return {(s.part, s.name): s for s in local_images.sources(Data(source="local_images", path=root, **data))}
+    return {(s.part, s.name): s for s in images.sources(Data(source="local_images", path=root, **data))}
 
 
 def trained(root, name, **data):
@@ -263,7 +264,7 @@ def test_a_small_set_is_listed_as_unused(tmp_path):
 
 def prepared(root, tmp_path):
     preset = Preset(name="t", about="", data=Data(source="local_images", path=root), variants={"em": 1})
-    return sources.prepare(preset, tmp_path / "data")
+    return prepare.prepare(preset, tmp_path / "data")
 
 
 def test_it_prepares(folder, tmp_path):
@@ -336,7 +337,7 @@ def test_a_statement_without_a_text(tmp_path):
 
 def test_folders_and_files(tmp_path):
     with pytest.raises(ValueError, match="local pictures need a folder"):
-        list(local_images.sources(Data(source="local_images")))
+        list(images.sources(Data(source="local_images")))
     with pytest.raises(ValueError, match="has no images/<set>/"):
         found(tmp_path)
     write(tmp_path / "images/two words", [row(1)], [row(2)])
@@ -350,10 +351,10 @@ def test_folders_and_files(tmp_path):
 
 def test_the_fingerprint_changes_with_a_file(folder):
     settings = Data(source="local_images", path=folder)
-    before = local_images.fingerprint(settings)
-    assert before == local_images.fingerprint(settings)
+    before = images.fingerprint(settings)
+    assert before == images.fingerprint(settings)
     (folder / "images/dots/test.jsonl").write_text(json.dumps(row(1)) + "\n")
-    assert local_images.fingerprint(settings) != before
+    assert images.fingerprint(settings) != before
 
 
 def test_pictures_of_other_formats_and_sizes(tmp_path):

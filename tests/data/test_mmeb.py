@@ -14,10 +14,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tsembed.config import Data, Preset
-from tsembed.data import mmeb, sources
-from tsembed.data.items import Item, encode_png
-from tsembed.data.prepared import load_table
+from study.data import prepare
+from study.data.hub import mmeb
+from study.data.manifest import load_table
+from study.presets import Data, Preset
+from tsembed.inputs import Item, encode_png
 
 INSTRUCTION = "<|image_1|>\nRepresent the given image for classification\n"
 
@@ -163,7 +164,7 @@ def test_candidate_0_is_right_and_repeated_candidates_are_one(mirror, tmp_path):
 
 def prepared(folder, tmp_path, **data):
     preset = Preset(name="t", about="", data=settings(folder, **data), variants={"em": 1})
-    return sources.prepare(preset, tmp_path / "data"), tmp_path / "data"
+    return prepare.prepare(preset, tmp_path / "data"), tmp_path / "data"
 
 
 def test_a_mirror_prepares_a_seeded_sample(mirror, tmp_path):
@@ -178,7 +179,7 @@ def test_a_mirror_prepares_a_seeded_sample(mirror, tmp_path):
 
 
 def image_number(image):
-    from tsembed.data.items import open_image
+    from tsembed.inputs import open_image
 
     return open_image(Item("", image)).getpixel((0, 0))[0]
 

@@ -12,11 +12,12 @@ import random
 import numpy as np
 import pytest
 
-from tsembed.config import Data, Preset
-from tsembed.data import digits, prepared, ranking, sources
-from tsembed.data.forms import Source
-from tsembed.data.items import Item, encode_png
-from tsembed.data.ranking import Example
+from study.data import manifest, prepare, ranking
+from study.data.ranking import Example
+from study.data.schema import Source
+from study.presets import Data, Preset
+from study.suites.digits import suite
+from tsembed.inputs import Item, encode_png
 
 
 def picture(value):
@@ -43,10 +44,10 @@ def preset(**data):
 
 
 @pytest.fixture
-def prepare(monkeypatch, tmp_path):
+def prepared_of(monkeypatch, tmp_path):
     def run(*found, to="data", **data):
-        monkeypatch.setattr(digits, "sources", lambda data: iter(found))
-        return sources.prepare(preset(**data), tmp_path / to), tmp_path / to
+        monkeypatch.setattr(suite, "sources", lambda data: iter(found))
+        return prepare.prepare(preset(**data), tmp_path / to), tmp_path / to
 
     return run
 
@@ -81,41 +82,41 @@ def test_a_cap_keeps_queries_with_their_candidates():
     assert ranking.cap(made, 6, random.Random(3)) is made
 
 
-def test_prepared_tables_hold_pictures_as_bytes(prepare):
-    made, folder = prepare(source("train"), source(), eval_rows=4)
+def test_prepared_tables_hold_pictures_as_bytes(prepared_of):
+    made, folder = prepared_of(source("train"), source(), eval_rows=4)
     train, evaluation = made["datasets"]
     assert (train["task"], train["group"], evaluation["task"]) == ("image_retrieval", "seen", "image_retrieval")
     assert evaluation["notes"] == {"cap of queries": "4 of 6, drawn by seed", "chance": "chance 20.0 %"}
-    table = prepared.load_table(folder, "train", "made_up")
+    table = manifest.load_table(folder, "train", "made_up")
     assert table.column_names == ["query", "query_image", "document", "document_image", "group"]
     kinds = {name: feature.dtype for name, feature in table.features.items()}
     assert kinds["query_image"] == kinds["document_image"] == "binary" and kinds["group"] == "int64"
     assert table[3]["query_image"] == picture(203) and table[3]["document_image"] == picture(30)
-    tables = prepared.load_table(folder, "eval", "made_up")
+    tables = manifest.load_table(folder, "eval", "made_up")
     assert set(tables) == {"queries", "candidates"} and evaluation["rows"]["queries"] == 4
     assert tables["candidates"]["text"] == [""] * len(tables["candidates"])
     assert tables["candidates"].features["image"].dtype == "binary"
 
 
-def test_the_hash_is_of_the_pictures_content(prepare):
+def test_the_hash_is_of_the_pictures_content(prepared_of):
     rows = [ranking.pair(example) for example in examples()]
     other = [*rows[:2], rows[2] | {"query_image": picture(99)}, *rows[3:]]
     first, second, third = (
-        prepare(source("train", tables={"rows": found}), to=name)[0]["datasets"][0]["sha256"]
+        prepared_of(source("train", tables={"rows": found}), to=name)[0]["datasets"][0]["sha256"]
         for name, found in (("a", rows), ("b", rows), ("c", other))
     )
     assert first == second != third
     assert first[:12] == "fca1ef44824d"  # on any machine
 
 
-def test_many_large_pictures_do_not_fill_the_memory(prepare, monkeypatch):
-    from tsembed.data import tables
+def test_many_large_pictures_do_not_fill_the_memory(prepared_of, monkeypatch):
+    from study.data import arrow
 
-    monkeypatch.setattr(tables, "BATCH_BYTES", 300)
-    flushed, flush = [], tables.TableWriter._flush
-    monkeypatch.setattr(tables.TableWriter, "_flush", lambda self: (flushed.append(len(self._batch)), flush(self)))
-    _, folder = prepare(source("train"))
-    assert max(flushed) < 6 and len(prepared.load_table(folder, "train", "made_up")) == 6
+    monkeypatch.setattr(arrow, "BATCH_BYTES", 300)
+    flushed, flush = [], arrow.TableWriter._flush
+    monkeypatch.setattr(arrow.TableWriter, "_flush", lambda self: (flushed.append(len(self._batch)), flush(self)))
+    _, folder = prepared_of(source("train"))
+    assert max(flushed) < 6 and len(manifest.load_table(folder, "train", "made_up")) == 6
 
 
 def test_equal_texts_and_equal_answers_are_one_group():
@@ -125,18 +126,18 @@ def test_equal_texts_and_equal_answers_are_one_group():
     assert shown[0] == shown[1] != shown[2] and not set(shown) & set(text)
 
 
-def test_held_out_rows_of_the_sources_own_stay_apart(prepare):
+def test_held_out_rows_of_the_sources_own_stay_apart(prepared_of):
     rows = [ranking.pair(example) for example in examples()]
     parts = {"rows": rows[:4], "validation": rows[4:]}
-    made, folder = prepare(source("train", tables=parts), validation_rows=1, train_rows=3)
+    made, folder = prepared_of(source("train", tables=parts), validation_rows=1, train_rows=3)
     assert {e["part"]: e["rows"]["rows"] for e in made["datasets"]} == {"train": 3, "validation": 1}
-    assert prepared.load_table(folder, "validation", "made_up")["query"] == [rows[4]["query"]]
-    assert not set(prepared.load_table(folder, "train", "made_up")["query"]) & {row["query"] for row in rows[4:]}
+    assert manifest.load_table(folder, "validation", "made_up")["query"] == [rows[4]["query"]]
+    assert not set(manifest.load_table(folder, "train", "made_up")["query"]) & {row["query"] for row in rows[4:]}
 
 
-def test_without_them_rows_are_held_out_at_random(prepare):
+def test_without_them_rows_are_held_out_at_random(prepared_of):
     rows = [ranking.pair(example) for example in examples(40)]
-    made, _ = prepare(source("train", tables={"rows": rows}), validation_rows=4)
+    made, _ = prepared_of(source("train", tables={"rows": rows}), validation_rows=4)
     assert {e["part"]: e["rows"]["rows"] for e in made["datasets"]} == {"train": 36, "validation": 4}
 
 
@@ -164,6 +165,6 @@ def broken(table, row, **change):
         ({"tables": broken("queries", 4, query_image=b"torn")}, "queries row 5: 'query_image', without a file: not a"),
     ],
 )
-def test_what_breaks_the_form_is_an_error(prepare, change, message):
+def test_what_breaks_the_form_is_an_error(prepared_of, change, message):
     with pytest.raises(ValueError, match=message):
-        prepare(source(**change))
+        prepared_of(source(**change))

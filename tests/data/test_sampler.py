@@ -10,7 +10,7 @@
 import numpy as np
 import pytest
 
-from tsembed.data.sampler import TaskSampler
+from tsembed.training.sampler import TaskSampler
 
 DATASETS = {
     "c1": ("classification", 70),

@@ -17,10 +17,11 @@ from collections import Counter
 
 import pytest
 
-from tsembed import config
-from tsembed.config import Data, Preset
-from tsembed.data import caps, local, mixture, prepared, sources
-from tsembed.data.forms import Source
+from study import presets
+from study.data import manifest, pairs, prepare, subsample
+from study.data.folder import text
+from study.data.schema import Source
+from study.presets import Data, Preset
 
 
 def preset(**data):
@@ -44,13 +45,13 @@ def folder(tmp_path):
 
 def labelled(rows, **data):
     source = Source("made-up", "train", "classification", {}, "", "")
-    got = list(mixture.pairs(source, iter(rows), Data(source="local", **data)))
+    got = list(pairs.pairs(source, iter(rows), Data(source="local", **data)))
     parts = {part: [row for p, row in got if p == part] for part in ("train", "validation")}
     return parts["train"], parts["validation"], source.notes
 
 
 def test_prepared_tables_and_manifest(folder, tmp_path):
-    made = sources.prepare(preset(path=folder, validation_rows=5, eval_rows=10), tmp_path / "data")
+    made = prepare.prepare(preset(path=folder, validation_rows=5, eval_rows=10), tmp_path / "data")
     rows = {(e["part"], e["name"]): e["rows"] for e in made["datasets"]}
     assert rows == {
         ("train", "p"): {"rows": 95},
@@ -62,18 +63,18 @@ def test_prepared_tables_and_manifest(folder, tmp_path):
     }
     tasks = {e["name"]: e["task"] for e in made["datasets"] if e["part"] == "train"}
     assert tasks == {"p": "retrieval", "c": "classification"}
-    table = prepared.load_table(tmp_path / "data", "train", "p")
+    table = manifest.load_table(tmp_path / "data", "train", "p")
     assert table.column_names == ["query", "document", "group"] and table.features["group"].dtype == "int64"
-    assert set(prepared.load_table(tmp_path / "data", "eval", "c")) == {"train", "rows"}
-    assert prepared.manifest(tmp_path / "data") == made
+    assert set(manifest.load_table(tmp_path / "data", "eval", "c")) == {"train", "rows"}
+    assert manifest.manifest(tmp_path / "data") == made
     assert not (tmp_path / "data" / ".partial").exists()
 
 
 def test_the_hash_is_of_the_rows_and_the_same_everywhere(folder, tmp_path):
     data = {"path": folder, "validation_rows": 5, "eval_rows": 10}
-    one, two = (sources.prepare(preset(**data), tmp_path / name) for name in "ab")
+    one, two = (prepare.prepare(preset(**data), tmp_path / name) for name in "ab")
     assert one["datasets"] == two["datasets"] and one["sha256"] == two["sha256"]
-    other = sources.prepare(preset(**data, seed=1), tmp_path / "c")
+    other = prepare.prepare(preset(**data, seed=1), tmp_path / "c")
     assert other["sha256"] != one["sha256"]
     # Fixed numbers: a change of rows, order or hashing shows here, on any machine.
     hashes = {(e["part"], e["name"]): e["sha256"][:12] for e in one["datasets"]}
@@ -82,35 +83,35 @@ def test_the_hash_is_of_the_rows_and_the_same_everywhere(folder, tmp_path):
 
 
 def test_a_second_call_does_nothing(folder, tmp_path, monkeypatch):
-    made = sources.prepare(preset(path=folder), tmp_path / "data")
-    monkeypatch.setattr(sources, "_sources", lambda data: pytest.fail("the data were read again"))
+    made = prepare.prepare(preset(path=folder), tmp_path / "data")
+    monkeypatch.setattr(prepare, "_sources", lambda data: pytest.fail("the data were read again"))
     start = time.perf_counter()
-    assert sources.prepare(preset(path=folder), tmp_path / "data") == made
+    assert prepare.prepare(preset(path=folder), tmp_path / "data") == made
     assert time.perf_counter() - start < 0.1
 
 
 def test_other_settings_are_an_error_that_says_how_to_go_on(folder, tmp_path):
-    sources.prepare(preset(path=folder), tmp_path / "data")
+    prepare.prepare(preset(path=folder), tmp_path / "data")
     with pytest.raises(ValueError, match=r"seed: 0 there, 3 asked for.*run_all\.sh clean test"):
-        sources.prepare(preset(path=folder, seed=3), tmp_path / "data")
+        prepare.prepare(preset(path=folder, seed=3), tmp_path / "data")
     lines(folder / "sts/s/test.jsonl", [{"a": "x", "b": "y", "score": 1}])
     with pytest.raises(ValueError, match=r"the input files changed.*clean test"):
-        sources.prepare(preset(path=folder), tmp_path / "data")
+        prepare.prepare(preset(path=folder), tmp_path / "data")
 
 
 def test_a_lost_table_is_made_again(folder, tmp_path):
-    made = sources.prepare(preset(path=folder), tmp_path / "data")
+    made = prepare.prepare(preset(path=folder), tmp_path / "data")
     (tmp_path / "data/eval/s").rename(tmp_path / "gone")
-    assert sources.prepare(preset(path=folder), tmp_path / "data") == made
+    assert prepare.prepare(preset(path=folder), tmp_path / "data") == made
     assert (tmp_path / "data/eval/s").is_dir()
 
 
 def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder, tmp_path, monkeypatch):
-    whole = sources.prepare(preset(path=folder, validation_rows=5), tmp_path / "whole")
+    whole = prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "whole")
     written = []
 
     def stop_at(count):
-        original = sources._write
+        original = prepare._write
 
         def write(*arguments):
             if len(written) == count:
@@ -121,29 +122,29 @@ def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder
         return write
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "_write", stop_at(2))
+        patch.setattr(prepare, "_write", stop_at(2))
         with pytest.raises(KeyboardInterrupt):
-            sources.prepare(preset(path=folder, validation_rows=5), tmp_path / "data")
+            prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "data")
     assert not (tmp_path / "data/manifest.json").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "_write", stop_at(-1))
-        assert sources.prepare(preset(path=folder, validation_rows=5), tmp_path / "data") == whole
+        patch.setattr(prepare, "_write", stop_at(-1))
+        assert prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "data") == whole
     assert len(written) == 4  # four sources, each written once
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "_write", stop_at(-1))
+        patch.setattr(prepare, "_write", stop_at(-1))
         (tmp_path / "data/manifest.json").unlink()
-        other = sources.prepare(preset(path=folder, seed=7), tmp_path / "data")
+        other = prepare.prepare(preset(path=folder, seed=7), tmp_path / "data")
     assert len(written) == 8 and other["sha256"] != whole["sha256"]
     assert not (tmp_path / "data/validation/p").exists()  # of the other settings, and not asked for now
 
 
 def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
-    whole = sources.prepare(preset(path=folder, validation_rows=5), tmp_path / "whole")
+    whole = prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "whole")
     code = (
         "import os, signal, sys, pathlib\n"
-        "from tsembed.config import Data, Preset\n"
-        "from tsembed.data import sources\n"
+        "from study.presets import Data, Preset\n"
+        "from study.data import prepare\n"
         "count, real = 0, os.rename\n"
         "def rename(a, b):\n"
         "    global count\n"
@@ -152,24 +153,24 @@ def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
         "    real(a, b)\n"
         "os.rename = rename\n"
         "data = Data(source='local', path=sys.argv[1], validation_rows=5)\n"
-        "sources.prepare(Preset(name='test', about='', data=data, variants={'em': 1}), pathlib.Path(sys.argv[2]))\n"
+        "prepare.prepare(Preset(name='test', about='', data=data, variants={'em': 1}), pathlib.Path(sys.argv[2]))\n"
     )
     for moment in ("2", "5"):  # between the two parts of a dataset, and before the last one
         data = tmp_path / f"killed{moment}"
         done = subprocess.run([sys.executable, "-c", code, folder, data, moment], env=os.environ)
         assert done.returncode == -signal.SIGKILL and not (data / "manifest.json").exists()
-        assert sources.prepare(preset(path=folder, validation_rows=5), data) == whole
+        assert prepare.prepare(preset(path=folder, validation_rows=5), data) == whole
 
 
 def test_load_and_manifest_name_what_is_missing(folder, tmp_path):
     with pytest.raises(ValueError, match="prepare the data first"):
-        prepared.manifest(tmp_path / "data")
-    sources.prepare(preset(path=folder), tmp_path / "data")
+        manifest.manifest(tmp_path / "data")
+    prepare.prepare(preset(path=folder), tmp_path / "data")
     with pytest.raises(ValueError, match=r"no train dataset 'x'; it has: p, c"):
-        prepared.load_table(tmp_path / "data", "train", "x")
+        manifest.load_table(tmp_path / "data", "train", "x")
     (tmp_path / "data/manifest.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
-        prepared.manifest(tmp_path / "data")
+        manifest.manifest(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -184,10 +185,10 @@ def test_load_and_manifest_name_what_is_missing(folder, tmp_path):
 )
 def test_a_bad_source_is_an_error(tmp_path, monkeypatch, change, message):
     good = Source("g", "train", "pairs", {"rows": [{"anchor": "a", "positive": "b"}]}, "here", "mine")
-    monkeypatch.setattr(local, "sources", lambda data: iter([dataclasses.replace(good, **change)]))
-    monkeypatch.setattr(local, "fingerprint", lambda data: [])
+    monkeypatch.setattr(text, "sources", lambda data: iter([dataclasses.replace(good, **change)]))
+    monkeypatch.setattr(text, "fingerprint", lambda data: [])
     with pytest.raises(ValueError, match=message):
-        sources.prepare(preset(), tmp_path / "data")
+        prepare.prepare(preset(), tmp_path / "data")
 
 
 def test_same_label_pairs():
@@ -196,7 +197,7 @@ def test_same_label_pairs():
     train, validation, notes = labelled(rows, validation_rows=6)
     label = {row["text"]: row["label"] for row in rows}
     assert all(label[p["query"]] == label[p["document"]] and p["query"] != p["document"] for p in train + validation)
-    assert all(p["group"] == mixture.group_of("made-up", label[p["query"]]) for p in train + validation)
+    assert all(p["group"] == pairs.group_of("made-up", label[p["query"]]) for p in train + validation)
     queries = [p["query"] for p in train] + [p["query"] for p in validation]
     assert sorted(queries) == sorted({f"t{i}" for i in range(80)}) and len(validation) == 6
     held = {p["query"] for p in validation}
@@ -213,7 +214,7 @@ def test_train_rows_samples_queries_by_seed():
 def test_pairs_are_streamed_and_split():
     source = Source("p", "train", "pairs", {}, "", "")
     rows = ({"anchor": f"a{i}", "positive": f"b{i // 2}"} for i in range(2000))
-    got = list(mixture.pairs(source, rows, Data(source="local", validation_rows=50, train_rows=300)))
+    got = list(pairs.pairs(source, rows, Data(source="local", validation_rows=50, train_rows=300)))
     count = Counter(part for part, _ in got)
     assert count == {"train": 300, "validation": 50} and len({row["query"] for _, row in got}) == 350
     drawn = [int(row["query"][1:]) for part, row in got if part == "validation"]
@@ -225,7 +226,7 @@ def test_pairs_are_streamed_and_split():
 def test_validation_takes_a_tenth_at_most():
     source = Source("p", "train", "pairs", {}, "", "")
     rows = [{"anchor": f"a{i}", "positive": "b"} for i in range(30)]
-    got = Counter(part for part, _ in mixture.pairs(source, rows, Data(source="local", validation_rows=50)))
+    got = Counter(part for part, _ in pairs.pairs(source, rows, Data(source="local", validation_rows=50)))
     assert got == {"train": 27, "validation": 3}
 
 
@@ -240,7 +241,7 @@ def test_a_capped_retrieval_set_keeps_its_relevant_documents():
         ],
     }
     source = Source("r", "eval", "retrieval", tables, "", "")
-    capped = caps.cap(source, tables, Data(source="local", eval_rows=10))
+    capped = subsample.cap(source, tables, Data(source="local", eval_rows=10))
     asked, documents = {q["query_id"] for q in capped["queries"]}, {d["doc_id"] for d in capped["corpus"]}
     assert len(asked) == 10 and "q3" not in asked
     assert {r["query_id"] for r in capped["qrels"]} == asked and {r["doc_id"] for r in capped["qrels"]} <= documents
@@ -251,30 +252,27 @@ def test_a_capped_retrieval_set_keeps_its_relevant_documents():
 def test_a_capped_classification_set_keeps_every_label():
     rows = [{"text": f"t{i}", "label": "rare" if i % 50 == 0 else f"l{i % 3}"} for i in range(1000)]
     source = Source("c", "eval", "classification", {}, "", "")
-    capped = caps.cap(source, {"train": rows, "rows": rows}, Data(source="local", eval_rows=100))
+    capped = subsample.cap(source, {"train": rows, "rows": rows}, Data(source="local", eval_rows=100))
     count = Counter(row["label"] for row in capped["train"])
     assert count == {"rare": 20, "l0": 25, "l1": 25, "l2": 25} and len(capped["rows"]) == 100
 
 
 def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sources.paths, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(sys, "argv", ["sources", "local", "--data", str(folder)])
+    monkeypatch.setattr(prepare.paths, "RUNS", tmp_path / "runs")
     lacking = "no training part of the task clustering, no test part of the form clustering, .* of the form wikipedia"
     with pytest.raises(SystemExit, match=f"error: the notebooks compare all task types, and the data have {lacking}"):
-        sources.main()
+        prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"])
-    study, listing = config.load_preset("gpu").studies[""], {"datasets": [{"part": "eval", "form": "wikipedia"}]}
+    assert len(printed) == len(manifest.manifest(tmp_path / "runs/local/data")["datasets"])
+    study, listing = presets.load_preset("gpu").studies[""], {"datasets": [{"part": "eval", "form": "wikipedia"}]}
     listing["datasets"] += [{"part": "train", "task": task} for task in ("classification", "clustering", "retrieval")]
-    assert sources._lacking(listing, study) == [], "the sets of a benchmark are its own"
-    monkeypatch.setattr(sources, "_lacking", lambda listing, study: [])
-    sources.main()
+    assert prepare._lacking(listing, study) == [], "the sets of a benchmark are its own"
+    monkeypatch.setattr(prepare, "_lacking", lambda listing, study: [])
+    prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(prepared.manifest(tmp_path / "runs/local/data")["datasets"]) + 1
+    assert len(printed) == len(manifest.manifest(tmp_path / "runs/local/data")["datasets"]) + 1
     assert printed[0].startswith("train      p") and "retrieval" in printed[0]
-    monkeypatch.setattr(sys, "argv", ["sources", "local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):
-        sources.main()
-    monkeypatch.setattr(sys, "argv", ["sources", "cpu", "--data", str(folder)])
+        prepare.main(["local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: preset cpu uses embedded data"):
-        sources.main()
+        prepare.main(["cpu", "--data", str(folder)])

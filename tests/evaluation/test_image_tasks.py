@@ -10,13 +10,14 @@ import random
 import numpy as np
 import pytest
 
-from tsembed.config import Data, Preset
-from tsembed.data import digits, ranking, sources
-from tsembed.data.digits_images import pools
-from tsembed.data.forms import Source
-from tsembed.data.items import Item, open_image
-from tsembed.data.prepared import load_table
-from tsembed.data.ranking import Example
+from study.data import prepare, ranking
+from study.data.manifest import load_table
+from study.data.ranking import Example
+from study.data.schema import Source
+from study.presets import Data, Preset
+from study.suites.digits import suite
+from study.suites.digits.glyphs import pools
+from tsembed.inputs import Item, open_image
 
 NAMES = ("digits_parity", "digits_caption_of", "digits_picture_of", "digits_sum", "digits_cell_at")
 
@@ -44,8 +45,8 @@ class Fake:
 def prepared(tmp_path_factory):
     """Five sets of the digits suite, 40 queries each."""
     folder = tmp_path_factory.mktemp("data")
-    chosen = [s for s in digits.SETS if s.name in NAMES]
-    pool, original = pools()["eval"], digits.sources
+    chosen = [s for s in suite.SETS if s.name in NAMES]
+    pool, original = pools()["eval"], suite.sources
 
     def few(data):
         bank = pool.bank(random.Random(0))
@@ -54,16 +55,16 @@ def prepared(tmp_path_factory):
             found = ranking.tables((one.draw(rng, pool, bank, True) for _ in range(40)), rng)
             yield Source(one.name, "eval", "ranking", found, "", "", one.group, one.task)
 
-    digits.sources = few
+    suite.sources = few
     try:
         preset = Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1})
-        return folder, sources.prepare(preset, folder)
+        return folder, prepare.prepare(preset, folder)
     finally:
-        digits.sources = original
+        suite.sources = original
 
 
 def test_types_and_modalities(prepared):
-    from tsembed.evaluation.image_tasks import tasks
+    from study.evaluation.image_tasks import tasks
 
     found = {task.metadata.name: task.metadata for task in tasks(prepared[0])}
     assert {name: (m.type, m.category) for name, m in found.items()} == {
@@ -75,7 +76,7 @@ def test_types_and_modalities(prepared):
 
 
 def test_a_task_has_the_candidates_of_each_query(prepared):
-    from tsembed.evaluation.image_tasks import tasks
+    from study.evaluation.image_tasks import tasks
 
     task = next(t for t in tasks(prepared[0]) if t.metadata.name == "digits_cell_at")
     task.load_data()
@@ -95,8 +96,8 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
     import mteb
     from mteb.cache import ResultCache
 
-    from tsembed.evaluation.image_tasks import ImageMteb, tasks
-    from tsembed.evaluation.mmeb import evaluate
+    from study.evaluation.image_tasks import ImageMteb, tasks
+    from study.evaluation.precision_at_1 import evaluate
 
     folder, listing = prepared
     encoder, task_of = Fake(), {e["name"]: e["task"] for e in listing["datasets"]}
@@ -114,17 +115,17 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
 
 
 def test_a_mixed_table_is_refused(monkeypatch, tmp_path):
-    from tsembed.evaluation.image_tasks import tasks
+    from study.evaluation.image_tasks import tasks
 
     mixed = [Example(Item("which"), Item("red"), (), [Item("", open_file()), Item("blue")])]
     found = Source("mixed", "eval", "ranking", ranking.tables(mixed, random.Random(0)), "", "", "", "image_retrieval")
-    monkeypatch.setattr(digits, "sources", lambda data: iter([found]))
-    sources.prepare(Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1}), tmp_path)
+    monkeypatch.setattr(suite, "sources", lambda data: iter([found]))
+    prepare.prepare(Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1}), tmp_path)
     with pytest.raises(ValueError, match="column 'image': MTEB wants a picture in all rows of a table, or in none"):
         tasks(tmp_path)
 
 
 def open_file():
-    from tsembed.data.items import encode_png
+    from tsembed.inputs import encode_png
 
     return encode_png(np.zeros((2, 2), np.uint8))

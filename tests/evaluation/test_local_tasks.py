@@ -13,15 +13,15 @@ import zlib
 import numpy as np
 import pytest
 
-from tsembed.config import Data, Preset
-from tsembed.data import sources
-from tsembed.data.prepared import manifest
+from study.data import prepare
+from study.data.manifest import manifest
+from study.presets import Data, Preset
 
 mteb = pytest.importorskip("mteb")
 from mteb.models import ModelMeta  # noqa: E402
 from mteb.models.abs_encoder import AbsEncoder  # noqa: E402
 
-from tsembed.evaluation import local_tasks  # noqa: E402
+from study.evaluation import text_tasks  # noqa: E402
 
 MAIN_SCORES = {
     "Retrieval": "ndcg_at_10",
@@ -100,14 +100,14 @@ def prepared(tmp_path_factory):
     lines(root / "summarization/short/test.jsonl", summaries)
     lines(root / "wikipedia/pages/passages.jsonl", [{"id": "1", "text": "An article."}])
     settings = Preset(name="t", about="", data=Data(source="local", path=root), variants={"em": 1})
-    sources.prepare(settings, out)
+    prepare.prepare(settings, out)
     return out
 
 
 def scores(prepared, *, collapsed):
     """Main score by task type; asserts that MTEB took the metric of the paper's Table 1 for it."""
     found = {}
-    for task in local_tasks.tasks(prepared):
+    for task in text_tasks.tasks(prepared):
         result = mteb.evaluate(
             Hashing(collapsed=collapsed), [task], cache=None, co2_tracker=False, show_progress_bar=False
         ).task_results[0]
@@ -119,14 +119,14 @@ def scores(prepared, *, collapsed):
 
 
 def test_every_form_is_a_task_of_its_type(prepared):
-    tasks = {task.metadata.name: task.metadata for task in local_tasks.tasks(prepared)}
+    tasks = {task.metadata.name: task.metadata for task in text_tasks.tasks(prepared)}
     assert set(tasks) == {"colours", "tools", "manual", "answers", "same", "alike", "short"}
     assert {meta.type: meta.main_score for meta in tasks.values()} == MAIN_SCORES
     assert all(len(meta.dataset["revision"]) == 64 for meta in tasks.values())
 
 
 def test_task_types_are_a_choice(prepared):
-    assert [t.metadata.type for t in local_tasks.tasks(prepared, ("STS", "Retrieval"))] == ["Retrieval", "STS"]
+    assert [t.metadata.type for t in text_tasks.tasks(prepared, ("STS", "Retrieval"))] == ["Retrieval", "STS"]
 
 
 def test_words_decide_and_a_collapsed_encoder_is_at_chance(prepared):
@@ -143,7 +143,7 @@ def test_words_decide_and_a_collapsed_encoder_is_at_chance(prepared):
 
 
 def test_a_task_is_evaluated_again_after_it_was_unloaded(prepared):
-    task = local_tasks.tasks(prepared, ("STS",))[0]
+    task = text_tasks.tasks(prepared, ("STS",))[0]
     task.load_data()
     task.unload_data()
     task.load_data()
@@ -151,10 +151,10 @@ def test_a_task_is_evaluated_again_after_it_was_unloaded(prepared):
 
 
 def test_a_large_clustering_set_is_split_evenly(prepared, monkeypatch):
-    monkeypatch.setattr(local_tasks, "CLUSTERING_SET", 25)
+    monkeypatch.setattr(text_tasks, "CLUSTERING_SET", 25)
     splits = []
     for _ in range(2):
-        task = local_tasks.tasks(prepared, ("Clustering",))[0]
+        task = text_tasks.tasks(prepared, ("Clustering",))[0]
         task.load_data()
         splits.append(task.dataset["test"]["sentences"][:])
     assert [len(texts) for texts in splits[0]] == [20, 20, 20] and splits[0] == splits[1]
@@ -166,4 +166,4 @@ def test_two_sets_of_one_name_are_an_error(prepared, tmp_path):
     twice = made["datasets"] + [next(e for e in made["datasets"] if e["form"] == "sts") | {"name": "manual"}]
     (tmp_path / "manifest.json").write_text(json.dumps(made | {"datasets": twice}))
     with pytest.raises(ValueError, match=r"\['manual'\] have the same name"):
-        local_tasks.tasks(tmp_path)
+        text_tasks.tasks(tmp_path)

@@ -11,12 +11,13 @@ import random
 import numpy as np
 import pytest
 
-from tsembed.config import Data, Preset
-from tsembed.data import digits, ranking, sources
-from tsembed.data.forms import Source
-from tsembed.data.items import Item, encode_png
-from tsembed.data.ranking import Example
-from tsembed.evaluation.mmeb import BLOCK, evaluate, is_first
+from study.data import prepare, ranking
+from study.data.ranking import Example
+from study.data.schema import Source
+from study.evaluation.precision_at_1 import BLOCK, evaluate, is_first
+from study.presets import Data, Preset
+from study.suites.digits import suite
+from tsembed.inputs import Item, encode_png
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE
 
 
@@ -42,9 +43,9 @@ def prepared(monkeypatch, tmp_path):
             Source(name, "eval", "ranking", ranking.tables(examples(count), random.Random(0)), "", "", "seen", task)
             for name, task in zip(names, tasks, strict=True)
         ]
-        monkeypatch.setattr(digits, "sources", lambda data: iter(found))
+        monkeypatch.setattr(suite, "sources", lambda data: iter(found))
         preset = Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1})
-        return tmp_path / "data", sources.prepare(preset, tmp_path / "data")
+        return tmp_path / "data", prepare.prepare(preset, tmp_path / "data")
 
     return make
 
@@ -67,7 +68,7 @@ def perfect(one):
 
 def value_of(one):
     """The number that an item says: its last word, or the grey value of its picture."""
-    from tsembed.data.items import open_image
+    from tsembed.inputs import open_image
 
     return int(one.text.split()[-1]) if one.text else open_image(one).getpixel((0, 0))[0]
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from study.data.schema import MTEB_TYPE
 from tests.tiny import tiny
-from tsembed.data.forms import MTEB_TYPE
-from tsembed.encoder import Encoder
-from tsembed.evaluation.mteb_model import MtebEncoder, evaluate, weights_hash
+from tsembed.encoder.text import Encoder
+from tsembed.evaluation.mteb_encoder import MtebEncoder, evaluate, weights_hash
 from tsembed.mote.experts import upcycle
 from tsembed.tasks import INSTRUCTIONS, ROUTES, TASK_OF_TYPE, route_of
 
@@ -80,8 +80,9 @@ def rows(n):
 
 def prepared(folder):
     """An evaluation folder with an STS set whose pairs are all alike, and a retrieval set."""
-    from tsembed.config import Backbone, Data, Preset
-    from tsembed.data import sources
+    from study.data import prepare
+    from study.presets import Data, Preset
+    from tsembed.settings import Backbone
 
     data = folder / "text"
     sets = {
@@ -98,13 +99,13 @@ def prepared(folder):
     preset = Preset(
         name="test", about="", backbone=Backbone(name="tiny"), data=Data(source="local", path=data), variants={"em": 1}
     )
-    sources.prepare(preset, folder / "data")
+    prepare.prepare(preset, folder / "data")
     return folder / "data"
 
 
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path):
-    from tsembed.evaluation.local_tasks import tasks
+    from study.evaluation.text_tasks import tasks
 
     folder = prepared(tmp_path)
     spy = Spy(encoder.backbone, encoder.tokenizer, instructions=encoder.instructions).eval()
@@ -123,7 +124,7 @@ def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path)
 
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
-    from tsembed.evaluation.local_tasks import tasks
+    from study.evaluation.text_tasks import tasks
 
     spy = Spy(tiny("bert"), tokenizer, instructions=None).eval()
     evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.type == "STS"], tmp_path / "cache")

@@ -5,7 +5,7 @@ import torch
 from peft import get_peft_model
 
 from tests.tiny import tiny
-from tsembed.moe_lora import MoeLoraConfig
+from tsembed.moe_lora.config import MoeLoraConfig
 
 # peft 0.21 reads a property of models that transformers 5.23 has renamed.
 peft_of_old_names = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

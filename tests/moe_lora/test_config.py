@@ -13,7 +13,8 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType
 
 from tests.moe_lora.models import ROUTES
-from tsembed.moe_lora import MoeLoraConfig, MoeLoraModel
+from tsembed.moe_lora.config import MoeLoraConfig
+from tsembed.moe_lora.model import MoeLoraModel
 
 
 def test_peft_knows_the_method():

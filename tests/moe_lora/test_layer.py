@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from tests.moe_lora.models import ROUTES
-from tsembed.moe_lora import MoeLoraConfig, MoeLoraLinear
+from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import THREAD, forward_pass
-from tsembed.moe_lora.layer import add_product, weigh
+from tsembed.moe_lora.layer import MoeLoraLinear, add_product, weigh
 
 MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 1]])
 

@@ -11,7 +11,9 @@ from peft import PeftModel
 
 from tests.moe_lora.models import ROUTES, adapted, batch, embed, peft_of_old_names
 from tests.tiny import tiny
-from tsembed.moe_lora import MoeLoraLinear, mean_gates, routing_record, to_lora
+from tsembed.moe_lora.layer import MoeLoraLinear
+from tsembed.moe_lora.merge import mean_gates, to_lora
+from tsembed.moe_lora.routing import routing_record
 
 pytestmark = peft_of_old_names
 

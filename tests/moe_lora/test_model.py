@@ -31,8 +31,11 @@ from tests.moe_lora.models import (
     qwen2_vl,
 )
 from tests.tiny import tiny
-from tsembed.moe_lora import MoeLoraConfig, MoeLoraLinear, balance, load_balancing_of, routing_record, signatures
+from tsembed.contrastive.losses import load_balancing_of
+from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import THREAD
+from tsembed.moe_lora.layer import MoeLoraLinear
+from tsembed.moe_lora.routing import balance, routing_record, signatures
 
 pytestmark = peft_of_old_names
 

@@ -10,9 +10,10 @@ import torch
 
 from tests.moe_lora.models import adapted, batch, peft_of_old_names
 from tests.plain import load_balancing
-from tsembed.moe_lora import MoeLoraConfig, balance, load_balancing_of, routing_record, signatures
+from tsembed.contrastive.losses import load_balancing_of
+from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import forward_pass
-from tsembed.moe_lora.routing import LayerRouting, gate
+from tsembed.moe_lora.routing import LayerRouting, balance, gate, routing_record, signatures
 
 pytestmark = peft_of_old_names
 

@@ -15,7 +15,7 @@ import torch
 
 from tests.mote.test_experts import batch, disturbed, pool
 from tests.tiny import tiny
-from tsembed.encoder import Encoder
+from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import PerExpert, TaskRouted, average_experts, upcycle
 from tsembed.mote.offload import load_offloaded, offload
 from tsembed.tasks import INSTRUCTIONS, ROUTES

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from tsembed import paths
-from tsembed.config import load_preset, load_variants
+from study import paths
+from study.presets import load_preset, load_variants
+from tsembed.settings import Variant
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE
-from tsembed.variants import Variant
 
 LAYERS = [f"layers.{block}.{name}" for block in (0, 1) for name in ("q_proj", "up_proj")]
 EXPERTS, STEPS, WINDOW, BATCHES = 4, 32, 8, 3

@@ -24,7 +24,7 @@ def write_notebook(
 
 def use_folder(monkeypatch, folder: Path) -> None:
     """Make `folder` the checkout's root, here and in kernels."""
-    from tsembed import paths
+    from study import paths
 
     for name in ("configs", "notebooks", "references", "runs", "reports"):
         monkeypatch.setattr(paths, name.upper(), folder / name)

@@ -9,10 +9,12 @@ import json
 
 import pytest
 
+from study import paths
+from study.analysis import claims
+from study.report import style
+from study.report.tables import write as tables
 from tests.report.adapter_runs import STUDIES, write_study
 from tests.report.samples import use_folder
-from tsembed import paths
-from tsembed.report import claims, figures, tables
 
 NOTEBOOKS, CONFIGS, REFERENCES = paths.NOTEBOOKS, paths.CONFIGS, paths.REFERENCES
 
@@ -28,7 +30,7 @@ def execute(tmp_path, monkeypatch):
         shown, saved = [], {}
         monkeypatch.setattr("IPython.display.display", shown.append)
         monkeypatch.setattr(tables, "save", lambda frame, name, raw=None, **_: saved.setdefault(name, (frame, raw)))
-        monkeypatch.setattr(figures, "save", lambda figure, name, data, **_: saved.setdefault(name, (figure, data)))
+        monkeypatch.setattr(style, "save", lambda figure, name, data, **_: saved.setdefault(name, (figure, data)))
         space = {}
         for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]:
             if cell["cell_type"] == "code":

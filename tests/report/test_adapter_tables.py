@@ -7,8 +7,9 @@ main row's setting; published numbers carry their source, and say which were not
 import pandas as pd
 import yaml
 
-from tsembed import paths
-from tsembed.report import adapter_tables, tables
+from study import paths
+from study.report import style
+from study.report.tables import adapters as adapter_tables
 
 MEANS = pd.DataFrame(
     [("seen", m, 8, n, 40.0, 38.0, 42.0) for m, n in (("vl_base", 1), ("tsembed", 3))]
@@ -22,8 +23,8 @@ def test_scores_stand_beside_chance_and_seeds():
     shown = adapter_tables.score_table(MEANS, {"seen": 5.0, "unseen": 2.5}, {"seen": 20.0, "unseen": float("nan")})
     assert shown.columns.tolist() == ["Sets", "chance", "chance among answers", "Base, zero-shot", "TSEmbed"]
     assert shown.iloc[0].tolist() == ["seen (8)", "5.0", "20.0", "40.0 [38.0, 42.0]", "40.0 [38.0, 42.0]"]
-    assert shown["chance among answers"][1] == tables.MISSING
-    assert shown.iloc[-1].tolist() == ["seeds", tables.MISSING, tables.MISSING, "1", "3"]
+    assert shown["chance among answers"][1] == style.MISSING
+    assert shown.iloc[-1].tolist() == ["seeds", style.MISSING, style.MISSING, "1", "3"]
     assert adapter_tables.score_table(MEANS).columns.tolist() == ["Sets", "Base, zero-shot", "TSEmbed"]
 
 
@@ -39,7 +40,7 @@ def test_costs_are_ratios_to_the_baseline_and_the_backbone():
     shown = adapter_tables.cost_table(sizes, times, baseline="lora", backbone=1000)
     assert shown.iloc[1].tolist() == ["MoE-LoRA", "425", "4.250", "42.5%", "1.70", "1.200 [1.100, 1.300]"]
     unknown = adapter_tables.cost_table(sizes, times, baseline="lora", backbone=None)
-    assert set(unknown["of the backbone"]) == {tables.MISSING}
+    assert set(unknown["of the backbone"]) == {style.MISSING}
 
 
 def test_an_ablation_names_the_main_rows_setting():

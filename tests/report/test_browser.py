@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 
-from tsembed.report import notebook, site
+from study.report import notebook, site
 
 from . import samples
 
@@ -25,7 +25,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 FIGURE = """
 import pandas as pd
-from tsembed.report import figures, tables
+from study.report import figures, tables
 data = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7, 0.5], "high": [0.9, 0.7]})
 drawn = figures.mean_similarity(data, seeds="2 seeds", interval="95 % bootstrap")
 figures.save(drawn, "similarity", data, preset=preset, caption="Mean similarity; 2 seeds")

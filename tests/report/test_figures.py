@@ -9,8 +9,12 @@ import re
 import pandas as pd
 import pytest
 
-from tsembed.config import load_variants
-from tsembed.report import ablation_figures, figures
+from study.presets import load_variants
+from study.report import method_styles, style
+from study.report.figures import experts as expert_figures
+from study.report.figures import intervals as interval_figures
+from study.report.figures import similarity as similarity_figures
+from study.report.figures import training as training_figures
 
 GAINS = pd.DataFrame(
     [("Retrieval", "ic", 1.0, 0.5, 1.5), ("Retrieval", "mote", 2.0, 1.0, 3.0), ("STS", "ic", -0.5, -1.0, 0.5)],
@@ -32,14 +36,14 @@ SHARES = pd.DataFrame(
 MEANS = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7, 0.5], "high": [0.9, 0.7]})
 
 DRAWN = {
-    "loss": lambda: figures.loss_curves(METRICS),
-    "gains": lambda: figures.gains(GAINS, PUBLISHED, interval="95 % bootstrap"),
-    "panels": lambda: figures.similarity_panels(
+    "loss": lambda: training_figures.loss_curves(METRICS),
+    "gains": lambda: interval_figures.gains(GAINS, PUBLISHED, interval="95 % bootstrap"),
+    "panels": lambda: similarity_figures.similarity_panels(
         SIMILARITY, {"a – b": 0.03, "a – c": 1e-9}, seeds="2 seeds", texts=8, test="one-sided Welch"
     ),
-    "mean": lambda: figures.mean_similarity(MEANS, seeds="2 seeds", interval="95 % bootstrap"),
-    "averages": lambda: ablation_figures.seed_averages(SEED_MEANS, datasets=3, difference="+1 [0, 2]: 95 % bootstrap"),
-    "shares": lambda: ablation_figures.expert_shares(SHARES, seeds="2 seeds", texts=8),
+    "mean": lambda: similarity_figures.mean_similarity(MEANS, seeds="2 seeds", interval="95 % bootstrap"),
+    "averages": lambda: interval_figures.seed_averages(SEED_MEANS, datasets=3, difference="+1 [0, 2]: 95 % bootstrap"),
+    "shares": lambda: expert_figures.expert_shares(SHARES, seeds="2 seeds", texts=8),
 }
 
 
@@ -58,7 +62,7 @@ def test_every_figure_says_its_seeds_and_interval(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_as_wide_as_a_column_or_a_page(name):
-    assert DRAWN[name]().get_figwidth() in (figures.COLUMN, figures.FULL)
+    assert DRAWN[name]().get_figwidth() in (style.COLUMN, style.FULL)
 
 
 def test_axes_have_units():
@@ -71,7 +75,7 @@ def test_the_same_data_give_the_same_bytes(study):
     target = study / "reports" / "tiny" / "figures"
     contents = []
     for _ in range(2):
-        figures.save(DRAWN["gains"](), "gains", GAINS, preset="tiny", caption="Gains of IC & MoTE — 2 seeds")
+        style.save(DRAWN["gains"](), "gains", GAINS, preset="tiny", caption="Gains of IC & MoTE — 2 seeds")
         contents.append({p.name: p.read_bytes() for p in sorted(target.iterdir())})
     assert contents[0] == contents[1]
     assert list(contents[0]) == ["gains.csv", "gains.pdf", "gains.png"]
@@ -80,7 +84,7 @@ def test_the_same_data_give_the_same_bytes(study):
 
 
 def test_what_the_notebook_shows_has_caption_picture_and_links(study):
-    shown = figures.save(DRAWN["loss"](), "runs/loss", METRICS, preset="tiny", caption='Loss of "MoTE" <seed 0>').data
+    shown = style.save(DRAWN["loss"](), "runs/loss", METRICS, preset="tiny", caption='Loss of "MoTE" <seed 0>').data
     assert shown.startswith("<figure") and 'src="data:image/png;base64,' in shown
     assert shown.count("Loss of &quot;MoTE&quot; &lt;seed 0&gt;") == 2
     for kind in ("pdf", "png", "csv"):
@@ -96,16 +100,16 @@ def test_a_notebook_shows_an_unsaved_figure_as_a_picture_with_a_text(name):
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "/x", "a b", "..", ""])
 def test_a_name_cannot_leave_the_folder(study, name):
     with pytest.raises(ValueError, match="figures: the name"):
-        figures.save(DRAWN["loss"](), name, METRICS, preset="tiny", caption="c")
+        style.save(DRAWN["loss"](), name, METRICS, preset="tiny", caption="c")
 
 
 def test_a_figure_needs_data(study):
     with pytest.raises(ValueError, match="'x' has no data"):
-        figures.save(DRAWN["loss"](), "x", METRICS[:0], preset="tiny", caption="c")
+        style.save(DRAWN["loss"](), "x", METRICS[:0], preset="tiny", caption="c")
 
 
 def test_compared_methods_differ_in_grey_and_in_marker():
-    looks = [figures.METHODS[m] for m in ("em", "sem", "ic", "mote")]
+    looks = [method_styles.METHODS[m] for m in ("em", "sem", "ic", "mote")]
     light = sorted(
         sum(w * int(v.colour[i : i + 2], 16) for w, i in ((0.299, 1), (0.587, 3), (0.114, 5))) for v in looks
     )
@@ -123,11 +127,11 @@ def test_compared_methods_differ_in_grey_and_in_marker():
     ],
 )
 def test_methods_of_one_figure_differ_in_marker(methods):
-    assert len({figures.METHODS[m].marker for m in methods}) == len(methods)
+    assert len({method_styles.METHODS[m].marker for m in methods}) == len(methods)
 
 
 def test_every_variant_has_a_look():
-    assert set(load_variants()) <= set(figures.METHODS)
+    assert set(load_variants()) <= set(method_styles.METHODS)
 
 
 def test_the_legend_of_many_methods_is_inside_the_figure():
@@ -137,7 +141,7 @@ def test_the_legend_of_many_methods_is_inside_the_figure():
                "tsembed_text_centered", "moe_lora_task"]  # fmt: skip
     rows = [("STS", m, 1.0, 0.5, 1.5) for m in methods]
     found = pd.DataFrame(rows, columns=["task_type", "method", "gain", "low", "high"]).assign(seeds=2)
-    figure = figures.gains(found, PUBLISHED[:0], interval="95 % bootstrap", baseline="lora_wide")
+    figure = interval_figures.gains(found, PUBLISHED[:0], interval="95 % bootstrap", baseline="lora_wide")
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
     assert figure.bbox.x0 <= legend.x0 and legend.x1 <= figure.bbox.x1

@@ -12,8 +12,10 @@ import matplotlib.text
 import pandas as pd
 import pytest
 
-from tsembed.analysis.gradients import ALL_PAIRS
-from tsembed.report import figures, layer_figures
+from study.analysis.experts import ALL_PAIRS
+from study.report import style
+from study.report.figures import layers as layer_figures
+from study.report.figures import similarity as similarity_figures
 
 
 def rows(blocks=(1, 0), **keys):
@@ -38,7 +40,7 @@ def all_figures(blocks=(1, 0)):
         "drift": layer_figures.drift(drift, **SAID),
         "distance": layer_figures.expert_distance(rows(blocks, pair=PAIRS), **SAID),
         "conflict": layer_figures.gradient_conflict(conflict, batches=3, **SAID),
-        "layers": layer_figures.similarity_by_layer(layers, texts=8, **SAID),
+        "layers": similarity_figures.similarity_by_layer(layers, texts=8, **SAID),
     }
 
 
@@ -57,7 +59,7 @@ def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
     assert re.search(r"\b2 seeds\b", said) and "95 % bootstrap over seeds" in said
     assert unit in said and ("block" in said or "layer" in said)
-    assert DRAWN[name].get_figwidth() in (figures.COLUMN, figures.FULL)
+    assert DRAWN[name].get_figwidth() in (style.COLUMN, style.FULL)
 
 
 def test_nothing_sticks_out_of_the_width():

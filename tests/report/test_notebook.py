@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tsembed.report import notebook as nb
+from study.report import notebook
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_parameters_are_names_and_defaults(write_notebook):
     path = write_notebook(
         "a", parameters="preset: str = 'cpu'  # x = 1\nseed = 0\nrate = -1e-3\nnames = ['a']\nlimit = None"
     )
-    assert nb.parameters_of(path) == {"preset": "cpu", "seed": 0, "rate": -1e-3, "names": ["a"], "limit": None}
+    assert notebook.parameters_of(path) == {"preset": "cpu", "seed": 0, "rate": -1e-3, "names": ["a"], "limit": None}
 
 
 @pytest.mark.parametrize(
@@ -44,35 +44,35 @@ def test_parameters_are_names_and_defaults(write_notebook):
 def test_a_wrong_parameter_starts_no_kernel(write_notebook, study, no_kernel, parameters, rule):
     path = write_notebook("a")
     with pytest.raises(ValueError) as error:
-        nb.execute(path, study / "out.ipynb", parameters)
+        notebook.execute(path, study / "out.ipynb", parameters)
     assert rule in str(error.value) and str(path) in str(error.value)
 
 
 def test_an_int_is_a_float_and_none_accepts_any(write_notebook):
     path = write_notebook("a")
-    nb.check_parameters(path, {"rate": 1, "limit": "x", "seed": 3})
+    notebook.check_parameters(path, {"rate": 1, "limit": "x", "seed": 3})
 
 
 @pytest.mark.parametrize("source", ["seed = int('0')", "a, b = 1, 2", "seed.x = 3"])
 def test_a_default_that_is_no_literal_is_rejected(write_notebook, source):
     with pytest.raises(ValueError, match="line 1.*one name with a literal default"):
-        nb.parameters_of(write_notebook("a", parameters=source))
+        notebook.parameters_of(write_notebook("a", parameters=source))
 
 
 def test_a_notebook_without_a_parameters_cell_is_rejected(study):
     path = study / "empty.ipynb"
     path.write_text('{"cells": []}')
     with pytest.raises(ValueError, match="0 cells have the tag 'parameters'"):
-        nb.parameters_of(path)
+        notebook.parameters_of(path)
 
 
 def test_a_finished_notebook_has_its_output_and_mark(write_notebook, study, capfd):
     path = write_notebook("a", "import os, sys\nprint(preset, seed, os.getcwd(), sys.executable)")
     output = study / "out" / "a.ipynb"
-    nb.execute(path, output, {"seed": 7})
+    notebook.execute(path, output, {"seed": 7})
     printed = [o["text"] for c in json.loads(output.read_text())["cells"] for o in c.get("outputs", [])]
     assert "".join(printed[0]).strip() == f"tiny 7 {path.parent} {sys.executable}"
-    mark = json.loads(nb.mark_of(output).read_text())
+    mark = json.loads(notebook.mark_of(output).read_text())
     assert mark["parameters"] == {"seed": 7} and len(mark["notebook"]) == 64 and mark["seconds"] > 0
     assert sorted(p.name for p in output.parent.iterdir()) == ["a.ipynb", "a.ipynb.done"]
     assert str(study) not in json.dumps(json.loads(output.read_text())["metadata"])
@@ -83,8 +83,8 @@ def test_a_long_temporary_path_is_no_obstacle(write_notebook, study, monkeypatch
     long = study / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    nb.execute(write_notebook("a", "1 + 1"), study / "a.ipynb", {})
-    assert nb.mark_of(study / "a.ipynb").exists()
+    notebook.execute(write_notebook("a", "1 + 1"), study / "a.ipynb", {})
+    assert notebook.mark_of(study / "a.ipynb").exists()
 
 
 @pytest.mark.parametrize(
@@ -98,18 +98,18 @@ def test_a_long_temporary_path_is_no_obstacle(write_notebook, study, monkeypatch
 )
 def test_a_failure_names_the_cell_and_leaves_no_mark(write_notebook, study, cell, timeout, message):
     path, output = write_notebook("a", "first = 1", cell, "last = 1"), study / "a.ipynb"
-    nb.mark_of(output).write_text("{}")
-    with pytest.raises(nb.NotebookError) as error:
-        nb.execute(path, output, {"seed": 1}, timeout=timeout)
+    notebook.mark_of(output).write_text("{}")
+    with pytest.raises(notebook.NotebookError) as error:
+        notebook.execute(path, output, {"seed": 1}, timeout=timeout)
     assert message in str(error.value) and str(study / "a.failed.ipynb") in str(error.value)
     assert ("ZeroDivisionError: division by zero" in str(error.value)) == ("1 / 0" in cell)
-    assert not output.exists() and not nb.mark_of(output).exists()
+    assert not output.exists() and not notebook.mark_of(output).exists()
     assert (study / "a.failed.ipynb").exists()
 
 
 def test_the_command_line_reads_values_and_says_what_is_wrong(write_notebook, study, no_kernel, capsys):
     path = write_notebook("a")
-    assert nb.main([str(path), str(study / "o.ipynb"), "-p", "seed", "abc"]) == 2
+    assert notebook.main([str(path), str(study / "o.ipynb"), "-p", "seed", "abc"]) == 2
     assert "'abc', of type str" in capsys.readouterr().err
-    assert nb.main([str(study / "none.ipynb"), str(study / "o.ipynb")]) == 2
+    assert notebook.main([str(study / "none.ipynb"), str(study / "o.ipynb")]) == 2
     assert "there is no such notebook" in capsys.readouterr().err

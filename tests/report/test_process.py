@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tsembed
-from tsembed.report.process import stream
+from study.process import stream
 
 CHILDREN = "echo $$ > {0}/first; sh -c 'echo $$ > {0}/second; sleep 60; :' & sleep 60; :"
 
@@ -53,7 +53,7 @@ def test_a_command_that_does_not_exist_says_so(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_orphan_is_left(tmp_path, signum):
-    code = "import sys; from pathlib import Path; from tsembed.report.process import stream; "
+    code = "import sys; from pathlib import Path; from study.process import stream; "
     code += f"stream(['sh', '-c', sys.argv[1]], log=Path({str(tmp_path)!r}) / 'a.log')"
     environment = os.environ | {"PYTHONPATH": str(Path(tsembed.__file__).parent.parent)}
     caller = subprocess.Popen(

@@ -9,9 +9,9 @@ import json
 import pytest
 import yaml
 
-from tsembed import config
-from tsembed.report import reference, traces
-from tsembed.report.notebook import mark_of
+from study import presets
+from study.report.notebook import mark_of
+from study.report.reference import freeze, machine_names
 
 ENVIRONMENT = {
     "commit": "a" * 40, "uncommitted_changes": False, "requirements_lock_sha256": "b" * 64, "python": "3.11.7",
@@ -29,7 +29,7 @@ def put(path, content):
 
 def finish(study, variant, *, gain=0.0, path="/somewhere/data", **environment):
     """Write the files of a finished run of seed 0."""
-    settings = config.resolve(config.load_preset("tiny"), variant, 0).model_dump(mode="json")
+    settings = presets.resolve(presets.load_preset("tiny"), variant, 0).model_dump(mode="json")
     settings["data"]["path"] = path
     folder = study / f"runs/tiny/{variant}/seed0"
     put(folder / "config.yaml", yaml.safe_dump(settings | {"data_sha256": "c" * 64}))
@@ -70,8 +70,8 @@ def finished(study, write_notebook):
 
 
 def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
-    put(finished / "runs/tiny/ic/seed0/use.csv", "x" * (reference.SMALL + 1))
-    folder = reference.freeze("tiny")
+    put(finished / "runs/tiny/ic/seed0/use.csv", "x" * (freeze.SMALL + 1))
+    folder = freeze.freeze("tiny")
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     names = ("config.yaml", "done.json", "env.json", "scores.json", "similarity.csv")
     assert files == {
@@ -90,23 +90,23 @@ def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
 
 
 def test_no_path_is_in_the_settings_and_the_run_keeps_its_own(finished):
-    folder = reference.freeze("tiny")
+    folder = freeze.freeze("tiny")
     assert yaml.safe_load((folder / "results/em/seed0/config.yaml").read_text())["data"]["path"] is None
     assert "/somewhere" in (finished / "runs/tiny/em/seed0/config.yaml").read_text()
-    both = [reference.settings(f / "em/seed0") for f in (folder / "results", finished / "runs/tiny")]
+    both = [freeze.settings(f / "em/seed0") for f in (folder / "results", finished / "runs/tiny")]
     assert both[0] == both[1]
 
 
 def test_it_is_replaced_as_a_whole_or_not_at_all(finished):
-    folder = reference.freeze("tiny")
+    folder = freeze.freeze("tiny")
     put(folder / "tables/old.csv", "x")
     put(finished / "reports/tiny/tables/bad.csv", f"file\n{finished}/x\n")
     put(finished / "reports/tiny/tables/bad.tex", "file")
     with pytest.raises(ValueError, match=r"tables/bad.csv names this machine or another: .*"):
-        reference.freeze("tiny")
+        freeze.freeze("tiny")
     assert (folder / "tables/old.csv").is_file()
     put(finished / "reports/tiny/tables/bad.csv", "file\nx\n")
-    reference.freeze("tiny")
+    freeze.freeze("tiny")
     assert not (folder / "tables/old.csv").exists()
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
 
@@ -114,16 +114,16 @@ def test_it_is_replaced_as_a_whole_or_not_at_all(finished):
 def test_a_missing_run_or_notebook_is_named(finished):
     mark_of(finished / "reports/tiny/notebooks/20_gain.ipynb").unlink()
     with pytest.raises(ValueError, match="not executed: 20_gain; run ./run_all.sh tiny"):
-        reference.freeze("tiny")
+        freeze.freeze("tiny")
     (finished / "runs/tiny/ic/seed0/done.json").unlink()
     with pytest.raises(ValueError, match="not finished: ic/seed0; run ./run_all.sh tiny"):
-        reference.freeze("tiny")
+        freeze.freeze("tiny")
 
 
 def test_runs_of_other_settings_are_refused(finished):
     put(finished / "configs/presets/tiny.yaml", PRESET.replace("steps: 9", "steps: 10"))
     with pytest.raises(ValueError, match="config.yaml is not of the preset as it is now: training.steps was 9, is 10"):
-        reference.freeze("tiny")
+        freeze.freeze("tiny")
 
 
 @pytest.mark.parametrize(
@@ -137,40 +137,40 @@ def test_runs_of_other_settings_are_refused(finished):
 def test_mixed_commits_are_refused_unless_allowed(finished, environment, message):
     finish(finished, "ic", **environment)
     with pytest.raises(ValueError, match=message):
-        reference.freeze("tiny")
-    about = json.loads((reference.freeze("tiny", allow_mixed=True) / "reference.json").read_text())
+        freeze.freeze("tiny")
+    about = json.loads((freeze.freeze("tiny", allow_mixed=True) / "reference.json").read_text())
     assert about["uncommitted_changes"] or len(about["commits"] + about["requirements_lock_sha256"]) == 3
 
 
 def test_a_dead_link_is_refused(finished):
     (finished / "reports/tiny/tables/gain.csv").unlink()
     with pytest.raises(ValueError, match="notebooks/20_gain.html: the link ../tables/gain.csv leads nowhere"):
-        reference.freeze("tiny")
+        freeze.freeze("tiny")
 
 
 def test_a_key_that_a_run_was_made_before_has_its_default(finished):
     path = finished / "runs/tiny/em/seed0/config.yaml"
     content = yaml.safe_load(path.read_text())
-    before = reference.settings(path.parent)
+    before = freeze.settings(path.parent)
     del content["training"]["max_grad_norm"]
     put(path, yaml.safe_dump(content))
-    assert reference.settings(path.parent) == before
+    assert freeze.settings(path.parent) == before
 
 
 @pytest.mark.parametrize("text", ["{}home/me/x", "see {}tmp/a1 there", "'{}work/b'", "node-7.example"])
 def test_paths_and_names_are_found(tmp_path, text):
     put(tmp_path / "a.html", f"<p>{text.format('/')}</p>")
-    assert len(traces.traces(tmp_path / "a.html", ["node-7.example"])) == 1
+    assert len(machine_names.traces(tmp_path / "a.html", ["node-7.example"])) == 1
 
 
 @pytest.mark.parametrize("text", ["https://a.org/home/x", "../data/x", "data:image/png;base64,/tmp/ab", "node-71"])
 def test_what_only_looks_like_one_is_not(tmp_path, text):
     put(tmp_path / "a.html", f"<p>{text}</p>")
-    assert traces.traces(tmp_path / "a.html", ["node-7"]) == []
+    assert machine_names.traces(tmp_path / "a.html", ["node-7"]) == []
 
 
 def test_the_index_of_the_environment_is_a_name(monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:word@mirror.example:8443/simple")
     monkeypatch.setenv("UV_INDEX_URL", "https://pypi.org/simple")
-    names = traces.machine_names()
+    names = machine_names.machine_names()
     assert "mirror.example" in names and "pypi.org" not in names

@@ -11,9 +11,11 @@ import matplotlib.text
 import pandas as pd
 import pytest
 
-from tsembed.analysis.gradients import ALL_PAIRS
-from tsembed.config import load_variants
-from tsembed.report import adapter_figures, figures, routing_figures
+from study.analysis.experts import ALL_PAIRS
+from study.presets import load_variants
+from study.report import method_styles, style
+from study.report.figures import experts as expert_figures
+from study.report.figures import intervals as interval_figures
 from tsembed.tasks import IMAGE_TASKS
 
 BLOCKS = ["0", "0", "1", "1"]
@@ -46,11 +48,11 @@ def drawn():
     conflict = rows(pair=pairs, method=methods, same_task=[False, True]).assign(**INTERVAL)
     said = {"seeds": "2 seeds", "batches": 3, "interval": SAID["interval"]}
     return {
-        "ablations": adapter_figures.ablations(ABLATIONS, **SAID),
-        "use": routing_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),
-        "specialisation": routing_figures.specialisation(history, switches, layers, BLOCKS, **SAID),
-        "proxy": routing_figures.proxy(proxy, BLOCKS, **SAID),
-        "conflict": routing_figures.task_conflict(conflict, **said),
+        "ablations": interval_figures.ablations(ABLATIONS, **SAID),
+        "use": expert_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),
+        "specialisation": expert_figures.specialisation(history, switches, layers, BLOCKS, **SAID),
+        "proxy": expert_figures.proxy(proxy, BLOCKS, **SAID),
+        "conflict": interval_figures.task_conflict(conflict, **said),
     }
 
 
@@ -71,14 +73,14 @@ def texts(figure):
 def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
     assert re.search(r"\b2 seeds\b", said) and re.search(r"95 % bootstrap over seeds|no interval", said)
-    assert unit in said and DRAWN[name].get_figwidth() == figures.FULL
+    assert unit in said and DRAWN[name].get_figwidth() == style.FULL
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_nothing_sticks_out_of_the_page(name):
     DRAWN[name].draw_without_rendering()
     box = DRAWN[name].get_tightbbox()  # inches, legends included
-    assert (box.x0, box.x1) == pytest.approx((0, figures.FULL), abs=0.35) and box.width < figures.FULL + 0.1
+    assert (box.x0, box.x1) == pytest.approx((0, style.FULL), abs=0.35) and box.width < style.FULL + 0.1
 
 
 def test_a_main_rows_ablations_share_a_side():
@@ -122,9 +124,9 @@ def test_one_task_is_hollow_in_the_colour_of_the_method():
 
 def test_the_main_rows_differ_in_marker_and_say_what_the_configs_say():
     known = load_variants()
-    ours = [v for v in known if figures.METHODS[v].colour and (known[v].of_images or known[v].adapter)]
+    ours = [v for v in known if method_styles.METHODS[v].colour and (known[v].of_images or known[v].adapter)]
     assert len(ours) > 25
     for name in ours:
-        assert figures.METHODS[name].label == known[name].label
+        assert method_styles.METHODS[name].label == known[name].label
     main = ["vl_base", "vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
-    assert len({figures.METHODS[m].marker for m in main}) == len({figures.METHODS[m].colour for m in main}) == len(main)
+    assert len({method_styles.METHODS[m].marker for m in main}) == len({method_styles.METHODS[m].colour for m in main}) == len(main)

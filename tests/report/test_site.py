@@ -11,8 +11,11 @@ import re
 import matplotlib.text
 import pytest
 
-from tsembed.report import claim_figures, claim_overview, figures, site, status
-from tsembed.report.notebook import mark_of
+from study.analysis import claims
+from study.report import site, status, style
+from study.report.figures import intervals as interval_figures
+from study.report.notebook import mark_of
+from study.report.tables import claims as claim_tables
 
 
 @pytest.fixture
@@ -174,9 +177,9 @@ def test_every_claim_is_listed_with_a_verdict_or_as_not_judged(claimed, executed
     assert "○ inconclusive" in second and 'href="notebooks/20_gain.html"' in second
     assert "– not judged" in third and "21_other" in third and "href" not in third
     assert re.search(r"<strong>1</strong>&nbsp;reproduced,\s+<strong>1</strong>&nbsp;inconclusive", text)
-    frame = claim_overview.collect("tiny")
-    assert list(claim_overview.out_of_sight(frame).id) == ["b"]
-    assert claim_overview.table(frame[:0]).empty
+    frame = claims.collect("tiny")
+    assert list(claims.out_of_sight(frame).id) == ["b"]
+    assert claim_tables.table(frame[:0]).empty
 
 
 def test_no_claims_are_said(study):
@@ -190,14 +193,14 @@ def test_no_claims_are_said(study):
 def test_a_claim_has_one_known_verdict(claimed, rows, message):
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + rows)
     with pytest.raises(ValueError, match=message):
-        claim_overview.collect("tiny")
+        claims.collect("tiny")
 
 
 def test_the_figure_of_claims_tells_verdicts_apart_by_marker_and_says_seeds(claimed):
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + "a,1.5,0.5,2.5,0.9,reproduced\n")
-    figure = claim_figures.forest(claim_overview.collect("tiny"), seeds="2 seeds", interval="95 % bootstrap")
-    assert figure.get_figwidth() == figures.FULL
-    looks = claim_figures.VERDICTS.values()
+    figure = interval_figures.forest(claims.collect("tiny"), seeds="2 seeds", interval="95 % bootstrap")
+    assert figure.get_figwidth() == style.FULL
+    looks = interval_figures.VERDICTS.values()
     assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 3
     texts = " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
     assert "2 seeds" in texts and "95 % bootstrap" in texts and "not judged" in texts and "(points)" in texts

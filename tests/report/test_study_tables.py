@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsembed import paths
-from tsembed.analysis import scores as study
-from tsembed.analysis.similarity import PAIRS
-from tsembed.config import load_preset, load_variants
-from tsembed.report import claims, live, study_tables, tables
+from study import paths
+from study.analysis import claims, gains, results
+from study.presets import load_preset, load_variants
+from study.probes.similarity import PAIRS
+from study.report import style
+from study.report.figures import training as training_figures
+from study.report.tables import gains as gain_tables
 from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS
 
 
@@ -32,31 +34,31 @@ def scores():
 
 
 def test_gains_are_paired_and_beside_the_papers():
-    gains = study.gains(scores(), ["ic", "mote"], ["STS", "Reranking"])
-    ic = gains[gains.method == "ic"].set_index("row")
+    by_type = gains.gains(scores(), ["ic", "mote"], ["STS", "Reranking"])
+    ic = by_type[by_type.method == "ic"].set_index("row")
     assert ic.gain.to_dict() == pytest.approx({"STS": 2.0, "Reranking": 3.5, "Average": 2.5})
     assert ic.low["Average"] < 2.5 < ic.high["Average"] and ic.datasets["Average"] == 3 and ic.seeds["STS"] == 2
-    mote = gains[gains.method == "mote"].set_index("row")
+    mote = by_type[by_type.method == "mote"].set_index("row")
     assert (mote.low == 3.0).all() and (mote.high == 3.0).all() and pd.isna(mote.p_holm["Average"])
-    table = study_tables.gain_table(gains, {"STS": {"em": 70.0, "ic": 2.11}})
+    table = gain_tables.gain_table(by_type, {"STS": {"em": 70.0, "ic": 2.11}})
     assert table.columns.tolist() == ["Task type", "EM", "paper", "IC", "paper ", "MoTE", "paper  "]
     assert table.iloc[0].tolist()[:5] == ["STS (2)", "50.00", "70.00", "+2.00 [+1.00, +3.00]", "+2.11"]
-    assert table.iloc[1].tolist()[2] == tables.MISSING == table.iloc[1].tolist()[4]
-    tests = study_tables.tests_table(gains)
+    assert table.iloc[1].tolist()[2] == style.MISSING == table.iloc[1].tolist()[4]
+    tests = gain_tables.tests_table(by_type)
     assert len(tests) == 6
-    assert (tests.Holm[tests["Task type"] == "Average"] == tables.MISSING).all(), "an average is of no family"
-    scored = study_tables.published_gains({"STS": {"em": 70.0, "ic": 72.0}}, "em")
+    assert (tests.Holm[tests["Task type"] == "Average"] == style.MISSING).all(), "an average is of no family"
+    scored = gain_tables.published_gains({"STS": {"em": 70.0, "ic": 72.0}}, "em")
     assert scored == {"STS": {"em": 70.0, "ic": 2.0}}
-    averages = study.seed_means(scores(), ["em", "ic"], ["STS"])
+    averages = gains.seed_means(scores(), ["em", "ic"], ["STS"])
     assert averages.score.tolist() == [50.0, 50.0, 51.5, 52.5]
 
 
 def test_a_row_of_one_seed_is_compared_on_that_seed_alone():
-    found = study.gains(scores().query("method != 'ic' or seed == 1"), ["ic"], ["STS"]).set_index("row")
+    found = gains.gains(scores().query("method != 'ic' or seed == 1"), ["ic"], ["STS"]).set_index("row")
     assert found.gain["STS"] == 2.5 and found.seeds["STS"] == 1, "in seed 1 ic gains 2 and 3 points"
     with pytest.raises(ValueError, match=r"no seed in common: \[1\] and \[0\]"):
         kept = scores().query("(method == 'ic' and seed == 1) or (method == 'em' and seed == 0)")
-        study.gains(kept, ["ic"], ["STS"])
+        gains.gains(kept, ["ic"], ["STS"])
 
 
 def test_a_run_that_draws_nothing_stands_for_every_seed(tmp_path, monkeypatch):
@@ -67,20 +69,20 @@ def test_a_run_that_draws_nothing_stands_for_every_seed(tmp_path, monkeypatch):
         row = {"task_type": "STS", "dataset": "a", "metric": "x", "score": 50.0 + seed}
         (folder / "scores.json").write_text(json.dumps([row]))
         (folder / "done.json").write_text("{}")
-    found = study.load_scores("cpu").groupby("method").seed.agg(list).to_dict()
+    found = results.load_scores("cpu").groupby("method").seed.agg(list).to_dict()
     assert found["base"] == [0, 1] == found["mote"] and found["tlr"] == [0]
 
 
 def test_missing_scores_and_unfinished_runs_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="ic: scores of STS are missing"):
-        study.gains(scores().query("not (method == 'ic' and dataset == 'b' and seed == 1)"), ["ic"], ["STS"])
+        gains.gains(scores().query("not (method == 'ic' and dataset == 'b' and seed == 1)"), ["ic"], ["STS"])
     monkeypatch.setattr(paths, "RUNS", tmp_path)
     with pytest.raises(ValueError, match="preset smoke: not finished: base seed 0, em seed 0, .*run_all.sh smoke"):
-        study.load_scores("smoke")
+        results.load_scores("smoke")
 
 
 def test_every_claim_can_be_judged():
-    methods = {study.METHOD_OF_VARIANT.get(v, v) for v in load_variants()}
+    methods = {results.METHOD_OF_VARIANT.get(v, v) for v in load_variants()}
     pairs = {f"{a}–{b}" for a, b in PAIRS}
     tasks = {f"{a}–{b}" for a, b in combinations(TASKS, 2)}
     references = {f"{reference}, {pool}" for reference in ("embedding", "answer") for pool in ("all", "same task")}
@@ -100,7 +102,7 @@ def test_a_verdict_follows_the_interval():
     judged = claims.verdicts("20_specialization", lambda c: ones)
     expected = {"greater": "reproduced", "less": "contradicted"}
     assert (judged.verdict == judged.claimed.map(expected)).all() and set(judged.claimed) == set(expected)
-    assert study_tables.claim_table(judged).Difference[0] == "+1.00"
+    assert gain_tables.claim_table(judged).Difference[0] == "+1.00"
     few = claims.verdicts("20_specialization", lambda c: ones[:, :2])
     assert set(few.verdict) == {"inconclusive at this scale"}, "two datasets are no sample"
     assert claims.verdicts("20_specialization", lambda c: None).empty, "what the preset has no runs of is not judged"
@@ -113,7 +115,7 @@ def test_the_live_figure_draws_whole_new_rows_only(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda figure, display_id: shown.append(figure) or Handle(shown))
     metrics = tmp_path / "metrics.jsonl"
-    drawn = live.LiveLoss([metrics])
+    drawn = training_figures.LiveLoss([metrics])
     drawn.update()
     rows = [json.dumps({"step": k, "task": "clustering", "loss": 1.0}) + "\n" for k in range(4)]
     metrics.write_text("".join(rows[:3]) + rows[3][:9])

@@ -12,12 +12,13 @@ import subprocess
 import pandas as pd
 import pytest
 
-from tsembed.report import tables
+from study.report import style
+from study.report.tables import write as tables
 
 FRAME = pd.DataFrame(
     {
         "Task": ["Pair_class & more", "<b>STS</b>"],
-        "EM": ["42.31 ± 0.20", tables.MISSING],
+        "EM": ["42.31 ± 0.20", style.MISSING],
         "MoTE": [tables.gain_interval(5.21, -1.0, 6.0), tables.gain(-0.06)],
         "p": [0.5, 0.25],
         "note": ["50 % of 1", "none"],
@@ -63,7 +64,7 @@ def test_a_number_that_rounds_to_nothing_has_no_sign():
 
 def test_what_is_missing_is_a_dash():
     nan = float("nan")
-    assert {tables.interval(nan, 0, 1), tables.gain(nan), tables.gain_interval(nan, 0, 1)} == {tables.MISSING}
+    assert {tables.interval(nan, 0, 1), tables.gain(nan), tables.gain_interval(nan, 0, 1)} == {style.MISSING}
 
 
 def test_an_empty_table_is_an_error(study):

@@ -10,7 +10,7 @@ import sys
 import pandas as pd
 import pytest
 
-from tsembed.report import reference, verify
+from study.report.reference import freeze, verify
 
 from .test_reference import ENVIRONMENT, finish, finished, put
 
@@ -23,7 +23,7 @@ def frozen(finished):
     """A study with its own reference."""
     put(finished / "reports/tiny/tables/claims_gain.csv", CLAIMS.format("reproduced"))
     put(finished / "reports/tiny/tables/claims_gain.tex", "t2")
-    reference.freeze("tiny")
+    freeze.freeze("tiny")
     return finished
 
 
@@ -102,7 +102,7 @@ def test_nothing_to_compare_is_one_line(finished, ask):
     status, text, errors = ask()
     assert (status, text) == (2, "") and len(errors.splitlines()) == 1
     assert "reports/reference/tiny holds no results; presets with a reference: none" in errors
-    reference.freeze("tiny")
+    freeze.freeze("tiny")
     for variant in ("em", "ic"):
         (finished / f"runs/tiny/{variant}/seed0/done.json").unlink()
     assert ask() == (2, "", "run_all.sh: verify: runs/tiny has no finished run; ./run_all.sh tiny makes them\n")

@@ -18,11 +18,12 @@ Number of experts, rank, form of the router and where it stands are our choice: 
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType, register_peft_method
 
+from ..contrastive.losses import load_balancing_of
 from .config import MoeLoraConfig
 from .layer import MoeLoraLinear
 from .merge import mean_gates, to_lora
 from .model import MoeLoraModel
-from .routing import LayerRouting, balance, load_balancing_of, routing_record, signatures
+from .routing import LayerRouting, balance, routing_record, signatures
 
 __all__ = [
     "LayerRouting", "MoeLoraConfig", "MoeLoraLinear", "MoeLoraModel", "balance", "load_balancing_of", "mean_gates",

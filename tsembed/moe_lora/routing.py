@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..contrastive.losses import load_balancing_of  # noqa: F401  what `balance` is for
 from .config import MoeLoraConfig
 from .context import THREAD, ForwardPass
 

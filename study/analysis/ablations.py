@@ -1,0 +1,91 @@
+"""What TSEmbed's rows need beside gains: sets, mean scores, sizes, times of a step, and what an ablation changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..presets import load_variants
+from . import statistics
+from .gains import gains_by_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tsembed.settings import Variant
+
+
+# Setting -> what its panel of ablations is called.
+ADAPTER = {
+    "num_experts": "experts", "top_k": "experts in use", "r": "rank", "router": "router", "load_balancing": "balancing",
+    "shared_experts": "shared experts",
+}  # fmt: skip
+NEGATIVES = {
+    "weights": "weights", "beta_per": "beta per", "beta": "beta", "top_k": "negatives", "signature": "signature",
+    "similarity": "similarity", "centered": "centered", "stage_one": "stage 1",
+}  # fmt: skip
+_NONE = {"top_k": "all", "load_balancing": "none"}
+_NAMES = {"eans": "EANS", "kl": "KL"}
+
+
+def ablations(
+    scores: "pd.DataFrame",
+    changes: Mapping[str, Sequence[str]],
+    rows: Mapping[str, Sequence[str]],
+    parameters: Mapping[str, int],
+    *,
+    label: Mapping[str, str],
+) -> "pd.DataFrame":
+    """Difference of every ablation to its main row. Holm corrects over the ablations, on the first of the rows.
+
+    Args:
+        changes: Main row -> its ablations.
+        rows: Row -> its datasets.
+        parameters: Method -> parameters of its adapter.
+        label: Method -> how it is called.
+
+    Returns:
+        Columns of `gains_by_row`, and panel (the setting that is changed), main (its value in the main row), main_row,
+        label, size (parameters as a ratio to the main row's).
+    """
+    import pandas as pd
+
+    known, frames = load_variants(), []
+    for main, others in changes.items():
+        for method in others:
+            panel, value = changed(known[method], known[main])
+            unweighted = known[main].negatives is not None and known[method].negatives is None
+            name = f"none ({label[method]})" if unweighted else label[method]
+            size = parameters[method] / parameters[main]
+            found = gains_by_row(scores, [method], rows, baseline=main)
+            frames.append(found.assign(panel=panel, main=value, main_row=main, label=name, size=size))
+    found = pd.concat(frames, ignore_index=True)
+    first = found[found.row == next(iter(rows))]
+    holm = dict(zip(zip(first.main_row, first.method, strict=True), statistics.holm(first.p_t.to_numpy()), strict=True))
+    return found.assign(p_holm=[holm[r.main_row, r.method] for r in found.itertuples()])
+
+
+def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
+    """Which panel an ablation belongs to, and the main row's value there.
+
+    Raises:
+        ValueError: If it differs from the main row in no setting of adapter or negatives.
+
+    >>> from study.presets import load_variants
+    >>> known = load_variants()
+    >>> changed(known["vl_moe_r4"], known["vl_moe"]), changed(known["vl_moe"], known["tsembed"])
+    (('rank', '16'), ('weights', 'EANS'))
+    """
+    for section, names in (("adapter", ADAPTER), ("negatives", NEGATIVES)):
+        ours, theirs = getattr(variant, section), getattr(main, section)
+        if theirs is not None and ours is None:
+            first = next(iter(names))
+            return names[first], _said(first, getattr(theirs, first))
+        for field, title in names.items() if theirs is not None else ():
+            if getattr(ours, field) != getattr(theirs, field):
+                return title, _said(field, getattr(theirs, field))
+    raise ValueError(f"{variant.label} differs from {main.label} in no setting of {[*ADAPTER, *NEGATIVES]}")
+
+
+def _said(field: str, value) -> str:
+    if field in _NONE and not value:
+        return _NONE[field]
+    return f"{value:g}" if isinstance(value, float) else _NAMES.get(value, str(value))

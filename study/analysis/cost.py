@@ -1,0 +1,84 @@
+"""What a model costs: parameters, bytes, seconds of a training step."""
+
+import json
+import struct
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from . import statistics
+from .results import run_folders
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def model_size(folder: Path) -> tuple[int, int]:
+    """Parameters and bytes of a saved model, from the headers of its safetensors files.
+
+    Raises:
+        ValueError: If the folder has no such file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"{folder} has no safetensors file, so its parameters cannot be counted")
+    parameters = size = 0
+    for path in files:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        parameters += sum(prod(entry["shape"]) for entry in tensors)
+        size += sum(end - begin for begin, end in (entry["data_offsets"] for entry in tensors))
+    return parameters, size
+
+
+def sizes(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+    """Parameters and bytes of what each method saved (adapters without their backbone); index method."""
+    import pandas as pd
+
+    folders = {variant: folder for (variant, _), folder in run_folders(preset, *studies).items()}
+    rows = [(method, *model_size(folders[method] / "model")) for method in methods]
+    return pd.DataFrame(rows, columns=["method", "parameters", "bytes"]).set_index("method")
+
+
+def load_steps(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+    """The training logs: method, seed, step, stage (1 or 2), loss, grad_norm, seconds (wall time of the step)."""
+    import pandas as pd
+
+    frames = []
+    for (variant, seed), folder in run_folders(preset, *studies).items():
+        if variant in methods:
+            pairs = yaml.safe_load((folder / "config.yaml").read_text())["training"]["batch_size"]
+            rows = pd.read_json(folder / "metrics.jsonl", lines=True)
+            stage = rows.stage if "stage" in rows else 1
+            rows = rows[["step", "loss", "grad_norm"]].assign(stage=stage, seconds=pairs / rows.examples_per_s)
+            frames.append(rows.assign(method=variant, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def time_ratios(steps: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
+    """Time of a step as a ratio to a baseline's, with its 95 % hierarchical bootstrap interval over seeds and steps.
+
+    The ratio is taken between the same steps of the same seed, which train on the same batch; the mean is geometric.
+
+    Args:
+        steps: As `load_steps` returns it.
+
+    Returns:
+        Index method; columns mean, low, high, seeds.
+    """
+    table = np.log(steps.pivot(index=["seed", "step"], columns="method", values="seconds"))
+    ratios = table.sub(table[baseline], axis=0).reset_index().melt(["seed", "step"], value_name="ratio").dropna()
+    found = statistics.intervals(ratios, "ratio", ["method"], ["step"]).set_index("method")
+    found[["mean", "low", "high"]] = np.exp(found[["mean", "low", "high"]])
+    return found
+
+
+def second_stage(steps: "pd.DataFrame") -> "pd.DataFrame":
+    """First step of the second stage of each run that has one: columns method, seed, step."""
+    return steps[steps.stage == 2].groupby(["method", "seed"], sort=False).step.min().reset_index()

@@ -1,0 +1,190 @@
+"""Scores of a preset's runs as one tidy table, and gains over a baseline with their uncertainty (Tables 2, 3)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsembed.tasks import TASK_OF_IMAGE_TYPE
+
+from .. import paths
+from ..presets import load_preset
+from . import statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+GROUPS = ("seen", "unseen")  # in and out of distribution, as MMEB divides its sets
+EVERYTHING = "all sets"
+_NUMBER = re.compile(r"([\d.]+) %")
+
+
+def matrix(scores: "pd.DataFrame", method: str, types: Sequence[str]) -> "pd.DataFrame":
+    """Scores of a method, (seed x dataset), over the datasets of some task types.
+
+    Raises:
+        ValueError: If a score is missing.
+    """
+    rows = scores[(scores.method == method) & scores.task_type.isin(types)]
+    table = rows.pivot(index="seed", columns="dataset", values="score")
+    if table.isna().any(axis=None) or table.empty:
+        raise ValueError(f"{method}: scores of {', '.join(types)} are missing for some seed or dataset")
+    return table
+
+
+def gains(
+    scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[str], *, baseline: str = "em", seed: int = 0
+) -> "pd.DataFrame":
+    """Gain of every method over a baseline, per task type and over all datasets of the types.
+
+    Differences are paired by dataset and by seed: on the seeds that method and baseline both have.
+
+    Args:
+        seed: Of the bootstrap's Generator.
+
+    Returns:
+        Rows: row (a type, or "Average"), method, datasets, seeds (those of both), baseline (its mean score on them),
+            gain, low, high (95 %
+        hierarchical bootstrap), detectable (minimal detectable effect), p_t and p_wilcoxon (over datasets, mean over
+        seeds, two-sided), p_welch (the paper's test over datasets, one-sided, unpaired), d_z, p_holm (Holm over the
+        types of one method, from p_t).
+    """
+    import pandas as pd
+
+    rows = []
+    for method in methods:
+        for name, chosen in [*((t, [t]) for t in types), ("Average", list(types))]:
+            ours, base = _of_both(matrix(scores, method, chosen), matrix(scores, baseline, chosen))
+            difference = ours.to_numpy() - base.to_numpy()
+            rng = np.random.default_rng(seed)
+            interval = statistics.bootstrap(difference, rng=rng)
+            means = difference.mean(axis=0)
+            rows.append(
+                {
+                    "row": name, "method": method, "datasets": difference.shape[1], "seeds": difference.shape[0],
+                    "baseline": float(base.to_numpy().mean()), "gain": interval.mean, "low": interval.low,
+                    "high": interval.high, "detectable": statistics.minimal_detectable_effect(difference),
+                    "p_t": statistics.paired_t(means), "p_wilcoxon": statistics.wilcoxon(means),
+                    "p_welch": statistics.welch_less(base.mean().to_numpy(), ours.mean().to_numpy()),
+                    "d_z": statistics.effect_size(means),
+                }
+            )  # fmt: skip
+    frame = pd.DataFrame(rows)
+    types_only = frame.row != "Average"
+    frame["p_holm"] = frame[types_only].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
+    return frame
+
+
+def seed_means(scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[str]) -> "pd.DataFrame":
+    """Mean score over the datasets of some types, per method and seed: columns method, seed, score."""
+    import pandas as pd
+
+    found = [matrix(scores, m, types).mean(axis=1).rename("score").reset_index().assign(method=m) for m in methods]
+    return pd.concat(found, ignore_index=True)[["method", "seed", "score"]]
+
+
+def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
+    """Differences (seeds, datasets) of two score matrices over the same datasets, on the seeds that both have.
+
+    Raises:
+        ValueError: If the datasets differ, or no seed is in both.
+    """
+    ours, base = _of_both(ours, base)
+    return ours.to_numpy() - base.to_numpy()
+
+
+def _of_both(ours: "pd.DataFrame", base: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """The rows of two score matrices that are of one seed."""
+    if list(ours.columns) != list(base.columns):
+        raise ValueError(f"datasets differ: {sorted(set(ours.columns) ^ set(base.columns))}")
+    common = ours.index.intersection(base.index)
+    if common.empty:
+        raise ValueError(f"no seed in common: {list(ours.index)} and {list(base.index)}")
+    return ours.loc[common], base.loc[common]
+
+
+def differences(scores: "pd.DataFrame", method: str, baseline: str, types: Sequence[str]) -> np.ndarray:
+    """Scores of a method minus those of a baseline over the datasets of some types: (seeds, datasets), paired."""
+    return paired(matrix(scores, method, types), matrix(scores, baseline, types))
+
+
+def evaluation_sets(preset: str, study: str) -> "pd.DataFrame":
+    """The ranking sets of a study's data: columns task_type, dataset, group ("seen" or "unseen" in training), chance
+    (per cent, of a choice among all candidates) and answers (per cent, among the answers that the question can have).
+    """
+    import pandas as pd
+
+    from ..data.manifest import manifest
+
+    types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
+    listing = manifest(paths.data_dir(preset, load_preset(preset).data_of(study)))
+    rows = [
+        {
+            "task_type": types[d["task"]], "dataset": d["name"], "group": d["group"],
+            "chance": _percent(d["notes"].get("chance")), "answers": _percent(d["notes"].get("answers")),
+        }
+        for d in listing["datasets"]
+        if d["part"] == "eval" and d["form"] == "ranking"
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def rows_of(sets: "pd.DataFrame", scores: "pd.DataFrame") -> dict[str, list[str]]:
+    """Row of a table -> its scored datasets: the meta-tasks, then seen and unseen, then all of them."""
+    scored = sets[sets.dataset.isin(scores.dataset)]
+    rows = {t: list(scored.dataset[scored.task_type == t]) for t in TASK_OF_IMAGE_TYPE}
+    rows |= {g: list(scored.dataset[scored.group == g]) for g in GROUPS}
+    return {name: found for name, found in (rows | {EVERYTHING: list(scored.dataset)}).items() if found}
+
+
+def mean_scores(
+    scores: "pd.DataFrame", methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, seed: int = 0
+) -> "pd.DataFrame":
+    """Mean score with its 95 % hierarchical bootstrap interval over seeds and datasets.
+
+    Args:
+        rows: Row -> its datasets.
+        seed: Of the bootstrap's Generator.
+
+    Returns:
+        Columns row, method, datasets, seeds, mean, low, high.
+    """
+    import pandas as pd
+
+    found = []
+    for name, datasets in rows.items():
+        chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)
+        for method in methods:
+            table = matrix(chosen, method, [name]).to_numpy()
+            interval = statistics.bootstrap(table, rng=np.random.default_rng(seed))
+            row = {"row": name, "method": method, "datasets": table.shape[1], "seeds": table.shape[0]}
+            found.append(row | interval._asdict())
+    return pd.DataFrame(found)
+
+
+def gains_by_row(
+    scores: "pd.DataFrame", methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, baseline: str
+) -> "pd.DataFrame":
+    """`scores.gains` for rows that share datasets: those of `rows_of`, or task types and what sums them up.
+
+    Holm corrects over the rows of a method that are single task types; the others are sums of these.
+    """
+    import pandas as pd
+
+    frames = []
+    for name, datasets in rows.items():
+        chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)
+        for method in methods:
+            found = gains(chosen, [method], [name], baseline=baseline)
+            frames.append(found[found.row == name])
+    found = pd.concat(frames, ignore_index=True)
+    single = found.row.isin(scores.task_type.unique())
+    found["p_holm"] = found[single].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
+    return found
+
+
+def _percent(note: str | None) -> float:
+    found = _NUMBER.search(note or "")
+    return float(found[1]) if found else float("nan")

@@ -1,0 +1,150 @@
+"""Result files of finished runs as tables."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import paths
+from ..presets import RunSettings, load_preset, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
+
+
+# The paper's SEM column: each specialised model on the types that its task serves.
+METHOD_OF_VARIANT = {"sem_c": "sem", "sem_k": "sem", "sem_r": "sem"}
+
+
+def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> "pd.DataFrame":
+    """Rows of a CSV file of the runs of some of a preset's studies, with the columns method and seed in front.
+
+    Args:
+        methods: Variants; every one must have a finished run.
+        file: Its name in the folder of a run.
+        studies: Keys of `Preset.studies`; none: the preset's own.
+        read: Keywords of `pandas.read_csv`.
+
+    Raises:
+        ValueError: If a method has no run, or a run has no such file.
+    """
+    import pandas as pd
+
+    pass
+
+    folders = {run: folder for run, folder in run_folders(preset, *studies).items() if run[0] in methods}
+    if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
+        raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
+    frames = []
+    for (variant, seed), folder in folders.items():
+        if not (folder / file).is_file():
+            raise ValueError(f"{folder} has no {file}: was it measured for variant {variant!r}?")
+        rows = pd.read_csv(folder / file, **read)
+        rows.insert(0, "method", variant)
+        rows.insert(1, "seed", seed)
+        frames.append(rows)
+    return pd.concat(frames, ignore_index=True)
+
+
+def load_drift(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+    """Drift of a preset's runs: columns method, seed, block, first, second, distance, relative."""
+    return read(preset, methods, "drift.csv")
+
+
+def read_routing(preset: str, methods: Sequence[str], file: str, *studies: str) -> "pd.DataFrame":
+    """`use.csv` or `proxy.csv` of the runs of some studies, with the columns method and seed."""
+    return read(preset, methods, file, studies=studies, dtype={"layer": str})
+
+
+def history(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+    """Specialisation over training: method, seed, step, stage, mutual_information (nats, mean over layers)."""
+    import pandas as pd
+
+    pass
+
+    frames = []
+    for (variant, seed), folder in run_folders(preset, *studies).items():
+        if variant in methods and (folder / "routing.jsonl").is_file():
+            rows = pd.read_json(folder / "routing.jsonl", lines=True)
+            frames.append(rows.assign(method=variant, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def load_routing(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+    """Expert shares of a preset's runs: method, seed and the columns of `expert_shares`."""
+    import pandas as pd
+
+    pass
+
+    frames = [
+        pd.read_csv(folder / "routing.csv").assign(method=variant, seed=seed)
+        for (variant, seed), folder in run_folders(preset).items()
+        if variant in methods
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
+    """Finished runs of some of a preset's studies: (variant, seed) -> folder.
+
+    Args:
+        studies: Keys of `Preset.studies`, those that the preset lacks being left out; none: the preset's own.
+
+    Raises:
+        ValueError: If a run is not finished; names all that are missing.
+    """
+    plan = load_preset(preset)
+    chosen = [study for study in studies or ("",) if study in plan.studies]
+    folders = {(v, s): paths.run_dir(preset, v, s) for study in chosen for v, s in plan.runs(study)}
+    missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
+    if missing:
+        raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
+    return folders
+
+
+def load_scores(preset: str, *studies: str) -> "pd.DataFrame":
+    """Scores of some of a preset's studies (none: its own), one row per run and dataset.
+
+    A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
+
+    Columns: variant, method, seed, task_type, dataset, metric, score (0..100).
+    """
+    import pandas as pd
+
+    plan, folders = load_preset(preset), run_folders(preset, *studies)
+    frames = []
+    for (variant, seed), folder in folders.items():
+        rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
+        rows = rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant))
+        seeds = sorted({s for _, s in folders}) if _draws_nothing(resolve(plan, variant, seed)) else [seed]
+        frames += [rows.assign(seed=s) for s in seeds]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _draws_nothing(settings: RunSettings) -> bool:
+    variant = settings.variant
+    untrained = not variant.trained or settings.training.steps == 0
+    return untrained and variant.weights_of is None and not settings.backbone.name.startswith("random:")
+
+
+def load_similarity(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
+    rows = read(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
+    rows["pair"] = rows["first"] + "–" + rows["second"]
+    return rows[["method", "seed", "text", "pair", "similarity"]]
+
+
+def load_layers(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+    """Similarities by layer of a preset's runs: method, seed, layer, text, cosine."""
+    return read(preset, methods, "layers.csv")
+
+
+def per_text(similarities: "pd.DataFrame", method: str, pairs: Sequence[str]) -> np.ndarray:
+    """Mean similarity over some pairs of routes: (seeds, texts)."""
+    rows = similarities[(similarities.method == method) & similarities.pair.isin(pairs)]
+    return rows.pivot_table(index="seed", columns="text", values="similarity", aggfunc="mean").to_numpy()

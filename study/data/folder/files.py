@@ -1,0 +1,83 @@
+"""JSONL files (plain or gzip) -> checked rows, with every fault named by file, line and rule."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..schema import clean
+
+MAX_FAULTS = 10
+
+
+class Faults:
+    """Collects faults; `stop` raises them, and so does the `MAX_FAULTS`-th."""
+
+    def __init__(self, root: Path):
+        self.root, self.lines = root, []
+
+    def add(self, path: Path, line: int | None, rule: str) -> None:
+        place = path.relative_to(self.root) if path != self.root else path
+        self.lines.append(f"  {place}{f':{line}' if line else ''}: {rule}")
+        if len(self.lines) >= MAX_FAULTS:
+            self.lines.append("  (there may be more)")
+            self.stop()
+
+    def names(self, path: Path) -> bool:
+        """Whether a fault of this file is among them."""
+        return any(line.startswith(f"  {path.relative_to(self.root)}:") for line in self.lines)
+
+    def stop(self) -> None:
+        if self.lines:
+            text = "\n".join(self.lines)
+            raise ValueError(f"{self.root} does not follow the layout of docs/data_layout.md:\n{text}")
+
+
+def read(path: Path, types: dict[str, str], faults: Faults) -> Iterator[tuple[int, dict]]:
+    """Line number and checked row of every good line; the others go to `faults`."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield number, clean(_titled(_parsed(line), types), types)
+                except ValueError as error:
+                    faults.add(path, number, str(error))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        faults.add(path, None, f"not a complete gzip file ({error})")
+
+
+def _parsed(line: bytes) -> dict:
+    if not line.strip():
+        raise ValueError("an empty line; every line is one JSON object")
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"a line is one JSON object, not {row!r:.60}")
+    return row
+
+
+def _titled(row: dict, types: dict[str, str]) -> dict:
+    """A corpus row with its title before its text, as MTEB joins them."""
+    title = row.get("title") if "doc_id" in types and isinstance(row.get("text"), str) else None
+    if title is None:
+        return row
+    if not isinstance(title, str):
+        raise ValueError(f"'title' must be a text, not {title!r:.60}")
+    return row | {"text": f"{title} {row['text']}".strip()}
+
+
+def provenance(folder: Path) -> tuple[str, str]:
+    """Origin and licence from the sentences `Origin: …` and `Licence…: …` of a README.md, else "not stated"."""
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    found = []
+    for key in ("Origin", "Licence"):
+        match = re.search(rf"^.*?\b{key}[^:\n]*:[ \t]*(.+?)\.?(?=\s+[A-Z][A-Za-z ]*:\s|\n|$)", text, re.MULTILINE)
+        found.append(match[1].strip() if match else "not stated")
+    return found[0], found[1]

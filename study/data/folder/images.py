@@ -1,0 +1,205 @@
+"""A folder of picture sets in the layout of docs/data_layout.md -> `Source`s in the form of MMEB.
+
+What is asked about a set is decided by its columns (`local_image_forms.forms`), not by its name. The whole folder is
+checked first, so that faults and missing pictures are reported together, before anything is written. A training row
+with a picture that the test part has too is left out and counted.
+"""
+
+import gzip
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tsembed.tasks import CAPTIONING
+
+from ...presets import Data
+from ..image_files import PictureZip
+from ..ranking import Example, pair, tables
+from ..schema import NAME, Source
+from .files import Faults, provenance, read
+from .questions import Asking, Form, Row, forms, judged
+
+SPLITS = ("train", "test")
+CAPTIONED = ("picture_of", "name_of")  # the forms that are captions too, to train a backbone on before the tasks
+FEWEST = 20  # rows of a part that a form can use; with fewer it is listed as unused
+TYPES = {"image": "text", "text": "text?", "label": "label?", "keywords": "list?"}
+VERSION = 2  # of the sets that are made of the same files
+
+
+class Set(NamedTuple):
+    """One picture set: its rows by split, and its pictures."""
+
+    folder: Path
+    rows: dict[str, list[Row]]
+    pictures: PictureZip
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def sources(data: Data) -> Iterator[Source]:
+    """All sets of the folder `data.path`/images, each in every form that its columns allow.
+
+    Raises:
+        ValueError: If there is no such folder, with the faults found in it, or with the missing pictures of every set.
+    """
+    root = _root(data)
+    faults = Faults(root)
+    sets = [found for folder in _folders(root) if (found := _read(folder, faults))]
+    faults.stop()
+    if missing := [line for found in sets for line in _missing(found)]:
+        raise ValueError(f"{root}: pictures are missing, so nothing was prepared:\n" + "\n".join(missing))
+    for found in sets:
+        yield from _sources(found, data)
+
+
+def fingerprint(data: Data) -> list[str]:
+    """Name, size and time of every file that `sources` reads, and the version of this code."""
+    root = _root(data)
+    files = sorted(p for folder in _folders(root) for p in folder.iterdir() if p.is_file())
+    stats = [(p.relative_to(root).as_posix(), p.stat()) for p in files]
+    return [f"version {VERSION}", *(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)]
+
+
+def _root(data: Data) -> Path:
+    if data.path is None:
+        raise ValueError("local pictures need a folder: `data.path` in the preset, or --data FOLDER")
+    if not _folders(data.path):
+        raise ValueError(f"{data.path} has no images/<set>/ (docs/data_layout.md)")
+    return data.path
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in (root / "images").glob("*") if p.is_dir() and not p.name.startswith("."))
+
+
+def _read(folder: Path, faults: Faults) -> Set | None:
+    """The set of a folder, or None without its pictures; what is wrong goes to `faults`."""
+    if not NAME.fullmatch(folder.name):
+        faults.add(folder, None, "a set's name has letters, digits, '_', '-' and '.' only")
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        paths = [p for p in (folder / f"{split}.jsonl", folder / f"{split}.jsonl.gz") if p.is_file()]
+        if len(paths) == 1:
+            rows[split] = list(_rows(paths[0], faults))
+            if not rows[split] and not faults.names(paths[0]):
+                faults.add(paths[0], None, "no row")
+        else:
+            rule = f"{split}.jsonl and {split}.jsonl.gz stand side by side; one of the two" if paths else None
+            faults.add(folder, None, rule or f"{split}.jsonl[.gz] is missing")
+    try:
+        return Set(folder, rows, PictureZip(folder / "images.zip"))
+    except ValueError as error:
+        faults.add(folder / "images.zip", None, str(error))
+        return None
+
+
+def _rows(path: Path, faults: Faults) -> Iterator[Row]:
+    """The rows that break no rule; the labels of a file are all texts, or all 0 and 1."""
+    views = {name: "text?" for name in _columns(path) if name.startswith("image_")}
+    truth: bool | None = None
+    for number, row in read(path, TYPES | views, faults):
+        text, label = row["text"] or "", row["label"] or ""
+        if label:
+            truth = label in ("0", "1") if truth is None else truth
+            if (label in ("0", "1")) != truth:
+                faults.add(path, number, f"label {label!r}: the labels of a file are all texts, or all 0 and 1")
+            if truth and not text:
+                faults.add(
+                    path, number, f"label {label} says whether 'text' is true of the picture; there is no 'text'"
+                )
+        other = {name: row[name] for name in views if row[name]}
+        yield Row(f"{path.name}:{number}", row["image"], text, label, tuple(row["keywords"] or ()), other)
+
+
+def _columns(path: Path) -> dict[str, None]:
+    """The columns of any row; lines that are not JSON objects are `read`'s to report."""
+    found: dict[str, None] = {}
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
+        try:
+            for line in lines:
+                row = json.loads(line)
+                found |= dict.fromkeys(row) if isinstance(row, dict) else {}
+        except (ValueError, EOFError, OSError):
+            pass
+    return found
+
+
+def _missing(found: Set) -> Iterator[str]:
+    places = {name: row.place for rows in found.rows.values() for row in rows for name in row.names}
+    absent = [name for name in places if name not in found.pictures]
+    if absent:
+        first = f"the first is {absent[0]!r} of {places[absent[0]]}"
+        yield f"  images/{found.name}: {len(absent):,} of {len(places):,} are not in images.zip; {first}"
+
+
+def _sources(found: Set, data: Data) -> Iterator[Source]:
+    origin, licence = provenance(found.folder)
+    train, leaked = _uncontaminated(found)
+    test = found.rows["test"]
+    for form in forms([*train, *test]):
+        name = f"{found.name}_{form.name}"
+        about = (origin, licence, form.group, form.task)
+        parts = {"train": form.usable(train), "eval": form.usable(test)}
+        short = [part for part, rows in parts.items() if len(rows) < FEWEST]
+        if short:
+            reason = f"fewer than {FEWEST} rows to ask about in {' and '.join(short)}"
+            yield Source(name, "unused", "ranking", {}, *about, notes={"reason": reason})
+            continue
+        if form.group == "seen":
+            notes = leaked | _left_out(train, parts["train"])
+            yield Source(name, "train", "image_pairs", _pairs(found, form, parts["train"], data), *about, notes=notes)
+            if form.name in CAPTIONED:
+                again = (origin, licence, form.group, CAPTIONING)
+                pairs = _pairs(found, form, parts["train"], data)
+                yield Source(f"{name}_caption", "train", "image_pairs", pairs, *again, notes=dict(notes))
+        rng = random.Random(f"{data.seed}/{name}/eval")
+        drawn = _some(parts["eval"], data.eval_rows, rng)
+        asking = Asking(parts["eval"], found.pictures, rng, True)
+        examples: Sequence[Example] = [form.draw(row, asking) for row in drawn]
+        notes = _left_out(test, parts["eval"])
+        yield Source(name, "eval", "ranking", tables(examples, rng, found.pictures.files), *about, notes=notes)
+    if judged(test):
+        reason = "a picture is judged for its own sentence only: a wrong candidate might be right"
+        name = f"{found.name}_picture_of"
+        yield Source(name, "unused", "ranking", {}, origin, licence, notes={"reason": reason})
+
+
+def _pairs(found: Set, form: Form, rows: list[Row], data: Data) -> dict[str, Iterator[dict]]:
+    """The training table, and the held-out one; no picture of a held-out row is in a training row."""
+    rng = random.Random(f"{data.seed}/{found.name}_{form.name}/train")
+    drawn = sorted(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
+    held = [rows[i] for i in drawn]
+    kept = _without_pictures_of(held, rows, found)
+    parts = {"rows": kept} | ({"validation": held} if held else {})
+    return {table: _drawn(form, Asking(part, found.pictures, rng, False)) for table, part in parts.items()}
+
+
+def _drawn(form: Form, asking: Asking) -> Iterator[dict]:
+    for row in asking.rows:
+        yield pair(form.draw(row, asking), asking.pictures.files)
+
+
+def _some(rows: list[Row], size: int | None, rng: random.Random) -> list[Row]:
+    return rows if size is None or size >= len(rows) else [rows[i] for i in sorted(rng.sample(range(len(rows)), size))]
+
+
+def _left_out(rows: Sequence[Row], usable: Sequence[Row]) -> dict[str, str]:
+    left = len(rows) - len(usable)
+    return {"left out": f"{left} rows without what is asked, or not the only one that has it"} if left else {}
+
+
+def _without_pictures_of(others: Sequence[Row], rows: Sequence[Row], found: Set) -> list[Row]:
+    """The rows none of whose pictures, under whatever name, is one of the others'."""
+    content: Callable[[str], tuple[int, int]] = found.pictures.content
+    known = {content(name) for row in others for name in row.names}
+    return [row for row in rows if not any(content(name) in known for name in row.names)]
+
+
+def _uncontaminated(found: Set) -> tuple[list[Row], dict[str, str]]:
+    kept = _without_pictures_of(found.rows["test"], found.rows["train"], found)
+    left = len(found.rows["train"]) - len(kept)
+    return kept, {"contamination": f"{left} train rows left out: the test part has a picture of theirs"} if left else {}

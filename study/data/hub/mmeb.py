@@ -1,0 +1,218 @@
+"""MMEB on the hub (Jiang et al. 2024, https://arxiv.org/abs/2410.05160): 20 training and 36 evaluation sets.
+
+The instructions stand in the queries, as the authors' code (VLM2Vec) uses them; its mark of the picture becomes ours. A
+training set is its split `original`, that of the paper. A picture is named by its path within the repository, and lies
+there in zip files.
+
+`data.path` may name a folder with copies of both repositories, `MMEB-train` and `MMEB-eval`, pictures unpacked or not;
+then no network is needed. All pictures that the chosen rows name are looked for before anything is written.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tsembed.inputs import MARK, Item
+
+from ...presets import Data
+from ..image_files import PictureFiles
+from ..pairs import reservoir
+from ..ranking import Example, pair, tables
+from ..schema import Source
+
+REPOSITORIES = {"train": "TIGER-Lab/MMEB-train", "eval": "TIGER-Lab/MMEB-eval"}  # `data.revision` pins the first
+EVAL_REVISION = "2f069730be515ea60778413777816b53e2d2a697"
+SPLITS = {"train": "original", "eval": "test"}
+LICENCE = "Apache-2.0 as stated there; pictures and texts that of each original source"
+THEIR_MARK = "<|image_1|>"
+VERSION = 1  # of the sets that are made of the same files
+
+_CLASSIFICATION, _ANSWERS = "image_classification", "visual_question_answering"
+_RETRIEVAL, _GROUNDING = "image_retrieval", "visual_grounding"
+# VLM2Vec, Table 1. The names of training and evaluation sets are the repositories' own.
+TRAIN: dict[str, str] = {
+    **dict.fromkeys(("ImageNet_1K", "N24News", "HatefulMemes", "VOC2007", "SUN397"), _CLASSIFICATION),
+    **dict.fromkeys(("OK-VQA", "A-OKVQA", "DocVQA", "InfographicsVQA", "ChartQA", "Visual7W"), _ANSWERS),
+    **dict.fromkeys(("VisDial", "CIRR", "VisualNews_t2i", "VisualNews_i2t"), _RETRIEVAL),
+    **dict.fromkeys(("MSCOCO_t2i", "MSCOCO_i2t", "NIGHTS", "WebQA"), _RETRIEVAL),
+    "MSCOCO": _GROUNDING,
+}
+UNSEEN: dict[str, str] = {
+    **dict.fromkeys(("Place365", "ImageNet-A", "ImageNet-R", "ObjectNet", "Country211"), _CLASSIFICATION),
+    **dict.fromkeys(("ScienceQA", "VizWiz", "GQA", "TextVQA"), _ANSWERS),
+    **dict.fromkeys(("FashionIQ", "Wiki-SS-NQ", "OVEN", "EDIS"), _RETRIEVAL),
+    **dict.fromkeys(("RefCOCO", "RefCOCO-Matching", "Visual7W-Pointing"), _GROUNDING),
+}
+EVAL: dict[str, str] = {name.replace("ImageNet_1K", "ImageNet-1K"): task for name, task in TRAIN.items()} | UNSEEN
+
+COLUMNS = {
+    "train": {"qry": str, "qry_image_path": str, "pos_text": str, "pos_image_path": str},
+    "eval": {"qry_text": str, "qry_img_path": str, "tgt_text": list, "tgt_img_path": list},
+}
+
+
+class Chosen(NamedTuple):
+    """The rows of one set that are used, without their pictures, and what was left out of them."""
+
+    name: str
+    part: str
+    folder: Path
+    rows: list[dict]
+    notes: dict[str, str]
+
+    def paths(self) -> Iterator[str]:
+        """The pictures that the rows name."""
+        for row in self.rows:
+            for column in COLUMNS[self.part]:
+                if "path" in column or "img" in column:
+                    yield from filter(None, row[column] if isinstance(row[column], list) else [row[column]])
+
+
+def sources(data: Data) -> Iterator[Source]:
+    """The training sets, then the evaluation sets.
+
+    Raises:
+        ValueError: If a file is missing or has other columns, or with the number of missing pictures of every set.
+    """
+    chosen = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
+    if data.path is None:
+        for one in chosen:
+            _fetch_pictures(one, data)
+    stores = {folder: PictureFiles(folder) for folder in dict.fromkeys(one.folder for one in chosen)}
+    if missing := [line for one in chosen for line in _missing(one, stores[one.folder])]:
+        raise ValueError("pictures of MMEB are missing, so nothing was prepared:\n" + "\n".join(missing))
+    for one in chosen:
+        yield _source(one, stores[one.folder], data)
+
+
+def fingerprint(data: Data) -> list[str]:
+    """The pinned revisions, and name, size and time of a mirror's files."""
+    pinned = [f"version {VERSION}", f"{REPOSITORIES['eval']} {EVAL_REVISION}"]
+    if data.path is None:
+        return pinned
+    files = sorted(p for p in data.path.rglob("*") if p.suffix in (".parquet", ".zip"))
+    return pinned + [f"{p.relative_to(data.path).as_posix()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
+
+
+def trained(row: dict, read: Callable[[str], bytes | None]) -> Example:
+    """The example of a training row. Its negatives are not used: the pool of negatives is the batch."""
+    query = _item(row["qry"], read(row["qry_image_path"]))
+    answer = _item(row["pos_text"], read(row["pos_image_path"]))
+    return Example(query, answer, (row["pos_image_path"], row["pos_text"]))
+
+
+def evaluated(row: dict, read: Callable[[str], bytes | None]) -> Example:
+    """The example of an evaluation row: candidate 0 is right; what equals it or another candidate is left out."""
+    found = zip(row["tgt_text"], row["tgt_img_path"], strict=True)
+    answer, *others = [_item(text, read(path)) for text, path in found]
+    wrong = [item for item in dict.fromkeys(others) if item != answer]
+    return Example(_item(row["qry_text"], read(row["qry_img_path"])), answer, others=wrong)
+
+
+def _item(text: str, picture: bytes | None) -> Item:
+    return Item(text.replace(THEIR_MARK, MARK if picture is not None else ""), picture)
+
+
+def _choose(name: str, part: str, data: Data) -> Chosen:
+    """The rows that the settings allow, drawn by seed; those with an empty side are left out, as in VLM2Vec."""
+    folder = _folder(part, [f"{name}/{SPLITS[part]}-*.parquet"], data)
+    files = sorted((folder / name).glob(f"{SPLITS[part]}-*.parquet"))
+    if not files:
+        raise ValueError(f"{folder} has no {name}/{SPLITS[part]}-*.parquet")
+    rows = [row for path in files for row in _rows(path, COLUMNS[part])]
+    kept = [row for row in rows if _has_two_sides(row)]
+    notes = {"empty": f"{len(rows) - len(kept)} rows left out: an empty side"} if len(kept) < len(rows) else {}
+    size = data.eval_rows if part == "eval" else data.train_rows and data.train_rows + data.validation_rows
+    if size is not None:
+        kept = reservoir(kept, size, random.Random(f"{data.seed}/{name}/{part}"))
+    return Chosen(name, part, folder, kept, notes)
+
+
+def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    if absent := [name for name in columns if name not in file.schema_arrow.names]:
+        raise ValueError(f"{path}: column {absent[0]!r} is missing (it has: {', '.join(file.schema_arrow.names)})")
+    number = 0
+    for batch in file.iter_batches(batch_size=1000, columns=list(columns)):
+        for row in batch.to_pylist():
+            number += 1
+            made = {name: kind() if row[name] is None else row[name] for name, kind in columns.items()}
+            for name, kind in columns.items():
+                if not isinstance(made[name], kind):
+                    raise ValueError(
+                        f"{path}, row {number}: {name!r} must be a {kind.__name__}, not {made[name]!r:.60}"
+                    )
+            if "tgt_text" in made and len(made["tgt_text"]) != len(made["tgt_img_path"]):
+                counts = f"{len(made['tgt_text'])} texts and {len(made['tgt_img_path'])} pictures"
+                raise ValueError(f"{path}, row {number}: {counts} for one list of candidates")
+            yield made
+
+
+def _has_two_sides(row: dict) -> bool:
+    if "qry" in row:
+        return all(row[text].strip() or row[f"{text.removesuffix('_text')}_image_path"] for text in ("qry", "pos_text"))
+    sides = zip(row["tgt_text"], row["tgt_img_path"], strict=True)
+    return bool(row["qry_text"].strip() or row["qry_img_path"]) and len(row["tgt_text"]) > 1 and all(map(any, sides))
+
+
+def _folder(part: str, patterns: list[str], data: Data) -> Path:
+    """A copy of the repository with at least the files of the patterns: the mirror's, or the cache of the hub."""
+    repository = REPOSITORIES[part]
+    if data.path is not None:
+        folder = data.path / repository.partition("/")[2]
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is no folder; a mirror of MMEB has {' and '.join(_mirrored())}")
+        return folder
+    from huggingface_hub import snapshot_download
+
+    revision = data.revision if part == "train" else EVAL_REVISION
+    try:
+        return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{repository}@{revision} cannot be reached ({reason}); --data FOLDER takes a mirror"
+        ) from error
+
+
+def _mirrored() -> list[str]:
+    return [repository.partition("/")[2] for repository in REPOSITORIES.values()]
+
+
+def _fetch_pictures(one: Chosen, data: Data) -> None:
+    """Downloads the zip files of a set: one of the set's own name, and of each folder that its paths name."""
+    folders = {path.removeprefix("images/").partition("/")[0] for path in one.paths()}
+    names = [f"images_zip/{name}.zip" for name in sorted(folders | {one.name})]
+    _folder(one.part, names if one.part == "train" else ["images.zip"], data)
+
+
+def _missing(one: Chosen, pictures: PictureFiles) -> Iterator[str]:
+    paths = dict.fromkeys(one.paths())
+    absent = [path for path in paths if pictures.find(path) is None]
+    if absent:
+        yield f"  {one.part} {one.name}: {len(absent):,} of {len(paths):,}; the first is {absent[0]!r} in {one.folder}"
+
+
+def _source(one: Chosen, pictures: PictureFiles, data: Data) -> Source:
+    revision = data.revision if one.part == "train" else EVAL_REVISION
+    origin = f"{REPOSITORIES[one.part]}@{revision}/{one.name}" + (" (mirror)" if data.path else "")
+    if one.part == "train":
+        parts = {"rows": _pairs(one, pictures)}
+        return Source(one.name, "train", "image_pairs", parts, origin, LICENCE, "seen", TRAIN[one.name], one.notes)
+    read = cache(pictures.read)
+    rng = random.Random(f"{data.seed}/{one.name}/candidates")
+    files = {read(path): f"{one.folder}: {path}" for path in one.paths()}
+    found = tables((evaluated(row, read) for row in one.rows), rng, files)
+    group = "unseen" if one.name in UNSEEN else "seen"
+    return Source(one.name, "eval", "ranking", found, origin, LICENCE, group, EVAL[one.name], one.notes)
+
+
+def _pairs(one: Chosen, pictures: PictureFiles) -> Iterator[dict]:
+    for row in one.rows:
+        example = trained(row, pictures.read)
+        named = ((example.query, "qry_image_path"), (example.answer, "pos_image_path"))
+        yield pair(example, {item.image: f"{one.folder}: {row[column]}" for item, column in named if item.image})

@@ -1,0 +1,56 @@
+"""Reading prepared data: the manifest, which datasets a variant learns from, and their tables."""
+
+import json
+from pathlib import Path
+
+from tsembed.settings import Variant
+from tsembed.tasks import CAPTIONING
+
+
+def manifest(folder: Path) -> dict:
+    """The manifest of complete prepared data.
+
+    Raises:
+        ValueError: If there is none, or if it cannot be read.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no manifest.json: prepare the data first (./run_all.sh PRESET)")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): ./run_all.sh clean PRESET, then prepare again") from None
+
+
+def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
+    """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
+    found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
+    if variant is None:
+        return found
+    return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
+
+
+def load_table(folder: Path, part: str, name: str):
+    """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
+
+    Args:
+        part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
+            them), or "eval" (tables of the dataset's form).
+
+    Raises:
+        ValueError: If the manifest has no such dataset; with the names that it has.
+    """
+    entries = {e["name"]: e for e in manifest(folder)["datasets"] if e["part"] == part}
+    if name not in entries:
+        raise ValueError(f"{folder} has no {part} dataset {name!r}; it has: {', '.join(entries) or 'none'}")
+    from datasets import load_from_disk
+
+    place = folder_of(folder, entries[name])
+    if part != "eval":
+        return load_from_disk(str(place))
+    return {table: load_from_disk(str(place / table)) for table in entries[name]["rows"]}
+
+
+def folder_of(folder: Path, entry: dict) -> Path:
+    """Where the tables of a manifest entry are."""
+    return folder / entry["part"] / entry["name"]

@@ -1,0 +1,119 @@
+"""Precision@1 of the prepared ranking sets, as MMEB scores (Jiang et al. 2024, https://arxiv.org/abs/2410.05160)."""
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tsembed.inputs import Item
+from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS
+
+from ..data import manifest
+
+if TYPE_CHECKING:
+    import datasets
+
+    from tsembed.encoder.text import Encoder
+
+
+TYPE_OF_TASK = {task: task_type for task_type, task in TASK_OF_IMAGE_TYPE.items()}
+METRIC = "precision_at_1"
+BLOCK = 256  # items that are prepared together: an encoder holds the pixels of all of them
+
+
+def evaluate(
+    encoder: "Encoder", data: Path, listing: dict, *, seed: int, sets_per_type: int | None = None, **encode: Any
+) -> list[dict[str, Any]]:
+    """Tidy scores, one row per ranking set: {task_type, dataset, metric, score}, score in 0..100.
+
+    Ties and non-finite scores count as wrong. Candidates stand in an order by seed, when they are encoded and when they
+    are ranked, so that what a place does to a number (padding, rounding) is no advantage. Each distinct item is encoded
+    once per route, over all sets.
+
+    Args:
+        encoder: Its `encode(items, route, **encode)` gives (n, dim), unit norm.
+        data: Prepared data; `listing` is their manifest.
+        sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
+        encode: As in `Encoder.encode`.
+    """
+    memory = Memory(encoder, encode)
+    sets: dict[tuple[str, str], list[dict]] = {}
+    for entry in listing["datasets"]:
+        if entry["part"] == "eval" and entry["form"] == "ranking":
+            sets.setdefault((entry["task"], entry["group"]), []).append(entry)
+    chosen = [entry for found in sets.values() for entry in found[:sets_per_type]]
+    rows = []
+    for entry in chosen:
+        begin = time.monotonic()
+        tables = manifest.load_table(data, "eval", entry["name"])
+        task = TASKS[entry["task"]]
+        rng = random.Random(f"{seed}/{entry['name']}")
+        queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)
+        documents = memory.embed(items(tables["candidates"], "text", "image"), task.document_route, rng)
+        asked = zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True)
+        right = [
+            is_first(queries[i], documents, np.array(rng.sample(found, len(found))), positives)
+            for i, (found, positives) in enumerate(asked)
+        ]
+        score = 100 * float(np.mean(right))
+        rows.append({"task_type": TYPE_OF_TASK[task.name], "dataset": entry["name"], "metric": METRIC, "score": score})
+        seconds = time.monotonic() - begin
+        print(f"{len(rows)}/{len(chosen)}  {entry['name']}  {METRIC} {score:.2f}  {seconds:.1f} s", flush=True)
+    return rows
+
+
+def is_first(
+    query: Float[np.ndarray, " dim"],
+    documents: Float[np.ndarray, "docs dim"],
+    candidates: Int[np.ndarray, " candidates"],
+    positives: Sequence[int],
+) -> bool:
+    """Whether a right candidate is nearer to the query than every wrong one; False if any score is not finite.
+
+    Args:
+        candidates: Rows of `documents`; `positives` are the right ones among them.
+
+    >>> is_first(np.ones(1), np.ones((3, 1)), np.array([0, 1, 2]), [0])  # a collapsed model
+    False
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        scores = documents[candidates] @ query
+    if not np.isfinite(scores).all():
+        return False
+    right = np.isin(candidates, positives)
+    return bool(scores[right].max() > scores[~right].max())
+
+
+def items(table: "datasets.Dataset", text: str, image: str) -> list[Item]:
+    """The items of two columns of a prepared table."""
+    return [Item(*pair) for pair in zip(table[text], table[image], strict=True)]
+
+
+class Memory:
+    """Embeddings of the items that were encoded before, by route."""
+
+    def __init__(self, encoder: "Encoder", settings: dict[str, Any]):
+        self.encoder, self.settings = encoder, settings
+        self._vectors: dict[tuple[str, bytes], np.ndarray] = {}
+
+    def embed(self, found: Sequence[Item], route: str, rng: random.Random) -> Float[np.ndarray, "items dim"]:
+        """Embeddings in the order of the items; new ones are encoded in an order drawn from `rng`."""
+        keys = [(route, _digest(item)) for item in found]
+        new = {key: item for key, item in zip(keys, found, strict=True) if key not in self._vectors}
+        order = rng.sample(list(new), len(new))
+        for start in range(0, len(order), BLOCK):
+            block = order[start : start + BLOCK]
+            vectors = self.encoder.encode([new[key] for key in block], route, **self.settings)
+            self._vectors |= dict(zip(block, vectors, strict=True))
+        return np.stack([self._vectors[key] for key in keys])
+
+
+def _digest(item: Item) -> bytes:
+    digest = hashlib.sha256(item.text.encode())
+    digest.update(b"\0" + item.image if item.image is not None else b"")
+    return digest.digest()

@@ -1,0 +1,196 @@
+"""Prepared evaluation sets as ordinary MTEB tasks, without the hub: `mteb.evaluate(model, tasks(folder))`.
+
+The name of a dataset is the name of its task. One small class per form turns the prepared tables (columns of
+data/forms.py) into what MTEB's base class of that task type reads.
+"""
+
+import hashlib
+import random
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from mteb.abstasks import (
+    AbsTaskClassification,
+    AbsTaskPairClassification,
+    AbsTaskRetrieval,
+    AbsTaskSTS,
+    AbsTaskSummarization,
+)
+from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from ..data import manifest
+from ..data.schema import MTEB_TYPE
+
+Tables = dict[str, Dataset]
+CLUSTERING_SET = 1000  # texts of one k-means; a larger test part is split evenly by seed
+
+
+def tasks(folder: Path, task_types: tuple[str, ...] | None = None) -> list:
+    """The MTEB tasks of the prepared data in `folder`, in the manifest's order.
+
+    Args:
+        task_types: MTEB types to keep; None keeps all. Sets without an MTEB type (wikipedia) are no tasks.
+
+    Raises:
+        ValueError: If there is no prepared data, or if two evaluation sets have one name.
+    """
+    entries = [e for e in manifest.manifest(folder)["datasets"] if e["part"] == "eval" and e["form"] in CLASSES]
+    names = [entry["name"] for entry in entries]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{folder}: evaluation sets {sorted(repeated)} have the same name; a task's name is unique")
+    wanted = set(MTEB_TYPE.values()) if task_types is None else set(task_types)
+    return [task(folder, entry) for entry in entries if MTEB_TYPE[entry["form"]] in wanted]
+
+
+def task(folder: Path, entry: dict):
+    """The MTEB task of one manifest entry of part "eval"; its class is made here, since MTEB asks it for metadata."""
+    form_class = CLASSES[entry["form"]]
+    metadata = TaskMetadata(
+        name=entry["name"],
+        description=f"{entry['form']} set {entry['name']}; origin: {entry['origin']}",
+        type=MTEB_TYPE[entry["form"]],
+        main_score=form_class.main_score,
+        dataset={"path": entry["name"], "revision": entry["sha256"]},
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        modalities=["text"],
+        category="t2t",
+    )
+    return type(entry["name"], (form_class,), {"metadata": metadata, "folder": folder})()
+
+
+class Prepared:
+    """Mixin before an MTEB base class: the data come from the prepared tables in `folder`.
+
+    A class of a form has `convert(tables)`: the prepared tables in the columns of its MTEB base class.
+    """
+
+    main_score: str
+    folder: Path
+
+    def load_data(self, num_proc: int | None = None, **_) -> None:
+        if not self.data_loaded:
+            self.dataset = self.convert(manifest.load_table(self.folder, "eval", self.metadata.name))
+            self.data_loaded = True
+
+
+class Classification(Prepared, AbsTaskClassification):
+    """Logistic regression on 8 texts per label of `train`, 10 draws (MTEB's defaults)."""
+
+    main_score = "accuracy"
+
+    def convert(self, tables: Tables) -> DatasetDict:
+        number = {label: i for i, label in enumerate(sorted(set(tables["train"]["label"])))}
+        split = {"train": tables["train"], "test": tables["rows"]}
+        return DatasetDict(
+            {
+                name: Dataset.from_dict({"text": rows["text"][:], "label": [number[x] for x in rows["label"]]})
+                for name, rows in split.items()
+            }
+        )
+
+    def _calculate_scores(self, y_test, y_pred):
+        """MTEB's scores; its labels are a lazy column, which every metric would read again row by row."""
+        return super()._calculate_scores(np.asarray(y_test), y_pred)
+
+
+class Clustering(Prepared, AbsTaskClusteringLegacy):
+    """k-means with the true number of labels, on even random sets of at most `CLUSTERING_SET` texts."""
+
+    main_score = "v_measure"
+
+    def convert(self, tables: Tables) -> DatasetDict:
+        texts, labels = tables["rows"]["text"][:], tables["rows"]["label"][:]
+        order = list(range(len(texts)))
+        random.Random(f"clustering/{self.metadata.name}").shuffle(order)
+        count = -(-len(order) // CLUSTERING_SET)
+        sets = [order[i::count] for i in range(count)]
+        columns = {
+            "sentences": [[texts[i] for i in chosen] for chosen in sets],
+            "labels": [[labels[i] for i in chosen] for chosen in sets],
+        }
+        return DatasetDict({"test": Dataset.from_dict(columns)})
+
+
+class Retrieval(Prepared, AbsTaskRetrieval):
+    """Every query ranks the whole corpus."""
+
+    main_score = "ndcg_at_10"
+
+    def convert(self, tables: Tables) -> dict:
+        relevant: dict[str, dict[str, int]] = {}
+        for row in tables["qrels"]:
+            relevant.setdefault(row["query_id"], {})[row["doc_id"]] = int(row["score"])
+        corpus = tables["corpus"].rename_column("doc_id", "id")
+        queries = tables["queries"].rename_columns({"query_id": "id", "query": "text"})
+        return _split_data(corpus, queries, relevant, None)
+
+
+class Reranking(Prepared, AbsTaskRetrieval):
+    """Every query ranks its own candidates, which stand in an order that knows nothing of relevance."""
+
+    main_score = "map_at_1000"
+
+    def convert(self, tables: Tables) -> dict:
+        documents: dict[str, str] = {}  # id -> text; the id is a hash of the text, so ties are broken at random
+        queries, relevant, candidates = {"id": [], "text": []}, {}, {}
+        for i, row in enumerate(tables["rows"]):
+            query = f"q{i}"
+            queries["id"].append(query)
+            queries["text"].append(row["query"])
+            ids = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in row["positive"] + row["negative"]]
+            documents.update(zip(ids, row["positive"] + row["negative"], strict=True))
+            relevant[query] = dict.fromkeys(ids[: len(row["positive"])], 1)
+            candidates[query] = sorted(set(ids))
+        corpus = Dataset.from_dict({"id": list(documents), "text": list(documents.values())})
+        return _split_data(corpus, Dataset.from_dict(queries), relevant, candidates)
+
+
+class PairClassification(Prepared, AbsTaskPairClassification):
+    """Average precision of the similarity, the best of MTEB's similarity functions."""
+
+    main_score = "max_ap"
+
+    def convert(self, tables: Tables) -> DatasetDict:
+        names = {"a": "sentence1", "b": "sentence2", "label": "labels"}
+        return DatasetDict({"test": tables["rows"].rename_columns(names)})
+
+
+class STS(Prepared, AbsTaskSTS):
+    """Rank correlation of cosine similarity and human score."""
+
+    main_score = "cosine_spearman"
+
+    def convert(self, tables: Tables) -> DatasetDict:
+        rows = tables["rows"].rename_columns({"a": "sentence1", "b": "sentence2"})
+        self.min_score, self.max_score = min(rows["score"]), max(rows["score"])
+        return DatasetDict({"test": rows})
+
+
+class Summarization(Prepared, AbsTaskSummarization):
+    """Rank correlation, per text, of a summary's similarity to the human ones and its human score."""
+
+    main_score = "cosine_spearman"
+
+    def convert(self, tables: Tables) -> DatasetDict:
+        scores = [score for row in tables["rows"]["relevance"] for score in row]
+        self.min_score, self.max_score = min(scores), max(scores)
+        return DatasetDict({"test": tables["rows"]})
+
+
+CLASSES = {
+    "classification": Classification,
+    "clustering": Clustering,
+    "retrieval": Retrieval,
+    "reranking": Reranking,
+    "pair_classification": PairClassification,
+    "sts": STS,
+    "summarization": Summarization,
+}
+
+
+def _split_data(corpus: Dataset, queries: Dataset, relevant: dict, candidates: dict | None) -> dict:
+    split = {"corpus": corpus, "queries": queries, "relevant_docs": relevant, "top_ranked": candidates}
+    return {"default": {"test": split}}

@@ -1,0 +1,159 @@
+"""Gradient conflict: the cosine between the gradients of two training tasks on the parameters that both train.
+
+The premise of task experts is that tasks pull shared parameters apart: "gradient interference" (MoTE §1; Yu et al.
+2020, https://arxiv.org/abs/2001.06782, call a negative cosine a conflict). The paper does not measure it.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from math import gcd
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tsembed.contrastive.grad_cache import cached_backward
+from tsembed.encoder.precision import autocast
+from tsembed.encoder.text import Encoder
+from tsembed.tasks import TASKS
+from tsembed.training.batches import Batch, Piece, StepBatches
+from tsembed.training.objective import Outputs, contrastive_loss
+from tsembed.training.sampler import TaskSampler
+
+from ..presets import RunSettings
+from . import parameters
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+
+PROBE_SEED = 1_000_003  # of the batches: no training run has it, all probed models see the same batches
+MAX_PAIRS = 1024  # of a batch
+PIECE = 64  # pairs whose activations are alive at once; the gradient cache makes it the same gradient
+
+
+Gradients = dict[tuple[str, parameters.Part], dict[str, Tensor]]  # (block, part) -> parameter -> its flat gradient
+
+
+def task_gradients_conflict(
+    encoder: Encoder,
+    tables: "Mapping[str, datasets.Dataset]",
+    tasks: Mapping[str, str],
+    settings: RunSettings,
+    *,
+    batches: int = 3,
+    seed: int = PROBE_SEED,
+) -> "pd.DataFrame":
+    """Cosine between the gradients of two tasks, per block and part, over the parameters that both train.
+
+    With g_a the gradient of InfoNCE on a batch of task a, at the trained weights and without dropout:
+
+        cosine = <g_a, g_b> / (|g_a| |g_b|)
+
+    A batch is drawn as in training, with the temperature of its task.
+    Rows with first = second compare two batches of one task. A batch is a noisy sample, so these cosines are well
+    below 1: they are what two tasks would reach that wanted the same. Experts that only one task trains give no rows.
+
+    Args:
+        encoder: A trained model. It is left as it was: no gradients, the same mode.
+        tables: Training dataset -> table (query, document, group).
+        tasks: Training dataset -> task.
+        settings: For the sizes of the batches (`training`) and the precision.
+        batches: Batches per task, >= 2. Two tasks are compared batch by batch, a task with itself over all pairs.
+        seed: Of the batches.
+
+    Returns:
+        Columns batch (of both tasks; a running number where first = second), first, second, block ("0", "1", … or
+        "embeddings": all that is outside the blocks), part, cosine (nan for a zero gradient), norm_first,
+        norm_second.
+
+    Raises:
+        ValueError: If `batches` < 2.
+    """
+    import pandas as pd
+
+    if batches < 2:
+        raise ValueError(f"batches must be >= 2 to compare a task with itself, got {batches}")
+    found: dict[str, list[Gradients]] = {}
+    was_training = encoder.training
+    encoder.eval()
+    for batch in probe_batches(encoder, tables, tasks, settings, batches, seed):
+        found.setdefault(batch.task, []).append(_gradients(encoder, batch, settings.training.precision))
+    encoder.train(was_training)
+    names = [task for task in TASKS if task in found]
+    rows = []
+    for first, second in combinations(names, 2):
+        for number, (a, b) in enumerate(zip(found[first], found[second], strict=True)):
+            rows += _rows(number, first, second, a, b)
+    for name in names:
+        for number, (a, b) in enumerate(combinations(found[name], 2)):
+            rows += _rows(number, name, name, a, b)
+    return pd.DataFrame(rows)
+
+
+def probe_batches(
+    encoder: Encoder,
+    tables: "Mapping[str, datasets.Dataset]",
+    tasks: Mapping[str, str],
+    settings: RunSettings,
+    count: int,
+    seed: int = PROBE_SEED,
+) -> Iterator[Batch]:
+    """So many batches of every task that has data, one at a time, in pieces that a device holds.
+
+    Args:
+        As `task_gradients_conflict` takes them.
+    """
+    training = settings.training
+    pairs = min(training.micro_batch_size or training.batch_size, MAX_PAIRS)
+    piece = gcd(pairs, training.cached_pairs or PIECE)
+    present = tuple(task for task in TASKS if task in {tasks[name] for name in tables})
+    sampler = TaskSampler(
+        {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=pairs,
+        steps=count * len(present), sampling="balanced", tasks=present, seed=seed,
+    )  # fmt: skip
+    steps = StepBatches(
+        tables, tasks, sampler, encoder,
+        training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None, "cached_pairs": piece}),
+        variant=settings.variant.model_copy(update={"temperature": "task_aware"}),
+    )  # fmt: skip
+    for step in range(len(steps)):
+        yield from steps[step]
+
+
+def _gradients(encoder: Encoder, batch: Batch, precision: str) -> Gradients:
+    """Gradient of a batch's loss on every parameter that it reaches, on the CPU."""
+
+    def embed(piece: Piece) -> Outputs:
+        with autocast(encoder.device, precision):
+            return {"query": encoder.embed(piece.queries), "document": encoder.embed(piece.documents)}
+
+    encoder.zero_grad(set_to_none=True)
+    cached_backward(embed, batch.pieces, lambda outputs: contrastive_loss(outputs, batch))
+    gradients: Gradients = {}
+    for name, parameter in encoder.backbone.named_parameters():
+        if parameter.grad is not None:
+            where = parameters.place(name, encoder.backbone.config.model_type)
+            gradients.setdefault(where, {})[name] = parameter.grad.flatten().float().cpu()
+    encoder.zero_grad(set_to_none=True)
+    return gradients
+
+
+def _rows(number: int, first: str, second: str, a: Gradients, b: Gradients) -> list[dict]:
+    """A row per block and part of which some parameter has a gradient in both."""
+    rows = []
+    for where in a:
+        shared = [name for name in a[where] if name in b.get(where, {})]
+        if not shared:
+            continue
+        x, y = (torch.cat([gradients[where][name] for name in shared]) for gradients in (a, b))
+        size_x, size_y, product = float(x.norm()), float(y.norm()), float(x @ y)
+        rows.append(
+            {
+                "batch": number, "first": first, "second": second, "block": where[0], "part": where[1],
+                "cosine": product / (size_x * size_y) if size_x and size_y else float("nan"),
+                "norm_first": size_x, "norm_second": size_y,
+            }
+        )  # fmt: skip
+    return rows

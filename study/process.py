@@ -1,0 +1,144 @@
+"""Subprocesses of a notebook that cannot outlive it. Imports the standard library alone: the environment is not there yet.
+
+run_all.sh uses it to build the environment, so nothing else may be imported here, not even from this package.
+
+A kernel that is killed leaves its children running, and on a GPU they keep its memory. So `stream` puts a small
+supervisor between the notebook and the command: the kernel tells the supervisor of its own death
+(PR_SET_PDEATHSIG, Linux), and the supervisor ends the command's whole process group, launcher and workers alike.
+
+Run as a file, this module is that supervisor (`supervise`) or, for a kernel, the `exec` in front of it.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+TAIL = 20  # lines of the log in an error
+_PR_SET_PDEATHSIG = 1
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def stream(command: list[str], *, log: Path, every: float = 5.0, each: Callable[[], None] | None = None) -> None:
+    """Run a command to its end, with its full output in a file and a line of it in the cell now and then.
+
+    The command has its own session. It dies with this process, and an interrupt of the cell ends it: SIGTERM, then
+    SIGKILL after `GRACE` seconds.
+
+    Args:
+        command: Program and arguments; no shell.
+        log: File that standard output and error are appended to; its folder is made.
+        every: Seconds between two lines in the cell. Heavy cell output kills kernels.
+        each: Called as often, and once at the end: a live figure.
+
+    Raises:
+        RuntimeError: If the command ends with a status other than 0; holds the last lines of the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        begin = sink.tell()
+        process = subprocess.Popen(
+            launcher("supervise", *command), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    started, shown = time.monotonic(), None
+    try:
+        while True:
+            try:
+                code = process.wait(every)
+            except subprocess.TimeoutExpired:
+                code = None
+            line = (_tail(log, begin, 1) or [None])[0]
+            if line != shown and line is not None:
+                print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
+                shown = line
+            if each is not None:
+                each()
+            if code is not None:
+                break
+    finally:
+        _stop(process)
+    if code != 0:
+        why = " (killed; probably out of memory)" if code == 128 + signal.SIGKILL else ""
+        lines = "\n".join(_tail(log, begin, TAIL))
+        raise RuntimeError(f"exit status {code}{why} of: {' '.join(command)}\nlast lines of {log}:\n{lines}")
+
+
+def launcher(mode: str, *command: str) -> list[str]:
+    """The command line that runs `command` under this file: mode "exec" or "supervise"."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), mode, str(os.getpid()), *command]
+
+
+def _tail(log: Path, begin: int, count: int) -> list[str]:
+    """The last non-empty lines written since `begin`; a carriage return of a progress bar ends a line too."""
+    with log.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(begin, end - 16384))
+        text = _ESCAPES.sub("", file.read().decode(errors="replace"))
+    return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()][-count:]
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Ask the supervisor to end its command, and wait until it has."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(GRACE + 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def die_with_parent(parent: int, signum: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
+    if os.getppid() != parent:  # it died before the line above
+        sys.exit(f"the parent process {parent} is gone")
+
+
+def _supervise(command: list[str]) -> int:
+    """Run the command in a group of its own; end the group on SIGTERM and when the command has ended."""
+    asked = []
+    signal.signal(signal.SIGTERM, lambda signum, _: asked.append(signum))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = subprocess.Popen(command, start_new_session=True)
+    except OSError as error:
+        print(f"cannot start {command[0]}: {error}", file=sys.stderr)
+        return 127
+    while child.poll() is None and not asked:
+        time.sleep(0.05)
+    _signal_group(child.pid, signal.SIGTERM)
+    end = time.monotonic() + GRACE
+    while time.monotonic() < end and asked and (child.poll() is None or _signal_group(child.pid, 0)):
+        time.sleep(0.05)
+    _signal_group(child.pid, signal.SIGKILL)
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _signal_group(group: int, signum: int) -> bool:
+    """Whether the group still has a process that took the signal."""
+    try:
+        os.killpg(group, signum)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _main(mode: str, parent: str, *command: str) -> int:
+    if mode == "exec":
+        die_with_parent(int(parent), signal.SIGKILL)
+        os.execvp(command[0], command)
+    die_with_parent(int(parent), signal.SIGTERM)
+    return _supervise(list(command))
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

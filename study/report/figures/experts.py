@@ -1,0 +1,172 @@
+"""Figures of what routers do: use of experts, specialisation, routing as a proxy."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..method_styles import METHODS
+from ..style import FULL, _drawing, _note
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+LAYER_AXIS = "adapted layer (ticks: first of a block)"
+MOST_TICKS = 8
+SHORT = {
+    "image_classification": "classification", "image_retrieval": "retrieval", "visual_question_answering": "answering",
+    "visual_grounding": "grounding",
+}  # fmt: skip
+
+
+def expert_use(use: "pd.DataFrame", blocks: Sequence[str], *, run: str) -> "Figure":
+    """Mean gate of every expert by layer: a row per task, a column per time.
+
+    Args:
+        use: Columns when, task, layer (its index), expert, share: of one run, since experts have no names.
+        blocks: The block of each layer.
+        run: Method and seed, for the note.
+    """
+    times, tasks = list(dict.fromkeys(use.when)), list(dict.fromkeys(use.task))
+    experts = use.expert.max() + 1
+    with _drawing(FULL, 0.7 + 0.62 * len(tasks), "use of the experts by task and layer") as figure:
+        panels = figure.subplots(len(tasks), len(times), sharex=True, sharey=True, squeeze=False)
+        for task, row in zip(tasks, panels, strict=True):
+            for when, axes in zip(times, row, strict=True):
+                here = use[(use.task == task) & (use.when == when)]
+                table = here.pivot(index="expert", columns="layer", values="share").to_numpy()
+                image = axes.imshow(table, cmap="cividis", vmin=0, vmax=use.share.max(), aspect="auto")
+                axes.set_yticks(range(experts), [e + 1 for e in range(experts)])
+                _ticks(axes, blocks)
+                axes.grid(False)
+            row[0].set_ylabel(f"{SHORT.get(task, task)}\nexpert")
+        for when, axes, last in zip(times, panels[0], panels[-1], strict=True):
+            axes.set_title(when)
+            last.set_xlabel("adapted layer, by block")
+        figure.colorbar(image, ax=panels, label="mean gate", shrink=0.7)
+        _note(figure, f"{run}; uniform use: {1 / experts:.2f}; no interval")
+    return figure
+
+
+def specialisation(
+    history: "pd.DataFrame", switches: "pd.DataFrame", layers: "pd.DataFrame", blocks: Sequence[str], *, seeds: str,
+    interval: str,
+) -> "Figure":  # fmt: skip
+    """Mutual information of task and expert: over training, a line per seed; by layer at its end.
+
+    Args:
+        history: Columns method, seed, step, mutual_information (nats, mean over layers).
+        switches: Columns method, seed, step: where the second stage begins, if after the first step.
+        layers: Columns method, layer, mean, low, high: of the last window.
+        blocks: The block of each layer.
+        seeds: Number of seeds, as text.
+        interval: What [low, high] is.
+    """
+    methods = list(dict.fromkeys(history.method))
+    with _drawing(FULL, 2.5, "mutual information of task and expert") as figure:
+        over_time, over_layers = figure.subplots(1, 2)
+        for number, method in enumerate(methods):
+            look, mine = METHODS[method], history[history.method == method]
+            for k, (_, run) in enumerate(mine.groupby("seed")):
+                label = look.label if k == 0 else None
+                over_time.plot(
+                    run.step + 1, run.mutual_information, color=look.colour, marker=look.marker, markersize=3,
+                    linewidth=0.9, label=label,
+                )  # fmt: skip
+            for step in switches.step[(switches.method == method) & (switches.step > 0)]:
+                over_time.axvline(step, color=look.colour, linestyle=":", linewidth=1)
+            shown = layers[layers.method == method]
+            shift = 0.25 * (number - (len(methods) - 1) / 2)  # lines of one height stay apart
+            _points(over_layers, shown, shown.layer + shift, look.colour, look.marker, "none", "full", look.label)
+        over_time.set(xlabel="step (end of a window)", ylabel="mutual information (nats)", ylim=(0, None))
+        over_layers.set(xlabel=LAYER_AXIS, ylabel="mutual information (nats)", ylim=(0, None), title="last window")
+        over_time.set_title("mean over layers; dotted: stage 2 begins" if len(switches) else "mean over layers")
+        _ticks(over_layers, blocks)
+        figure.legend(*over_time.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
+        _note(figure, f"{seeds}: a line each (left), bars: {interval} (right)")
+    return figure
+
+
+def proxy(rows: "pd.DataFrame", blocks: Sequence[str], *, seeds: str, interval: str) -> "Figure":
+    """Rank correlation of routing similarity by layer, trained and random routers: a panel per reference and pool.
+
+    Args:
+        rows: Columns method, router ("trained" or "random"), pool, reference, layer (index, or "all"), mean, low, high.
+        blocks: The block of each layer.
+        seeds: Number of seeds, as text.
+        interval: What [low, high] is.
+    """
+    references, pools = list(dict.fromkeys(rows.reference)), list(dict.fromkeys(rows.pool))
+    place = {str(i): i for i in range(len(blocks))} | {"all": len(blocks) + 1}
+    with _drawing(FULL, 0.7 + 1.55 * len(references), "correlation of routing similarity by layer") as figure:
+        panels = figure.subplots(len(references), len(pools), sharex=True, sharey="row", squeeze=False)
+        for reference, line in zip(references, panels, strict=True):
+            for pool, axes in zip(pools, line, strict=True):
+                axes.axhline(0, color="#444444", linewidth=0.8)
+                here = rows[(rows.reference == reference) & (rows.pool == pool)]
+                for (method, router), group in here.groupby(["method", "router"], sort=False):
+                    look, random = METHODS[method], router == "random"
+                    drawn = (look.colour, look.marker, "--" if random else "-", "none" if random else "full")
+                    for whole, part in group.groupby(group.layer == "all"):  # a point apart, or a line over layers
+                        label = None if whole else f"{look.label}, {router} routers"
+                        _points(axes, part, part.layer.map(place), *drawn, label)
+                axes.set_title(f"{reference}; {'all pairs' if pool == 'all' else pool}")
+                _ticks(axes, blocks, extra=place["all"])
+            line[0].set_ylabel("Spearman's correlation")
+        for axes in panels[-1]:
+            axes.set_xlabel(LAYER_AXIS)
+        names = panels[0][0].get_legend_handles_labels()
+        figure.legend(*names, loc="outside upper center", ncols=min(2, len(names[1])))
+        _note(figure, f"{seeds}; bars: {interval}; all: signature of all layers, as EANS uses it")
+    return figure
+
+
+def _points(
+    axes: "Axes", rows: "pd.DataFrame", x, colour: str, marker: str, line: str, fill: str, label: str | None
+) -> None:
+    """Means with bars from low to high."""
+    from matplotlib.ticker import MaxNLocator
+
+    error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]
+    axes.errorbar(
+        x, rows["mean"], yerr=error, color=colour, marker=marker, linestyle=line, fillstyle=fill, label=label,
+        markersize=3, linewidth=0.8, elinewidth=0.6, capsize=1,
+    )  # fmt: skip
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def _ticks(axes: "Axes", blocks: Sequence[str], *, extra: int | None = None) -> None:
+    """A tick at the first layer of each block, at most `MOST_TICKS` of them, and one for all layers."""
+    first = [i for i, block in enumerate(blocks) if block not in blocks[:i]]
+    first = first[:: -(-len(first) // MOST_TICKS)]
+    places, labels = list(first), [blocks[i] for i in first]
+    if extra is not None:
+        places, labels = [*places, extra], [*labels, "all"]
+    axes.set_xticks(places, labels)
+
+
+def expert_shares(shares: "pd.DataFrame", *, seeds: str, texts: int) -> "Figure":
+    """Share of tokens per expert under each instruction, a panel per route, blocks from left to right.
+
+    Args:
+        shares: Columns route, block, expert, share, and seed; the first seed is shown, since experts have no names.
+        seeds: Number of seeds that were trained, as text ("1 to 2 seeds").
+        texts: Number of texts behind the shares.
+    """
+    routes, blocks = list(dict.fromkeys(shares.route)), sorted(shares.block.unique())
+    experts = sorted(shares.expert.unique())
+    shown = shares[shares.seed == shares.seed.min()]
+    with _drawing(FULL, 1.7, "share of tokens per expert and route") as figure:
+        panels = figure.subplots(1, len(routes), sharey=True)
+        for axes, route in zip(panels, routes, strict=True):
+            table = shown[shown.route == route].pivot(index="expert", columns="block", values="share")
+            image = axes.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+            axes.set(title=route, xlabel="block")
+            axes.set_xticks(range(len(blocks)), [b + 1 for b in blocks])
+            axes.set_yticks(range(len(experts)), [e + 1 for e in experts])
+            axes.grid(False)
+        panels[0].set_ylabel("expert")
+        figure.colorbar(image, ax=panels, label="share of tokens", shrink=0.9)
+        _note(figure, f"seed {int(shown.seed.iloc[0])} of {seeds}; {texts} texts; no interval")
+    return figure

@@ -1,0 +1,294 @@
+"""Figures of means and differences with their intervals."""
+
+import math
+from typing import TYPE_CHECKING
+
+from ...analysis.claims import NOT_JUDGED
+from ..method_styles import METHODS, Look
+from ..style import COLUMN, FULL, _drawing, _legend, _note, seeds_text
+from .experts import SHORT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+ROW = 0.2  # inches of height per ablation
+
+
+FILLS = ("full", "none", "left")  # by workload, so that a grey print tells them apart
+
+
+# Marker and filling tell the verdicts apart in grey, too.
+VERDICTS = {
+    "reproduced": Look("reproduced", "#0B4A8F", "o"),
+    "contradicted": Look("contradicted", "#D1603D", "X"),
+    "inconclusive at this scale": Look("inconclusive at this scale", "#666666", "s"),
+}
+ROW = 0.155  # inches of height per claim
+QUANTITIES = {
+    "score": "difference of scores (points)",
+    "similarity": "difference of inter-task similarities (cosine)",
+    "gradient": "cosine of task gradients, or its difference",
+    "conflict": "difference of gradient conflict (cosine below zero)",
+    "correlation": "rank correlation of routing similarity, or its difference",
+    "information": "difference of mutual information of task and expert (nats)",
+}
+
+
+def forest(found: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+    """Difference with interval per claim, a panel per quantity, the marker by verdict.
+
+    The band is what the design would hardly have seen: less than the detectable difference on either side of the
+    value that the claim names (the short line). A hollow diamond is the paper's difference.
+
+    Args:
+        found: As `claim_overview.collect` returns it.
+        seeds: Number of seeds, as text ("1 to 3 seeds").
+        interval: What [low, high] is.
+    """
+    groups = [(q, found[found.quantity == q]) for q in QUANTITIES if (found.quantity == q).any()]
+    sizes = [len(rows) for _, rows in groups]
+    with _drawing(FULL, ROW * sum(sizes) + 0.45 * len(groups) + 0.45, "verdict on every claim") as figure:
+        panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=sizes).ravel()
+        for axes, (quantity, rows) in zip(panels, groups, strict=True):
+            _panel(axes, rows)
+            axes.set_xlabel(QUANTITIES[quantity])
+        _verdict_legend(figure, found)
+        _note(figure, f"{seeds}; bars: {interval}; band: not detectable with power 0.8; right: what is claimed")
+    return figure
+
+
+def _panel(axes: "Axes", rows: "pd.DataFrame") -> None:
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    for y, row in enumerate(rows.itertuples()):
+        if math.isfinite(row.detectable):
+            axes.barh(y, 2 * row.detectable, left=row.than - row.detectable, height=0.72, color="#EDEDED", zorder=0.5)
+        axes.plot([row.than, row.than], [y - 0.36, y + 0.36], color="#444444", linewidth=0.8)
+        if math.isfinite(row.paper):
+            axes.plot(row.paper, y, "D", color="#222222", fillstyle="none", markersize=3.5, markeredgewidth=0.7)
+        if row.verdict == NOT_JUDGED:
+            axes.text(0.01, y, NOT_JUDGED, transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+            continue
+        look = VERDICTS[row.verdict]
+        filled = "none" if row.verdict.startswith("inconclusive") else "full"
+        error = [[row.difference - row.low], [row.high - row.difference]]
+        axes.errorbar(
+            row.difference, y, xerr=error, color=look.colour, marker=look.marker, fillstyle=filled, capsize=1.2,
+            elinewidth=0.9, markersize=3.8,
+        )  # fmt: skip
+    signs = {"greater": ">", "less": "<"}
+    claimed = [f"{signs[r.claimed]} {r.than:g}".replace("-", "−") for r in rows.itertuples()]
+    axes.set_yticks(range(len(rows)), rows.claim, fontsize=6)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(rows)), claimed, fontsize=6)
+    for side in (axes, right):
+        side.tick_params(axis="y", length=0)
+    right.spines["right"].set_visible(False)
+    axes.grid(False, axis="y")
+
+
+def _verdict_legend(figure: "Figure", found: "pd.DataFrame") -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [
+        Line2D(
+            [], [], color=look.colour, marker=look.marker, linestyle="none", label=look.label,
+            fillstyle="none" if look.marker == "s" else "full",
+        )
+        for verdict, look in VERDICTS.items()
+        if (found.verdict == verdict).any()
+    ]  # fmt: skip
+    if found.paper.notna().any():
+        entries.append(
+            Line2D([], [], color="#222222", marker="D", fillstyle="none", linestyle="none", label="the paper's")
+        )
+    figure.legend(handles=entries, loc="outside upper right", ncols=len(entries))
+
+
+def seed_averages(means: "pd.DataFrame", *, datasets: int, difference: str) -> "Figure":
+    """Average score per method: a point per seed, a line at their mean (Figures 4 and 6).
+
+    Args:
+        means: Columns method, seed, score.
+        datasets: Number of datasets in an average.
+        difference: The paired difference of the methods with its interval, for the note.
+    """
+    methods = list(dict.fromkeys(means.method))
+    with _drawing(COLUMN, 2.1, "average score per method") as figure:
+        axes = figure.add_subplot()
+        for x, method in enumerate(methods):
+            scores, look = means.score[means.method == method], METHODS[method]
+            axes.plot([x] * len(scores), scores, look.marker, color=look.colour, alpha=0.8)
+            axes.hlines(scores.mean(), x - 0.2, x + 0.2, color=look.colour)
+            axes.annotate(f"{scores.mean():.2f}", (x + 0.24, scores.mean()), va="center")
+        axes.set_xticks(range(len(methods)), [METHODS[m].label for m in methods])
+        axes.set(ylabel=f"average score over\n{datasets} datasets (points)", xlim=(-0.5, len(methods) - 0.3))
+        axes.margins(y=0.3)
+        axes.grid(False, axis="x")
+        seeds = seeds_text(means.groupby("method").seed.nunique())
+        _note(figure, f"{seeds}: points; line: their mean; {difference}")
+    return figure
+
+
+def ablations(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+    """Difference of every ablation to its main row with interval: a side per main row, ablations of a setting together.
+
+    Args:
+        rows: Columns baseline (the main row), panel (the setting), main (the main row's value of it), method, label,
+            gain, low, high, in points.
+        seeds: Number of seeds, as text ("1 to 3 seeds").
+        interval: What [low, high] is.
+    """
+    sides = list(dict.fromkeys(rows.baseline))
+    lines = [_lines(rows[rows.baseline == side]) for side in sides]
+    with _drawing(FULL, 0.8 + ROW * max(map(len, lines)), "differences of the ablations to their main rows") as figure:
+        panels = figure.subplots(1, len(sides), squeeze=False, sharex=True).ravel()
+        for axes, side, shown in zip(panels, sides, lines, strict=True):
+            _side(axes, shown)
+            axes.set(title=METHODS[side].label, xlabel=f"difference to {METHODS[side].label} (points)")
+        _note(figure, f"{seeds}; bars: {interval}; in brackets: the main row's setting")
+    return figure
+
+
+def _lines(rows: "pd.DataFrame") -> list:
+    """Headings (text) and ablations (a row) from top to bottom."""
+    found: list = []
+    for (panel, main), group in rows.groupby(["panel", "main"], sort=False):
+        found += [f"{panel} ({main})", *group.itertuples()]
+    return found
+
+
+def _side(axes: "Axes", lines: list) -> None:
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    labels = []
+    for y, line in enumerate(lines):
+        labels.append(line if isinstance(line, str) else line.label)
+        if isinstance(line, str):
+            continue
+        look = METHODS[line.method]
+        error = [[line.gain - line.low], [line.high - line.gain]]
+        axes.errorbar(line.gain, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+    axes.set_yticks(range(len(lines)), labels)
+    for label, line in zip(axes.get_yticklabels(), lines, strict=True):
+        if isinstance(line, str):
+            label.set(fontstyle="italic", color="#555555")
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def time_ratios(times: "pd.DataFrame", *, note: str) -> "Figure":
+    """Time per contestant and workload as a ratio to EM, with its interval; a tick marks what is allowed.
+
+    Args:
+        times: Columns label, method (of `METHODS`), workload, median, low, high and bar (NaN: none), from top to
+            bottom.
+        note: What the points and bars are, how many rounds there were, and on what.
+    """
+    from matplotlib.lines import Line2D
+
+    labels, workloads = list(dict.fromkeys(times.label)), list(dict.fromkeys(times.workload))
+    step = 0.66 / len(workloads)
+    with _drawing(COLUMN, 0.75 + 0.3 * len(labels), "time of inference as a ratio to EM") as figure:
+        axes = figure.add_subplot()
+        for row in times.itertuples():
+            look, place = METHODS[row.method], workloads.index(row.workload)
+            y = labels.index(row.label) + (place - (len(workloads) - 1) / 2) * step
+            axes.errorbar(
+                row.median, y, xerr=[[row.median - row.low], [row.high - row.median]], color=look.colour,
+                marker=look.marker, fillstyle=FILLS[place], markerfacecoloralt="white", capsize=1.5, elinewidth=0.8,
+            )  # fmt: skip
+            if row.bar == row.bar:  # not NaN
+                axes.plot(
+                    [row.bar, row.bar], [y - 0.7 * step, y + 0.7 * step], color="#222222", linewidth=1.2, zorder=5
+                )
+        axes.axvline(1, color="#888888", linewidth=0.8, linestyle=":", zorder=0)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set(xlabel="time / time of EM", ylim=(len(labels) - 0.5, -0.5))
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        drawn = dict(color="#444444", linestyle="none", markerfacecoloralt="white")
+        entries = [
+            Line2D([], [], marker="o", fillstyle=f, label=w, **drawn) for f, w in zip(FILLS, workloads, strict=False)
+        ]
+        entries.append(Line2D([], [], color="#222222", marker="|", linestyle="none", label="allowed"))
+        figure.legend(
+            handles=entries, loc="outside upper center", ncols=len(entries), columnspacing=0.8, handletextpad=0.1
+        )
+        _note(figure, note)
+    return figure
+
+
+def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, interval: str, baseline: str = "em") -> "Figure":
+    """Gain over a baseline per task type and method, with its interval, beside the paper's (hollow).
+
+    Args:
+        scores: Columns task_type, method, gain, low, high, in points, and seeds; task types from top to bottom.
+        paper: Columns task_type, method, gain; rows that the paper lacks are left out.
+        interval: What [low, high] is, e.g. "95 % bootstrap over datasets and seeds".
+    """
+    types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
+    known = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
+    over = f"gain over {METHODS[baseline].label}"
+    with _drawing(FULL, 0.7 + 0.42 * len(types), f"{over} per task type") as figure:
+        axes = figure.add_subplot()
+        for row in scores.itertuples():
+            look = METHODS[row.method]
+            offset = (methods.index(row.method) - (len(methods) - 1) / 2) * 0.72 / len(methods)
+            y = types.index(row.task_type) + offset
+            error = [[row.gain - row.low], [row.high - row.gain]]
+            axes.errorbar(row.gain, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+            if (row.task_type, row.method) in known:
+                axes.plot(known[row.task_type, row.method], y, look.marker, color=look.colour, fillstyle="none")
+        axes.axvline(0, color="#444444", linewidth=0.8)
+        axes.set_yticks(range(len(types)), types)
+        for y in range(len(types) - 1):
+            axes.axhline(y + 0.5, color="#E2E2E2", linewidth=0.5)
+        axes.set(xlabel=f"{over} (points)", ylim=(len(types) - 0.5, -0.5))
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        _legend(figure, methods, paper=bool(known))
+        _note(figure, f"{seeds_text(scores.seeds)}; bars: {interval}")
+    return figure
+
+
+def task_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interval: str) -> "Figure":
+    """Cosine between the gradients of two tasks on the adapters, a line per pair of tasks and a marker per method.
+
+    Args:
+        rows: Columns pair, method, same_task (True: the two tasks, each with itself; hollow), mean, low, high.
+        seeds: Number of seeds of each method, as text ("1 to 2 seeds").
+        batches: Batches per task.
+        interval: What [low, high] is.
+    """
+    from matplotlib.lines import Line2D
+
+    pairs, methods = list(dict.fromkeys(rows.pair)), list(dict.fromkeys(rows.method))
+    with _drawing(FULL, 0.8 + 0.46 * len(pairs), "cosine of task gradients on the adapters") as figure:
+        axes = figure.add_subplot()
+        axes.axvline(0, color="#444444", linewidth=0.8)
+        for row in rows.itertuples():
+            look = METHODS[row.method]
+            y = pairs.index(row.pair) + (methods.index(row.method) - (len(methods) - 1) / 2) * 0.76 / len(methods)
+            if row.same_task:
+                axes.plot(row.mean, y, look.marker, color=look.colour, fillstyle="none", alpha=0.9)
+                continue
+            error = [[max(0.0, row.mean - row.low)], [max(0.0, row.high - row.mean)]]
+            axes.errorbar(row.mean, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+        for y in range(len(pairs) - 1):
+            axes.axhline(y + 0.5, color="#E2E2E2", linewidth=0.5)
+        axes.set_yticks(range(len(pairs)), [" – ".join(SHORT.get(t, t) for t in p.split("–")) for p in pairs])
+        axes.set(xlabel="cosine of gradients", ylim=(len(pairs) - 0.5, -0.5))
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        entries = [
+            Line2D([], [], color=METHODS[m].colour, marker=METHODS[m].marker, linestyle="none", label=METHODS[m].label)
+            for m in methods
+        ]
+        hollow = Line2D([], [], color="#444444", marker="o", fillstyle="none", linestyle="none", label="one task")
+        figure.legend(handles=[*entries, hollow], loc="outside upper center", ncols=4)
+        _note(figure, f"{seeds}, {batches} batches per task; bars: {interval}; hollow: mean alone")
+    return figure

@@ -1,0 +1,233 @@
+"""Compares a fresh run with the committed one: `python -m study verify PRESET`, or `./run_all.sh verify`.
+
+Exit status: 0 nothing moved; 1 a row moved, or a run of the reference has none here with the same settings; 2 there
+is nothing to compare.
+
+Tolerances are on absolute differences. On the same kind of machine (processor, instruction set, threads, versions, no
+GPU) the same settings give the same scores to the last digit, so only rounding is allowed. Elsewhere sums are taken in
+another order, and `precision: auto` may mean bf16. Measured on the preset `cpu` against its reference: one thread
+instead of two moved one of 30 scores of MoTE by 0.05 points and none of EM; no AVX moved none of EM; linear layers
+rounded to bf16 moved clustering by up to 1.1 points and other types by up to 0.13 (20 scores of EM, mean 0.04). `OTHER`
+allows twice the largest; longer trainings drift further apart.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import paths
+from ...analysis.gains import matrix, paired
+from ...analysis.results import METHOD_OF_VARIANT
+from .freeze import differences, folder_of, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+KIND = ("processor", "cpu_capability", "threads", "gpus", "python", "versions")  # of env.json: a kind of machine
+SHOWN = 10  # of the largest moves
+
+
+class Tolerance(NamedTuple):
+    """How far a row may lie from the reference and count as unmoved."""
+
+    score: float  # points, of one run on one dataset
+    gain: float  # points, of the mean over seeds and the datasets of one task type
+    average: float  # points, of the mean over seeds and all datasets
+    similarity: float  # cosine, mean over texts of one run and pair
+
+
+SAME = Tolerance(1e-6, 1e-6, 1e-6, 1e-6)
+OTHER = Tolerance(2.0, 1.0, 0.5, 0.01)
+
+
+class Comparison(NamedTuple):
+    """What `compare` finds."""
+
+    rows: "pd.DataFrame"  # quantity, row, reference, here, difference, tolerance, moved
+    verdicts: list[tuple[str, str, str]]  # claim id, verdict in the reference, verdict here: all that both have
+    apart: dict[str, str]  # run of the reference that cannot be compared -> why
+    new: list[str]  # finished runs here that the reference lacks
+    same_machine: bool
+
+
+def compare(preset: str) -> Comparison:
+    """Every score, similarity, gain and verdict of the reference beside that of the fresh runs.
+
+    Raises:
+        ValueError: If there is no reference, or no finished run here with the settings of one of it.
+    """
+    import pandas as pd
+
+    reference = folder_of(preset)
+    committed = {_name(p.parent): p.parent for p in sorted(reference.glob("results/*/seed*/scores.json"))}
+    if not committed:
+        known = ", ".join(sorted(p.parent.name for p in reference.parent.glob("*/results"))) or "none"
+        raise ValueError(f"{reference.relative_to(paths.ROOT)} holds no results; presets with a reference: {known}")
+    fresh = {_name(p.parent): p.parent for p in sorted((paths.RUNS / preset).glob("*/seed*/done.json"))}
+    if not fresh:
+        raise ValueError(f"runs/{preset} has no finished run; ./run_all.sh {preset} makes them")
+    apart = {run: why for run, folder in committed.items() if (why := _unlike(folder, fresh.get(run)))}
+    both = [run for run in committed if run not in apart]
+    if not both:
+        why = "; ".join(dict.fromkeys(apart.values()))
+        raise ValueError(f"no run of preset {preset} can be compared with the reference: {why}")
+    same = all(_kind(committed[run]) == _kind(fresh[run]) and not _kind(fresh[run])["gpus"] for run in both)
+    tolerance = SAME if same else OTHER
+    pairs = {run: (committed[run], fresh[run]) for run in both}
+    scores = [pd.concat([_scores(run, found[i]) for run, found in pairs.items()]) for i in (0, 1)]
+    rows = [*_score_rows(*scores, tolerance), *_gain_rows(*scores, tolerance)]
+    for run, found in pairs.items():
+        rows += _similarity_rows(run, *found, tolerance)
+    frame = pd.DataFrame(rows, columns=["quantity", "row", "reference", "here", "tolerance"])
+    frame["difference"] = frame.here - frame.reference
+    frame["moved"] = ~(frame.difference.abs() <= frame.tolerance)  # nan has moved
+    new = [run for run in fresh if run not in committed]
+    return Comparison(frame, [] if apart else _verdicts(preset), apart, new, same)
+
+
+def report(preset: str, found: Comparison) -> str:
+    """The comparison as a short text."""
+    about = _about(preset)
+    rows, moved = found.rows, found.rows[found.rows.moved]
+    kind = "the same kind of machine" if found.same_machine else "another kind of machine, or a GPU"
+    allowed = SAME if found.same_machine else OTHER
+    changed = [v for v in found.verdicts if v[1] != v[2]]
+    lines = [
+        f"{preset}: this checkout's runs against {folder_of(preset).relative_to(paths.ROOT)}{about}",
+        f"made on {kind}: tolerance {allowed.score:g} points per score, {allowed.gain:g} per gain of a task type,"
+        f" {allowed.average:g} per average gain, {allowed.similarity:g} in cosine",
+        "",
+        f"{'':12}{'compared':>10}{'moved':>8}{'largest difference':>20}",
+    ]
+    for quantity, group in rows.groupby("quantity", sort=False):
+        largest = group.difference.abs().max()
+        lines.append(f"{quantity:12}{len(group):10}{int(group.moved.sum()):8}{largest:20.3g}")
+    lines.append(f"{'verdict':12}{len(found.verdicts):10}{len(changed):8}")
+    order = (moved.difference.abs() / moved.tolerance).fillna(math.inf).sort_values(ascending=False).index
+    for row in moved.loc[order].head(SHOWN).itertuples():
+        lines.append(f"moved: {row.quantity} {row.row}: {row.reference:.4g} -> {row.here:.4g} ({row.difference:+.3g})")
+    if len(moved) > SHOWN:
+        lines.append(f"… and {len(moved) - SHOWN} more")
+    lines += [f"moved: verdict {claim}: {was} -> {now}" for claim, was, now in changed]
+    lines += [f"not compared: {run}: {why}" for run, why in found.apart.items()]
+    if found.new:
+        lines.append(f"not in the reference: {', '.join(found.new)}")
+    if not found.verdicts:
+        lines.append("the verdicts are not compared: " + ("not all runs are" if found.apart else "a report lacks them"))
+    lines.append("Nothing moved." if not _status(found) else "Not the same as the reference.")
+    return "\n".join(lines)
+
+
+def _status(found: Comparison) -> int:
+    return int(found.rows.moved.any() or bool(found.apart) or any(was != now for _, was, now in found.verdicts))
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _unlike(committed: Path, fresh: Path | None) -> str:
+    """Why two runs cannot be compared; empty if they can."""
+    if fresh is None:
+        return "it is not finished here"
+    changed = differences(settings(committed), settings(fresh))
+    return f"other settings: {'; '.join(changed)}" if changed else ""
+
+
+def _kind(folder: Path) -> dict[str, Any]:
+    environment = json.loads((folder / "env.json").read_text())
+    return {key: environment.get(key) for key in KIND}
+
+
+def _scores(run: str, folder: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    variant, seed = run.split("/seed")
+    rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
+    return rows.assign(run=run, variant=variant, method=METHOD_OF_VARIANT.get(variant, variant), seed=int(seed))
+
+
+def _score_rows(old: "pd.DataFrame", new: "pd.DataFrame", tolerance: Tolerance) -> list[tuple]:
+    keys = ["run", "dataset", "metric"]
+    joined = old.merge(new, on=keys, how="outer", suffixes=("_old", "_new"))
+    return [
+        ("score", f"{r.run} {r.dataset} {r.metric}", r.score_old, r.score_new, tolerance.score)
+        for r in joined.itertuples()
+    ]
+
+
+def _gain_rows(old: "pd.DataFrame", new: "pd.DataFrame", tolerance: Tolerance) -> list[tuple]:
+    """Gain of every method over EM, paired as in the study: per task type, and over all of its types."""
+    rows = []
+    if "em" not in set(old.method) & set(new.method):
+        return rows
+    for method, group in old[old.method != "em"].groupby("method", sort=False):
+        types = list(dict.fromkeys(group.task_type))
+        for name, chosen in [*((t, [t]) for t in types), ("all types", types)]:
+            values = [_gain(scores, method, chosen) for scores in (old, new)]
+            allowed = tolerance.gain if name in types else tolerance.average
+            if not all(map(math.isnan, values)):  # methods of another study share no datasets with EM
+                rows.append(("gain", f"{method} {name}", *values, allowed))
+    return rows
+
+
+def _gain(scores: "pd.DataFrame", method: str, types: list[str]) -> float:
+    try:
+        return float(paired(matrix(scores, method, types), matrix(scores, "em", types)).mean())
+    except ValueError:  # a dataset or seed is missing; the scores' own rows say which
+        return math.nan
+
+
+def _similarity_rows(run: str, old: Path, new: Path, tolerance: Tolerance) -> list[tuple]:
+    import pandas as pd
+
+    if not (old / "similarity.csv").is_file():
+        return []
+    if not (new / "similarity.csv").is_file():
+        return [("similarity", run, 0.0, math.nan, tolerance.similarity)]
+    means = [pd.read_csv(f / "similarity.csv").groupby(["first", "second"]).cosine.mean() for f in (old, new)]
+    joined = pd.concat(means, axis=1, keys=["old", "new"])
+    return [
+        ("similarity", f"{run} {first}–{second}", row.old, row.new, tolerance.similarity)
+        for (first, second), row in joined.iterrows()
+    ]
+
+
+def _verdicts(preset: str) -> list[tuple[str, str, str]]:
+    old, new = (_read_verdicts(f) for f in (folder_of(preset), paths.report_dir(preset)))
+    return [(claim, was, new[claim]) for claim, was in old.items() if claim in new]
+
+
+def _read_verdicts(report: Path) -> dict[str, str]:
+    import pandas as pd
+
+    tables = [pd.read_csv(path) for path in sorted((report / "tables").glob("claims_*.csv"))]
+    return {row.id: row.verdict for table in tables for row in table.itertuples()}
+
+
+def _about(preset: str) -> str:
+    path = folder_of(preset) / "reference.json"
+    if not path.is_file():
+        return ""
+    about = json.loads(path.read_text())
+    machines = [", ".join(filter(None, (h["processor"], h["cpu_capability"], *h["gpus"]))) for h in about["hardware"]]
+    return (
+        f" ({about['finished'][1][:10]}, commit {', '.join(c[:12] for c in about['commits'])}; {'; '.join(machines)})"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m study verify", description=__doc__.splitlines()[0])
+    parser.add_argument("preset", help="a name in configs/presets")
+    preset = parser.parse_args(arguments).preset
+    try:
+        found = compare(preset)
+    except ValueError as error:
+        print(f"run_all.sh: verify: {error}", file=sys.stderr)
+        return 2
+    print(report(preset, found))
+    return _status(found)

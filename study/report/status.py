@@ -1,0 +1,134 @@
+"""What the index tells about the results: state of every run, and the code, machine and data behind them.
+
+Reads runs/<preset>/; every function copes with an empty folder.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import paths
+
+SHOWN = ("commit", "uncommitted_changes", "requirements_lock_sha256", "python", "versions")  # of env.json
+RUN_FILES = ("config.yaml", "metrics.jsonl", "scores.json", "env.json", "done.json")
+
+
+def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
+    """A row per run of the preset and per run on disk: name, state, steps, seconds, page.
+
+    The state is done, failed (the last attempt ended with an error), incomplete or not started.
+
+    Args:
+        pages: `<variant>/seed<k>` -> page of the run.
+    """
+    planned = [(v, f"seed{s}") for v, s in _planned(preset)]
+    found = {
+        (p.parent.name, p.name)
+        for p in (paths.RUNS / preset).glob("*/seed*")
+        if any((p / file).is_file() for file in RUN_FILES)
+    }
+    rows = []
+    for variant, seed in [*planned, *sorted(found - set(planned))]:
+        folder = paths.RUNS / preset / variant / seed
+        done, settings = _json(folder / "done.json"), _yaml(folder / "config.yaml")
+        rows.append(
+            {
+                "variant": settings.get("variant", {}).get("label", variant) if settings else variant,
+                "name": variant, "seed": seed.removeprefix("seed"), "state": _state(preset, folder),
+                "steps": _steps(folder), "of": (settings or {}).get("training", {}).get("steps"),
+                "seconds": (done or {}).get("seconds"), "finished": (done or {}).get("finished", ""),
+                "page": pages.get(f"{variant}/{seed}"),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def origins(preset: str) -> list[dict[str, Any]]:
+    """The distinct env.json of the runs, each with the runs that have it and the span of their dates."""
+    groups: dict[str, dict[str, Any]] = {}
+    for path in sorted((paths.RUNS / preset).glob("*/seed*/env.json")):
+        environment = _json(path)
+        if environment is None:
+            continue
+        empty = {"runs": [], "dates": [], "machine": _machine(environment)}
+        group = groups.setdefault(json.dumps(environment, sort_keys=True), dict.fromkeys(SHOWN) | environment | empty)
+        group["runs"].append(f"{path.parent.parent.name}/{path.parent.name}")
+        if finished := (_json(path.parent / "done.json") or {}).get("finished"):
+            group["dates"].append(finished)
+    return [group | {"dates": sorted(group["dates"])} for group in groups.values()]
+
+
+def data(preset: str) -> dict[str, Any] | None:
+    """The manifest of the prepared data, or None if there is none."""
+    return _json(paths.data_dir(preset) / "manifest.json")
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    counts = {"cores": "cores", "threads": "threads", "memory_gib": "GiB"}
+    parts = [environment.get("processor"), environment.get("cpu_capability")]
+    parts += [f"{environment[key]} {unit}" for key, unit in counts.items() if environment.get(key)]
+    parts += [*(environment.get("gpus") or ["no GPU"]), environment.get("platform")]
+    return ", ".join(filter(None, parts))
+
+
+def members(preset: str, name: str, seed: int) -> list[str]:
+    """The variants that a node of the study trains: that of its name, or those that share its process."""
+    from ..presets import load_preset
+
+    if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
+        return [name]
+    return load_preset(preset).members(name, seed)
+
+
+def _job(preset: str, variant: str) -> str:
+    """The node of the study that trains a variant."""
+    from ..presets import load_preset
+
+    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
+    return load_preset(preset).job_of(variant) if known else variant
+
+
+def _planned(preset: str) -> list[tuple[str, int]]:
+    """The preset's runs; empty for a preset that is not in configs/."""
+    from ..presets import load_preset
+
+    if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
+        return []
+    return load_preset(preset).runs()
+
+
+def _state(preset: str, folder: Path) -> str:
+    if (folder / "done.json").is_file():
+        return "done"
+    if (folder / "10_train.failed.ipynb").is_file():
+        return "failed"
+    log = _json(paths.RUNS / preset / "logs" / f"{_job(preset, folder.parent.name)}.{folder.name}.json")
+    if log and log.get("state") == "failed":
+        return "failed"
+    return "incomplete" if (folder / "config.yaml").is_file() else "not started"
+
+
+def _steps(folder: Path) -> int | None:
+    """Steps done, from the last whole row of metrics.jsonl, whose steps count from 0."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return None
+    for line in reversed(path.read_text().splitlines()):
+        try:
+            return json.loads(line)["step"] + 1
+        except (ValueError, KeyError):
+            continue
+    return 0
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text()) if path.is_file() else None

@@ -1,0 +1,34 @@
+"""The table of all claims."""
+
+from typing import TYPE_CHECKING
+
+from ...analysis.claims import MARKS
+from ..style import MISSING
+from .write import gain, gain_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
+
+
+def table(found: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of `collect` as they are read: a verdict marked by its sign, too; the notebook by its number."""
+    import pandas as pd
+
+    rows = [(row, DIGITS[row.unit]) for row in found.itertuples()]
+    return pd.DataFrame(
+        {
+            "Claim": found.claim, "Place": found.place, "Paper's": [gain(r.paper, n) for r, n in rows],
+            "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
+            "Unit": found.unit, "Seen from": [_size(r.detectable, n) for r, n in rows],
+            "Seeds": [_size(r.seeds, 0) for r, _ in rows],
+            "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in found.verdict],
+            "Notebook": found.notebook.str.split("_").str[0],
+        }
+    )  # fmt: skip
+
+
+def _size(value: float, digits: int) -> str:
+    return MISSING if value != value else f"{value:.{digits}f}"

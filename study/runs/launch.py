@@ -1,0 +1,55 @@
+"""Commands that a notebook starts: prepare the data of a run, and the run itself. Does not import torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .. import paths
+from ..presets import load_preset
+
+
+def data_folder(preset: str, variant: str) -> Path:
+    """Folder of the prepared data that a preset's variant is trained on."""
+    return paths.data_dir(preset, _study(preset, variant))
+
+
+def prepare_command(preset: str, variant: str) -> list[str]:
+    """Command that prepares the data that a preset's variant is trained on."""
+    study = _study(preset, variant)
+    return [sys.executable, "-m", "study", "data", preset, *(["--study", study] if study else [])]
+
+
+def _study(preset: str, variant: str) -> str:
+    """The study whose prepared data a variant, or a study whose runs share a process, reads."""
+    chosen = load_preset(preset)
+    return chosen.data_of(variant if variant in chosen.also else chosen.study_of(variant))
+
+
+def launch_command(preset: str, variant: str, seed: int) -> list[str]:
+    """Command of one run: through Accelerate on a machine with several GPUs, else plain (the same loop, sooner up).
+
+    Runs that share a process are small, and have one process: ranks part after a run and do not meet again. Does not
+    import torch, so a notebook can call it before its launch. The environment variable TSEMBED_PROCESSES overrides the
+    number of GPUs; TSEMBED_ACCELERATE names another file of configs/accelerate.
+    """
+    processes = int(os.environ.get("TSEMBED_PROCESSES") or gpus() or 1)
+    module = ["-m", "study", "run", preset, variant, str(seed), "--resume"]
+    if processes == 1 or len(load_preset(preset).members(variant, seed)) > 1:
+        return [sys.executable, *module]
+    name = os.environ.get("TSEMBED_ACCELERATE", "ddp")
+    config = paths.CONFIGS / "accelerate" / f"{name}.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    return [*launch, "--num_processes", str(processes), *module]
+
+
+def gpus() -> int:
+    """Number of NVIDIA GPUs that processes of ours may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return listing.count("GPU ")

@@ -1,0 +1,102 @@
+"""What is measured of a trained encoder by the settings of its run: scores, and probes beside them."""
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsembed.settings import Variant
+
+from ..presets import Evaluation, RunSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
+
+
+def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path) -> list[dict[str, Any]]:
+    """Tidy scores of an encoder on the evaluation sets of a run's settings.
+
+    Args:
+        data: Prepared data; `listing` is their manifest.
+        cache: Folder where mteb keeps the results of finished tasks.
+    """
+    evaluation, encode = settings.evaluation, _encoding(settings)
+    if settings.variant.of_images:
+        from ..evaluation import precision_at_1
+
+        few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type}
+        return precision_at_1.evaluate(encoder, data, listing, **few, **encode)
+    from tsembed.evaluation.mteb_encoder import MtebEncoder, evaluate, weights_hash
+
+    routes = settings.variant.task_of_type
+    scored = evaluation.model_dump() | {"precision": encode["precision"], "task_of_type": routes}
+    revision = weights_hash(encoder, json.dumps(scored))
+    name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
+    model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
+    chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
+    return evaluate(model, chosen, cache)
+
+
+def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[str, pd.DataFrame]":
+    """What is measured of a model beside its scores: name -> table."""
+    from tsembed.encoder.build import build
+
+    from ..data.manifest import load_table, sets
+    from ..probes import lora_experts
+    from ..probes.drift import expert_drift
+    from ..probes.gradients import task_gradients_conflict
+    from ..probes.similarity import inter_task_similarity, similarity_by_layer
+    from ..probes.token_experts import expert_shares
+
+    variant, encode = settings.variant, _encoding(settings)
+    articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
+    found = {}
+    if encoder.specialised and articles:
+        texts = [text for name in articles for text in load_table(data, "eval", name)["rows"]["text"]]
+        drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
+        found["similarity"] = inter_task_similarity(encoder, drawn, **encode)
+        if variant.probe:
+            found["layers"] = similarity_by_layer(encoder, drawn, **encode)
+        if variant.token_routing is not None:
+            found["routing"] = expert_shares(encoder, drawn, **encode)
+    if variant.probe:
+        trained = sets(listing, "train", variant)
+        tables = {name: load_table(data, "train", name) for name in trained}
+        found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
+        if variant.adapter is None:
+            dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
+            found["drift"] = expert_drift(encoder.backbone, dense)
+    if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
+        part = "validation" if sets(listing, "validation", variant) else "train"
+        held = sets(listing, part, variant)
+        pairs = {name: load_table(data, part, name) for name in held}
+        found["use"], found["proxy"] = lora_experts.measure(encoder, pairs, held, **encode)
+    return found
+
+
+def _encoding(settings: RunSettings) -> dict[str, Any]:
+    """How texts and pictures are encoded in evaluation, as `Encoder.encode` takes it."""
+    evaluation, precision = settings.evaluation, settings.training.precision
+    return {"max_tokens": evaluation.max_tokens, "token_budget": evaluation.token_budget, "precision": precision}
+
+
+def mteb_tasks(evaluation: Evaluation, data: Path) -> list:
+    """The MTEB tasks of a benchmark, or of the prepared evaluation sets."""
+    if evaluation.benchmark is None:
+        from ..evaluation.text_tasks import tasks
+
+        found = tasks(data)
+    else:
+        import mteb
+
+        found = list(mteb.get_benchmark(evaluation.benchmark).tasks)
+    if unknown := set(evaluation.without) - {task.metadata.name for task in found}:
+        raise ValueError(f"evaluation.without: {sorted(unknown)} are no tasks of {evaluation.benchmark or data}")
+    by_type: dict[str, list] = {}
+    for task in found:
+        if task.metadata.name not in evaluation.without:
+            by_type.setdefault(task.metadata.type, []).append(task)
+    return [task for tasks in by_type.values() for task in tasks[: evaluation.sets_per_type]]

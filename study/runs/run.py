@@ -1,0 +1,216 @@
+"""One run, from settings to done.json: train (or resume), save the model, evaluate, measure similarity.
+
+    python -m study run cpu mote 0 --resume
+    python -m study run cpu images 0 --resume       (a study with `together`: all its variants of this seed)
+    accelerate launch -m study run gpu mote 0 --resume
+
+A finished run is left alone; a half-finished one goes on where it was. done.json is written last.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tsembed.settings import check
+
+from .. import paths
+from ..presets import RunSettings, load_preset, resolve
+from .launch import data_folder
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m study run", description=__doc__.splitlines()[0])
+    parser.add_argument("preset")
+    parser.add_argument("variant", help="or a study whose runs share a process")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    options = parser.parse_args(arguments)
+    preset = load_preset(options.preset)
+    for variant in preset.members(options.variant, options.seed):
+        folder = paths.run_dir(options.preset, variant, options.seed)
+        run(resolve(preset, variant, options.seed), folder, resume=options.resume)
+
+
+def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path | None = None) -> None:
+    """Do what is missing of a run.
+
+    Args:
+        folder: The run's folder: config.yaml, metrics.jsonl, scores.json, … ; done.json last.
+        resume: Go on from a checkpoint of an interrupted training.
+        data: Prepared data; the preset's own by default.
+
+    Raises:
+        ValueError: If the folder holds a run of other settings or other data, or another process is at work in it.
+    """
+    with _alone(folder):
+        _run(settings, folder, resume, data)
+
+
+def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
+    from ..data.manifest import load_table, manifest, sets
+
+    data = data or data_folder(settings.preset, settings.variant_name)
+    listing = manifest(data)
+    _claim(settings, listing["sha256"], folder)
+    if (folder / "done.json").is_file():
+        print(f"{folder} is done")
+        return
+    model = _weights(settings, folder)
+    trained = sets(listing, "train", settings.variant)
+    if not model.is_dir():
+        every = (load_table(data, "train", name) for name in sets(listing, "train"))
+        texts = (text for table in every for side in ("query", "document") for text in table[side])
+        tables = {name: load_table(data, "train", name) for name in trained}
+        if not _train(settings, tables, trained, texts, folder, resume):
+            return
+    from accelerate import PartialState
+
+    state = PartialState()
+    state.destroy_process_group()  # the ranks part here: gloo aborts where one ends without it
+    if not state.is_main_process:
+        return
+    from tsembed.encoder.text import Encoder
+
+    from .measure import probe, score
+    from .provenance import environment
+
+    encoder = Encoder.load(model)
+    if state.device.type == "cuda":
+        encoder = encoder.to(state.device)
+    began = time.time()
+    if settings.variant.weights_of is None:
+        for name, table in probe(settings, encoder, data, listing).items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+    _write(folder / "scores.json", score(settings, encoder, data, listing, folder / "mteb"))
+    _write(folder / "env.json", environment())
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    seconds = {"training": _seconds_of_steps(settings, folder), "evaluation": round(time.time() - began, 1)}
+    done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    _write(folder / "done.json", done)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock in the first rank: where a launcher was killed, its ranks may still be at work."""
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from None
+        yield
+
+
+def _seconds_of_steps(settings: RunSettings, folder: Path) -> float:
+    """Of all training steps, also those before an interruption."""
+    path, seconds, done = folder / "metrics.jsonl", 0.0, 0
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        row = json.loads(line)
+        seconds += (row["step"] + 1 - done) * settings.training.batch_size / row["examples_per_s"]
+        done = row["step"] + 1
+    return round(seconds, 1)
+
+
+def _weights(settings: RunSettings, folder: Path) -> Path:
+    """Folder of the model that is scored: the run's own, or that of the run whose weights it takes as they are.
+
+    Raises:
+        ValueError: If that run is not finished.
+    """
+    variant = settings.variant
+    if variant.weights_of is None:
+        return folder / "model"
+    return folder / "model" if variant.average else _model_of(variant.weights_of, folder)
+
+
+def _model_of(other: str, folder: Path) -> Path:
+    """The model of another variant's run, of the same preset and seed as the run of `folder`.
+
+    Raises:
+        ValueError: If that run is not finished.
+    """
+    run = folder.parent.parent / other / folder.name
+    if not (run / "done.json").is_file():
+        raise ValueError(f"{folder.parent.name} takes the weights of {run}, which is not finished; run that first")
+    return run / "model"
+
+
+def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
+    """Write config.yaml, or make sure that the one there is of the same run."""
+    content = settings.model_dump(mode="json") | {"data_sha256": data_sha256}
+    path = folder / "config.yaml"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # every rank writes the same
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+        partial.replace(path)
+        return
+    old = yaml.safe_load(path.read_text())
+    known = check(
+        RunSettings, {k: v for k, v in old.items() if k != "data_sha256"}, str(path)
+    )  # new settings: defaults
+    changed = _differences(known.model_dump(mode="json") | {"data_sha256": old.get("data_sha256")}, content)
+    if changed:
+        raise ValueError(
+            f"{path}: this run has other settings: {'; '.join(changed)}. "
+            f"Undo the change, or delete {folder} to run it anew"
+        )
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for name in sorted(set(old) | set(new)):
+            found += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        return found
+    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
+
+
+def _train(
+    settings: RunSettings, tables: dict, tasks: dict[str, str], texts: Iterable[str], folder: Path, resume: bool
+) -> bool:
+    """Train and save the model by rename; whether it is whole."""
+    from accelerate import PartialState
+
+    from tsembed.encoder.build import build
+    from tsembed.encoder.text import Encoder
+    from tsembed.mote.experts import average_experts
+    from tsembed.training.loop import train
+
+    variant = settings.variant
+    if variant.average:
+        encoder = Encoder.load(_model_of(variant.weights_of, folder))
+        encoder.backbone = average_experts(encoder.backbone)
+    else:
+        start = _model_of(variant.starts_from, folder) if variant.starts_from else None
+        encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)
+    learns = variant.trained and settings.training.steps != 0
+    if learns and not train(
+        encoder, tables, tasks, folder, training=settings.training, variant=variant, seed=settings.seed, resume=resume
+    ):
+        return False
+    if PartialState().is_main_process:
+        partial = folder / "model.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        encoder.save(partial)
+        partial.rename(folder / "model")
+    PartialState().wait_for_everyone()
+    return True
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.rename(path)

@@ -1,0 +1,160 @@
+"""The digits source: scikit-learn's handwritten digits as a suite in the form of MMEB, with its four meta-tasks.
+
+What every set asks, and what the suite does not measure: docs/digits_benchmark.md.
+
+    python -m study.suites.digits.suite --counts [EVAL_ROWS]
+"""
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from tsembed.inputs import Item
+from tsembed.tasks import CAPTIONING
+
+from ...data.ranking import Example, chance, pair, tables
+from ...data.schema import Source
+from ...presets import Data
+from . import captions, classification, glyphs, grounding, questions, retrieval
+from .glyphs import Pool, pools
+
+TRAIN_ROWS, EVAL_ROWS = 2000, 1000  # of a set, where the settings say nothing
+MISSES = 300  # draws in a row that give nothing new, after which a set of few distinct examples ends
+VERSION = 2  # of the sets that are made of the same digits
+LICENCE = "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)"
+
+
+class DigitSet(NamedTuple):
+    """One set: its meta-task, "seen" if it is trained too, else "unseen", and how an example is drawn.
+
+    Args:
+        draw: (rng, queries, documents, others) -> example; `others` asks for the wrong candidates too.
+        answers: How many texts its question can be answered with; 0 where pictures answer.
+    """
+
+    name: str
+    task: str
+    group: str
+    draw: Callable[[random.Random, Pool, Pool, bool], Example]
+    answers: int = 0
+
+
+SETS = (
+    DigitSet("digits_digit", "image_classification", "seen", classification.which_digit, 10),
+    DigitSet("digits_parity", "image_classification", "seen", classification.which_parity, 2),
+    DigitSet("digits_half", "image_classification", "seen", classification.which_half, 2),
+    DigitSet("digits_ink", "image_classification", "seen", classification.which_ink, 4),
+    DigitSet("digits_ink_digit", "image_classification", "unseen", classification.ink_and_digit, 40),
+    DigitSet("digits_ink_parity_half", "image_classification", "unseen", classification.ink_parity_half, 16),
+    DigitSet("digits_picture_of", "image_retrieval", "seen", retrieval.picture_of),
+    DigitSet("digits_caption_of", "image_retrieval", "seen", retrieval.caption_of, 40),
+    DigitSet("digits_same_digit", "image_retrieval", "seen", retrieval.same_digit),
+    DigitSet("digits_same_ink", "image_retrieval", "seen", retrieval.same_ink),
+    DigitSet("digits_same_parity", "image_retrieval", "unseen", retrieval.same_parity),
+    DigitSet("digits_parity_in_ink", "image_retrieval", "unseen", retrieval.parity_in_ink),
+    DigitSet("digits_sum", "visual_question_answering", "seen", questions.total, 19),
+    DigitSet("digits_larger", "visual_question_answering", "seen", questions.larger, 9),
+    DigitSet("digits_left_of", "visual_question_answering", "seen", questions.left_of, 10),
+    DigitSet("digits_how_many_in_ink", "visual_question_answering", "seen", questions.how_many_in_ink, 4),
+    DigitSet("digits_ink_of", "visual_question_answering", "seen", questions.ink_of, 4),
+    DigitSet("digits_is_there", "visual_question_answering", "seen", questions.is_there, 2),
+    DigitSet("digits_which_in_ink", "visual_question_answering", "unseen", questions.which_in_ink, 10),
+    DigitSet("digits_how_many_even", "visual_question_answering", "unseen", questions.how_many_even, 4),
+    DigitSet("digits_digit_in_row", "visual_grounding", "seen", grounding.digit_in_row),
+    DigitSet("digits_cell_at", "visual_grounding", "seen", grounding.cell_at),
+    DigitSet("digits_digit_in_ink", "visual_grounding", "seen", grounding.digit_in_ink),
+    DigitSet("digits_ink_in_row", "visual_grounding", "unseen", grounding.ink_in_row),
+    DigitSet("digits_left_neighbour", "visual_grounding", "unseen", grounding.left_neighbour),
+)
+CAPTIONS = (
+    DigitSet("digits_caption_of_digit", CAPTIONING, "seen", captions.caption_of_digit),
+    DigitSet("digits_digit_of_caption", CAPTIONING, "seen", captions.digit_of_caption),
+    DigitSet("digits_caption_of_canvas", CAPTIONING, "seen", captions.caption_of_canvas),
+    DigitSet("digits_canvas_of_caption", CAPTIONING, "seen", captions.canvas_of_caption),
+)
+
+
+def sources(data: Data) -> Iterator[Source]:
+    """The captions, the trained sets, then all evaluation sets.
+
+    Raises:
+        ValueError: If scikit-learn has other digits than the pinned ones.
+    """
+    from importlib.metadata import version
+
+    origin = f"load_digits of scikit-learn {version('scikit-learn')}"
+    division = pools()
+    for chosen in (*CAPTIONS, *SETS):
+        if chosen.group == "seen":
+            rows = _pairs(chosen, division["train"], data.train_rows or TRAIN_ROWS, data.seed, "train")
+            parts = {"rows": rows}
+            if data.validation_rows:
+                held = _pairs(chosen, division["validation"], data.validation_rows, data.seed, "validation")
+                parts["validation"] = held
+            yield Source(chosen.name, "train", "image_pairs", parts, origin, LICENCE, "seen", chosen.task)
+    bank = division["eval"].bank(random.Random(f"{data.seed}/bank"))
+    for chosen in SETS:
+        rng = random.Random(f"{data.seed}/{chosen.name}/eval")
+        found = tables(_distinct(chosen, division["eval"], bank, data.eval_rows or EVAL_ROWS, rng, True), rng)
+        yield Source(chosen.name, "eval", "ranking", found, origin, LICENCE, chosen.group, chosen.task, _notes(chosen))
+
+
+def fingerprint(data: Data) -> list[str]:
+    """What decides the datasets beside the settings: the pinned digits and the version of this code."""
+    return [f"version {VERSION}", glyphs.SHA256]
+
+
+def _pairs(chosen: DigitSet, pool: Pool, size: int, seed: int, part: str) -> Iterator[dict]:
+    rng = random.Random(f"{seed}/{chosen.name}/{part}")
+    return map(pair, _distinct(chosen, pool, pool, size, rng, False))
+
+
+def _distinct(
+    chosen: DigitSet, queries: Pool, documents: Pool, size: int, rng: random.Random, others: bool
+) -> Iterator[Example]:
+    """Up to `size` examples, no pair of query and answer twice."""
+    seen: set[tuple[Item, Item]] = set()
+    misses = 0
+    while len(seen) < size and misses < MISSES:
+        drawn = chosen.draw(rng, queries, documents, others)
+        if (drawn.query, drawn.answer) in seen:
+            misses += 1
+            continue
+        misses = 0
+        seen.add((drawn.query, drawn.answer))
+        yield drawn
+
+
+def _notes(chosen: DigitSet) -> dict[str, str]:
+    """How often one is right who knows no more than which answers the question can have."""
+    number = chosen.answers
+    return {"answers": f"{100 / number:.1f} % among the {number} answers that the question has"} if number else {}
+
+
+def counts(found: Iterable[Source]) -> Iterator[str]:
+    """A Markdown table of the evaluation sets: queries, candidates per query, chance in per cent."""
+    yield "| meta-task | set | group | queries | distinct candidates | per query | chance |"
+    yield "|---|---|---|---|---|---|---|"
+    for source in found:
+        if source.part == "eval":
+            queries, candidates = source.tables["queries"], source.tables["candidates"]
+            sizes = sorted({len(row["candidates"]) for row in queries})
+            size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+            percent = 100 * chance(source.tables)
+            about = f"| {source.task} | {source.name} | {source.group} | {len(queries):,} "
+            yield f"{about}| {len(candidates):,} | {size} | {percent:.1f} |"
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
+        raise SystemExit("usage: python -m study.suites.digits.suite --counts [EVAL_ROWS]")
+    rows = int(arguments[1]) if len(arguments) == 2 else 400
+    try:
+        print("\n".join(counts(sources(Data(source="digits", eval_rows=rows)))))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,121 @@
+"""The embedded source: training and evaluation datasets from the docstrings of the pinned packages.
+
+How every label is derived, and what the benchmark does not measure: docs/embedded_benchmark.md.
+
+    python -m study.suites.docstrings.suite --counts [EVAL_ROWS]
+"""
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+from ...data.schema import Source
+from ...presets import Data
+from . import draw, labels, packages, seen_types, training, unseen_types
+from .labels import key, question, readable
+from .packages import HELD_OUT, PACKAGES, SEEN, Record
+from .split import Pools, divide
+
+FULL = 1000  # rows of an evaluation set when `eval_rows` is None
+VERSION = 1  # of the sets that are made of the same records
+
+# name, form, builder; each builds one set of seen packages (modules that training does not read) and one of unseen.
+SETS: tuple[tuple[str, str, Callable], ...] = (
+    ("docs_retrieval_body", "retrieval", seen_types.retrieval_body),
+    ("docs_retrieval_parameter", "retrieval", seen_types.retrieval_parameter),
+    ("docs_retrieval_name", "retrieval", seen_types.retrieval_name),
+    ("docs_classification_role", "classification", seen_types.classification_role),
+    ("docs_classification_package", "classification", seen_types.classification_package),
+    ("docs_classification_type", "classification", seen_types.classification_type),
+    ("docs_clustering_module", "clustering", seen_types.clustering_module),
+    ("docs_clustering_class", "clustering", seen_types.clustering_class),
+    ("docs_clustering_parameter", "clustering", seen_types.clustering_parameter),
+    ("docs_reranking_body", "reranking", unseen_types.reranking_body),
+    ("docs_reranking_parameter", "reranking", unseen_types.reranking_parameter),
+    ("docs_pairs_object", "pair_classification", unseen_types.pairs_object),
+    ("docs_pairs_parameter", "pair_classification", unseen_types.pairs_parameter),
+    ("docs_sts", "sts", unseen_types.sts),
+    ("docs_summarization", "summarization", unseen_types.summarization),
+)
+
+
+def sources(data: Data) -> Iterator[Source]:
+    """All datasets, from the installed packages.
+
+    Raises:
+        ValueError: If the text of a package is not the pinned one; names the package and its versions.
+    """
+    found = packages.records()
+    packages.check(found)
+    yield from from_records(found, data)
+
+
+def fingerprint(data: Data) -> list[str]:
+    """What decides the datasets beside the settings: the pinned text and the version of this code."""
+    return [f"version {VERSION}", *(f"{name} {pin['sha256']}" for name, pin in packages.pins().items())]
+
+
+def from_records(found: Iterable[Record], data: Data) -> Iterator[Source]:
+    """All datasets of these records; each evaluation set is drawn with a generator of its own name and `data.seed`."""
+    pools = divide(list(found))
+    about = {p.name: (f"docstrings of {p.distribution} {packages.version(p)}", p.licence) for p in PACKAGES}
+    yield from training.sources(pools.train, _evaluated(pools), about)
+    for group, members, pool in (("seen", SEEN, pools.seen), ("unseen", HELD_OUT, pools.unseen)):
+        sets = [(f"{name}_{group}", form, build) for name, form, build in SETS]
+        if group == "unseen":
+            sets.append(("docs_articles", "wikipedia", unseen_types.articles))
+        origin = "; ".join(about[p.name][0] for p in members)
+        licence = ", ".join(dict.fromkeys(p.licence for p in members))
+        for name, form, build in sets:
+            rng = random.Random(f"{data.seed}-{name}")
+            tables = build(pool, data.eval_rows or FULL, rng)
+            yield Source(name, "eval", form, tables, origin, licence, group=group)
+
+
+def _evaluated(pools: Pools) -> set[str]:
+    """Keys of all texts that an evaluation set may have: sentences, and what is made of them."""
+    found = pools.seen + pools.unseen
+    masked = (text for pool in (pools.seen, pools.unseen) for text in labels.masked(pool))
+    asked = (question(record, name) for record in found for name in record.params)
+    said = (one.text for most in (30, 40) for one in draw.described(found, most))
+    whole = (text for record in found for text in (record.summary, *record.body, readable(record)))
+    return {key(text) for text in (*masked, *asked, *said, *whole)}
+
+
+def texts(row: dict) -> Iterator[str]:
+    """The texts of a row of any form."""
+    for column, value in row.items():
+        if isinstance(value, list):
+            yield from (item for item in value if isinstance(item, str))
+        elif isinstance(value, str) and column not in ("label", "id", "query_id", "doc_id"):
+            yield value
+
+
+def counts(found: Iterable[Source]) -> Iterator[str]:
+    """A Markdown table: rows, labels and mean words per text of every dataset."""
+    yield "| part | dataset | form | rows | labels | words per text |"
+    yield "|---|---|---|---|---|---|"
+    for source in found:
+        if source.part == "unused":
+            yield f"| unused | {source.name} | {source.form} | {source.notes['reason']} | | |"
+            continue
+        tables = {name: list(rows) for name, rows in source.tables.items()}
+        rows = ", ".join(f"{len(found):,} {name}" for name, found in tables.items() if name != "qrels")
+        labels = {row["label"] for found in tables.values() for row in found if "label" in row}
+        lengths = [len(text.split()) for found in tables.values() for row in found for text in texts(row)]
+        mean = sum(lengths) / max(1, len(lengths))
+        yield f"| {source.part} | {source.name} | {source.form} | {rows} | {len(labels) or ''} | {mean:.1f} |"
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
+        raise SystemExit("usage: python -m study.suites.docstrings.suite --counts [EVAL_ROWS]")
+    rows = int(arguments[1]) if len(arguments) == 2 else 400
+    try:
+        print("\n".join(counts(sources(Data(source="embedded", eval_rows=rows)))))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,87 @@
+"""Training sources of the embedded text: retrieval and clustering per package, classification over all."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from ...data.schema import Source
+from .labels import cut, description, key, masked, question
+from .packages import Record
+
+BODY_WORDS = (12, 100)  # least and most words of a document
+MIN_ROWS = 32  # a dataset with fewer rows is listed as unused
+REPEATS = 3  # most rows of a dataset with the same parameter description
+
+
+def sources(train: list[Record], avoid: set[str], about: dict[str, tuple[str, str]]) -> Iterator[Source]:
+    """Training datasets; at most as many rows as there are: `mixture.pairs` draws `train_rows` of them.
+
+    Args:
+        train: Records of `Pools.train`.
+        avoid: Keys of texts that evaluation may use; no row has one.
+        about: Package -> (origin, licence).
+    """
+    by_package: dict[str, list[Record]] = defaultdict(list)
+    for record in train:
+        by_package[record.package].append(record)
+    for package, members in by_package.items():
+        for name, form, rows in (
+            ("body", "pairs", bodies(members)),
+            ("parameter", "pairs", parameters(members)),
+            ("module", "clustering", modules(members)),
+        ):
+            kept = [row for row in rows if not any(key(row[c]) in avoid for c in ("anchor", "positive") if c in row)]
+            yield _source(f"docs_{name}_{package}", form, kept, *about[package])
+    origin = "; ".join(about[package][0] for package in by_package)
+    licence = ", ".join(dict.fromkeys(about[package][1] for package in by_package))
+    yield _source("docs_role", "classification", roles(train, avoid), origin, licence)
+
+
+def _source(name: str, form: str, rows: list[dict], origin: str, licence: str) -> Source:
+    if len(rows) < MIN_ROWS:
+        notes = {"reason": f"{len(rows)} rows, fewer than {MIN_ROWS}"}
+        return Source(name, "unused", form, {}, origin, licence, notes=notes)
+    return Source(name, "train", form, {"rows": rows}, origin, licence)
+
+
+def bodies(found: list[Record]) -> list[dict]:
+    """{anchor: summary, positive: body}, each body once."""
+    rows: dict[str, dict] = {}
+    for record in found:
+        body = cut(record.body, BODY_WORDS[1])
+        if len(body.split()) >= BODY_WORDS[0]:
+            rows.setdefault(key(body), {"anchor": record.summary, "positive": body})
+    return list(rows.values())
+
+
+def parameters(found: list[Record]) -> list[dict]:
+    """{anchor: question about a parameter, positive: its description}, each question once."""
+    rows: dict[str, dict] = {}
+    repeats: Counter[str] = Counter()
+    for record in found:
+        for name, text in record.params.items():
+            asked, answer = question(record, name), description(text)
+            if answer and asked not in rows and repeats[key(answer)] < REPEATS:
+                repeats[key(answer)] += 1
+                rows[asked] = {"anchor": asked, "positive": answer}
+    return list(rows.values())
+
+
+def modules(found: list[Record]) -> list[dict]:
+    """{text: summary, label: module}, for modules with two or more distinct summaries."""
+    rows = {key(r.summary): {"text": r.summary, "label": r.module} for r in reversed(found)}
+    sizes = Counter(row["label"] for row in rows.values())
+    return [row for row in reversed(rows.values()) if sizes[row["label"]] > 1]
+
+
+def roles(found: list[Record], avoid: set[str]) -> list[dict]:
+    """{text: summary without its verb, label: role}, as many of each role as of the rarest, spread over the records."""
+    by_role: dict[str, list[str]] = defaultdict(list)
+    for text, label in masked(found).items():
+        if key(text) not in avoid:
+            by_role[label].append(text)
+    most = min(map(len, by_role.values()), default=0)
+    return [
+        {"text": texts[i * len(texts) // most], "label": label}
+        for label, texts in sorted(by_role.items())
+        for i in range(most)
+    ]

@@ -1,0 +1,140 @@
+"""From settings or a folder to an encoder: backbone, experts or adapters, pooling, instructions."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..mote.experts import TaskRouted, upcycle
+from ..mote.offload import load_offloaded
+from ..mote.token_routing import TokenRouted, route_tokens
+from ..settings import Backbone, Variant, check
+from ..tasks import INSTRUCTIONS
+from .adapters import adapt, load_adapters
+from .backbones import Parts, embedded_folder, from_checkpoint, truncate
+from .image import ImageEncoder
+from .image_processing import IMAGE_FAMILIES, image_processor
+from .text import Encoder
+from .tiny_qwen import random_parts
+
+
+def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 0) -> Parts:
+    """The backbone in fp32, with its tokenizer and, where it takes images, its image processor.
+
+    Args:
+        texts: The training texts, for the tokenizer of a random backbone.
+        seed: Of random weights.
+
+    Raises:
+        ValueError: If the checkpoint lacks weights, or the embedded weights are not the official ones.
+    """
+    from transformers import AutoTokenizer
+
+    if backbone.name.startswith("random:"):
+        return random_parts(backbone, texts, seed)
+    name = embedded_folder(backbone.name)
+    model = from_checkpoint(name, backbone.revision, backbone.key_mapping, backbone.dropout)
+    if backbone.num_layers is not None:
+        truncate(model, backbone.num_layers)
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
+    if model.config.model_type not in IMAGE_FAMILIES:
+        return Parts(model, tokenizer)
+    bounds = {key: getattr(backbone, key) for key in ("min_pixels", "max_pixels") if getattr(backbone, key)}
+    return Parts(model, tokenizer, image_processor(model.config.model_type, name, backbone.revision, **bounds))
+
+
+def build(
+    backbone: Backbone, variant: Variant, *, seed: int = 0, texts: Iterable[str] = (), start: Path | None = None
+) -> Encoder:
+    """The untrained encoder of a variant: backbone, experts or adapters where it has them, instructions where it uses
+    them.
+
+    Args:
+        seed: Of routers, adapters and random backbones; nothing else is drawn.
+        texts: The training texts, for the tokenizer of a random backbone.
+        start: A saved encoder whose weights take the place of the backbone's.
+
+    Raises:
+        ValueError: If the checkpoint lacks weights, the family has no experts, or the embedded weights are not the
+            official ones.
+    """
+    if start is None:
+        parts = load_backbone(backbone, texts=texts, seed=seed)
+        base: dict[str, Any] = {"backbone": backbone.model_dump(mode="json", exclude_defaults=True)}
+    else:
+        found = load(start)
+        parts = Parts(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
+        base = {"folder": start}
+    model = parts.model
+    if variant.adapter is not None:
+        if backbone.name.startswith("random:") and start is None:
+            raise ValueError(f"backbone {backbone.name!r} is random: an adapter on it needs `starts_from`")
+        model = adapt(model, variant.adapter, variant.experts, seed=seed)
+    elif variant.experts is not None:
+        model = upcycle(model, {route: variant.experts[route] for route in variant.routes}, variant.blocks)
+    if (routing := variant.token_routing) is not None:
+        model = route_tokens(
+            model, num_experts=routing.num_experts, top_k=routing.top_k, blocks=variant.blocks, seed=seed
+        )
+    instructions = dict(INSTRUCTIONS) if variant.instruction and not variant.of_images else None
+    return make(
+        parts._replace(model=model), pooling=backbone.pooling, instructions=instructions, routes=variant.routes,
+        base=base if variant.adapter is not None else None,
+    )  # fmt: skip
+
+
+def load(folder: str | Path, *, offloaded: str | None = None) -> Encoder:
+    """The encoder that `Encoder.save` wrote to a folder; an `ImageEncoder` where it was one.
+
+    Args:
+        offloaded: Of a MoTE encoder: read the expert of this route alone, and any other when it is used, in place
+            (`mote.offload.load_offloaded`). The encoder then has the memory of a dense one.
+
+    Raises:
+        ValueError: If the folder is no saved encoder, or the backbone of its adapters is not where it was.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(folder)
+    if not (folder / "tsembed.json").is_file():
+        raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
+    settings = json.loads((folder / "tsembed.json").read_text())
+    if base := settings.get("base"):
+        settings["base"] = base = {k: folder / v if k == "folder" else v for k, v in base.items()}
+        backbone = _with_adapters(folder, base)
+    elif offloaded is not None:
+        backbone = load_offloaded(folder, offloaded)
+    elif (folder / "mote.json").is_file():
+        backbone = TaskRouted.from_pretrained(folder)
+    elif (folder / "token_routing.json").is_file():
+        backbone = TokenRouted.from_pretrained(folder)
+    else:
+        backbone = from_checkpoint(str(folder))
+    return make(Parts(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings)
+
+
+def make(parts: Parts, folder: Path | None = None, **settings: Any) -> Encoder:
+    """The encoder of these parts, in evaluation mode: an `ImageEncoder` where the backbone takes images.
+
+    Args:
+        folder: Where the image processor is read from, if it is not among the parts.
+        settings: As `Encoder` takes them.
+    """
+    model_type = parts.model.config.model_type
+    if model_type not in IMAGE_FAMILIES:
+        return Encoder(parts.model, parts.tokenizer, **settings).eval()
+    processor = parts.image_processor or image_processor(model_type, str(folder))
+    return ImageEncoder(parts.model, parts.tokenizer, processor, **settings).eval()
+
+
+def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
+    """The frozen backbone with the adapters of a folder."""
+    if "folder" in base:
+        if not (base["folder"] / "tsembed.json").is_file():
+            raise ValueError(f"{folder}: its backbone, {base['folder'].resolve()}, is not there")
+        model = load(base["folder"]).backbone
+    else:
+        model = load_backbone(check(Backbone, base["backbone"], f"{folder}/tsembed.json")).model
+    return load_adapters(model, folder)

@@ -1,0 +1,209 @@
+"""Text in, unit-norm embedding out: instruction, backbone (dense or with task experts), pooling.
+
+encoder = Encoder.load("runs/cpu/mote/seed0/model")
+encoder.encode(["What is BM25?"], "search_query")
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..mote.experts import TaskRouted
+from ..tasks import ROUTES
+from .chunks import Chunk, chunks
+from .precision import autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Encoder(nn.Module):
+    """Backbone, pooling and unit norm, under a route.
+
+    Args:
+        backbone: A Hugging Face encoder, a `TaskRouted` one, or one with adapters (a `PeftModel`).
+        tokenizer: Its tokenizer.
+        pooling: "mean" over the tokens of the mask, instruction included, or "last" token.
+        instructions: Route -> text put before the input; None for an encoder without instructions.
+        routes: Names that a route may have, in the order of their indices.
+        base: Of an encoder with adapters: where its frozen backbone comes from, {"backbone": settings} or
+            {"folder": a saved encoder}.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        pooling: str = "mean",
+        instructions: dict[str, str] | None = None,
+        routes: Sequence[str] = ROUTES,
+        base: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        if pooling not in ("mean", "last"):
+            raise ValueError(f"pooling must be 'mean' or 'last', got {pooling!r}")
+        self.backbone, self.tokenizer = backbone, tokenizer
+        self.pooling, self.instructions = pooling, instructions
+        self.routes, self.base = tuple(routes), base
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.backbone.config.get_text_config().hidden_size
+
+    @property
+    def specialised(self) -> bool:
+        """Whether the embedding of a text depends on the route."""
+        return self.instructions is not None or isinstance(self.backbone, TaskRouted) or self._adapters_by_route
+
+    @property
+    def _adapters_by_route(self) -> bool:
+        """Whether the adapters are experts that the route chooses."""
+        configs = getattr(self.backbone, "peft_config", {})
+        return any(getattr(config, "router", None) == "task" for config in configs.values())
+
+    def forward(
+        self, input_ids: Int[Tensor, "batch seq"], attention_mask: Int[Tensor, "batch seq"], routes: str | Tensor
+    ) -> Float[Tensor, "batch dim"]:
+        """Unit-norm embeddings in fp32.
+
+        Args:
+            routes: One of `routes` for all, or its index per sequence, on the CPU.
+        """
+        return self._embed(routes, {"input_ids": input_ids, "attention_mask": attention_mask})
+
+    def _embed(self, routes: str | Tensor, inputs: dict[str, Any]) -> Float[Tensor, "batch dim"]:
+        if isinstance(self.backbone, TaskRouted):
+            pooled = self.backbone(routes, pool=self.pool, **inputs)
+        else:
+            chosen = {"routes": routes} if self._adapters_by_route else {}
+            pooled = self.pool(self.backbone(**inputs, **chosen).last_hidden_state, inputs["attention_mask"])
+        return nn.functional.normalize(pooled, dim=-1)
+
+    def pool(
+        self, hidden: Float[Tensor, "batch seq dim"], mask: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Mean over the tokens of the mask, or the last of them, in fp32."""
+        hidden = hidden.float()
+        if self.pooling == "last":
+            last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (batch,)
+            return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        weights = mask.unsqueeze(-1).float()  # (batch, seq, 1)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+    def embed_chunk(self, chunk: Chunk) -> Float[Tensor, "batch dim"]:
+        """Embeddings of one chunk, with gradient, in its own order."""
+        ids, mask = (x.to(self.device, non_blocking=True) for x in (chunk.input_ids, chunk.attention_mask))
+        return self(ids, mask, chunk.routes)
+
+    def embed(self, parts: Sequence[Chunk]) -> Float[Tensor, "batch dim"]:
+        """Embeddings of chunks that `prepare` made, with gradient, in the order before chunking."""
+        positions = torch.cat([c.positions for c in parts]).to(self.device)
+        return torch.cat([self.embed_chunk(c) for c in parts])[positions.argsort()]
+
+    def prepare(
+        self, inputs: Sequence[Any], routes: str | Sequence[str], *, max_tokens: int, token_budget: int | None = None
+    ) -> tuple[list[Chunk], int]:
+        """The inputs as chunks for `embed`, and their number of tokens without padding.
+
+        Args:
+            routes: One of `routes` for all, or one per input.
+            max_tokens: Longer inputs are cut.
+            token_budget: Upper bound of a chunk's size, padding included.
+        """
+        names = [routes] * len(inputs) if isinstance(routes, str) else list(routes)
+        tokens: list[list[int]] = [[]] * len(inputs)
+        for route in dict.fromkeys(names):
+            at = [i for i, name in enumerate(names) if name == route]
+            found = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
+            for i, ids in zip(at, found, strict=True):
+                tokens[i] = ids
+        return self._chunks(tokens, names, token_budget), sum(map(len, tokens))
+
+    def _chunks(self, tokens: list[list[int]], names: list[str], token_budget: int | None) -> list[Chunk]:
+        one = names[0] if len(set(names)) == 1 else torch.tensor([self.routes.index(name) for name in names])
+        tokenizer = self.tokenizer
+        return chunks(
+            tokens, one, pad_id=tokenizer.pad_token_id, max_tokens=token_budget, padding_side=tokenizer.padding_side
+        )
+
+    def tokenize(self, texts: Sequence[str], route: str, *, max_tokens: int) -> list[list[int]]:
+        """Token ids per text, with the route's instruction, cut at `max_tokens` special tokens included.
+
+        Raises:
+            ValueError: If the route is unknown.
+        """
+        if route not in self.routes:
+            raise ValueError(f"route {route!r} is unknown; routes: {', '.join(self.routes)}")
+        if self.instructions is not None:
+            texts = [self.instructions[route] + text for text in texts]
+        encoded = self.tokenizer(
+            list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False,
+            return_token_type_ids=False,
+        )  # fmt: skip
+        return encoded["input_ids"]
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        inputs: Sequence[Any],
+        route: str,
+        *,
+        max_tokens: int = 512,
+        token_budget: int = 1536,
+        precision: str = "fp32",
+    ) -> Float[np.ndarray, "inputs dim"]:
+        """Unit-norm embeddings, fp32, in the order of the inputs.
+
+        They are sorted by length and packed into batches of at most `token_budget` tokens, padding included.
+
+        Args:
+            inputs: Texts; of an encoder of images, also `data.items.Item`s.
+            route: One of `routes`.
+            precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
+        """
+        if not len(inputs):
+            return np.zeros((0, self.dim), dtype=np.float32)
+        was_training = self.training
+        self.eval()
+        parts, _ = self.prepare(inputs, route, max_tokens=max_tokens, token_budget=token_budget)
+        out = np.empty((len(inputs), self.dim), dtype=np.float32)
+        with autocast(self.device, precision):
+            for part in parts:
+                out[part.positions.numpy()] = self.embed_chunk(part).cpu().numpy()
+        self.train(was_training)
+        return out
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json."""
+        folder = Path(folder)
+        self.backbone.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        settings = {"pooling": self.pooling, "instructions": self.instructions}
+        if self.routes != ROUTES:
+            settings["routes"] = self.routes
+        if self.base is not None:
+            settings["base"] = {
+                key: os.path.relpath(value, folder) if key == "folder" else value for key, value in self.base.items()
+            }
+        (folder / "tsembed.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    @staticmethod
+    def load(folder: str | Path, *, offloaded: str | None = None) -> "Encoder":
+        """The same as `encoder.build.load`."""
+        from .build import load
+
+        return load(folder, offloaded=offloaded)

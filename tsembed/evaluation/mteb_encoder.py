@@ -1,0 +1,144 @@
+"""An encoder as MTEB wants it: the route of every text from the task's type and the prompt type (MoTE §5.3)."""
+
+import hashlib
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..encoder.text import Encoder
+from ..tasks import TASK_OF_TYPE, route_of
+
+if TYPE_CHECKING:
+    import mteb
+    from torch.utils.data import DataLoader
+
+
+# mteb's other text types, by the seen type that they resemble; none of them is in the paper.
+_SIMILAR_TYPE = {
+    "BitextMining": "STS",
+    "MultilabelClassification": "Classification",
+    "ZeroShotClassification": "Classification",
+    "Regression": "Classification",
+    "InstructionRetrieval": "Retrieval",
+    "InstructionReranking": "Reranking",
+}
+
+
+class MtebEncoder:
+    """mteb's encoder protocol over an `Encoder`.
+
+    Args:
+        encoder: The model.
+        name: "organisation/name" for mteb's reports.
+        revision: Identity of weights and settings; mteb keys its result cache by name and revision alone, so two
+            models must never share one. See `weights_hash`.
+        task_of_type: MTEB type -> task in place of the paper's (§5.3).
+        max_tokens, token_budget, precision: As in `Encoder.encode`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        name: str,
+        revision: str,
+        task_of_type: dict[str, str] | None = None,
+        max_tokens: int = 512,
+        token_budget: int = 1536,
+        precision: str = "fp32",
+    ):
+        from mteb.models import ModelMeta
+
+        self.encoder = encoder
+        self.task_of_type = TASK_OF_TYPE | (task_of_type or {})
+        self.settings = {"max_tokens": max_tokens, "token_budget": token_budget, "precision": precision}
+        self.mteb_model_meta = ModelMeta.create_empty({"name": name, "revision": revision, "modalities": ["text"]})
+        self._vectors: dict[tuple[str, str], np.ndarray] = {}
+        self._task: str | None = None
+
+    def encode(
+        self,
+        inputs: "DataLoader",
+        *,
+        task_metadata: "mteb.TaskMetadata",
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        **_: Any,
+    ) -> np.ndarray:
+        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        task_type = _SIMILAR_TYPE.get(task_metadata.type, task_metadata.type)
+        prompt = getattr(prompt_type, "value", prompt_type)
+        if task_type in TASK_OF_TYPE:
+            route = route_of(task_type, prompt, self.task_of_type)
+        else:
+            raise ValueError(f"{task_metadata.name}: type {task_metadata.type} has no route; see tsembed/tasks.py")
+        if task_metadata.name != self._task:  # mteb evaluates task after task
+            self._task, self._vectors = task_metadata.name, {}
+        key = route if self.encoder.specialised else ""
+        new = list(dict.fromkeys(text for text in texts if (key, text) not in self._vectors))
+        for text, vector in zip(new, self.encoder.encode(new, route, **self.settings), strict=True):
+            self._vectors[key, text] = vector
+        return np.stack([self._vectors[key, text] for text in texts])
+
+    def similarity(self, a: np.ndarray, b: np.ndarray):
+        """Cosine similarity (n, m); the embeddings have unit norm."""
+        import torch
+
+        return torch.as_tensor(a) @ torch.as_tensor(b).T
+
+    def similarity_pairwise(self, a: np.ndarray, b: np.ndarray):
+        """Cosine similarity (n,) of rows."""
+        import torch
+
+        return (torch.as_tensor(a) * torch.as_tensor(b)).sum(-1)
+
+
+def weights_hash(encoder: Encoder, settings: str) -> str:
+    """16 hex digits that change with any weight, name of a weight, or setting."""
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> list[dict[str, Any]]:
+    """Tidy scores, one row per task: {task_type, dataset, metric, score}, score in 0..100.
+
+    Finished tasks of an interrupted call are read from the cache. A correlation that is undefined because the model
+    gives every pair the same similarity is no correlation: 0.
+
+    Raises:
+        RuntimeError: If a task fails; nothing is left out silently.
+    """
+    import datasets
+    import mteb
+    from mteb.cache import ResultCache
+
+    datasets.disable_progress_bars()
+    rows = []
+    for task in tasks:
+        begin = time.monotonic()
+        results = mteb.evaluate(
+            model, task, cache=ResultCache(cache), overwrite_strategy="only-missing", raise_error=True,
+            show_progress_bar=False, encode_kwargs={"batch_size": 1024},
+        )  # fmt: skip
+        if len(results.task_results) != 1:
+            raise RuntimeError(f"{task.metadata.name}: no score")
+        score = 100 * float(results.task_results[0].get_score())
+        row = {
+            "task_type": task.metadata.type, "dataset": task.metadata.name, "metric": task.metadata.main_score,
+            "score": 0.0 if math.isnan(score) else score,
+        }  # fmt: skip
+        rows.append(row)
+        seconds = time.monotonic() - begin
+        print(
+            f"{len(rows)}/{len(tasks)}  {row['dataset']}  {row['metric']} {row['score']:.2f}  {seconds:.1f} s",
+            flush=True,
+        )
+    return rows

@@ -1,0 +1,49 @@
+"""Recall@1 on pairs held out of the training data: for choosing settings without looking at an evaluation set."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..encoder.text import Encoder
+from ..tasks import TASKS
+from ..training.batches import inputs_of
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def held_out_scores(
+    encoder: Encoder, tables: "dict[str, datasets.Dataset]", tasks: dict[str, str], **encode: Any
+) -> list[dict[str, Any]]:
+    """One row per dataset: {task, dataset, metric, score}: queries (in %) whose own document is strictly nearest.
+
+    The other documents of the dataset are the candidates, without those of the query's own group. Ties and
+    non-finite scores count as wrong.
+    """
+    rows = []
+    for name, table in tables.items():
+        task = TASKS[tasks[name]]
+        pairs = table[:]
+        queries = encoder.encode(inputs_of(pairs, "query"), task.query_route, **encode)
+        documents = encoder.encode(inputs_of(pairs, "document"), task.document_route, **encode)
+        score = 100 * recall_at_1(queries, documents, np.asarray(pairs["group"]))
+        rows.append({"task": task.name, "dataset": name, "metric": "recall_at_1", "score": score})
+    return rows
+
+
+def recall_at_1(queries: np.ndarray, documents: np.ndarray, groups: np.ndarray) -> float:
+    """Share of queries i whose document i is strictly nearer than every document of another group.
+
+    Args:
+        queries, documents: (n, dim), unit norm.
+        groups: (n,) group of document i.
+
+    >>> recall_at_1(np.ones((2, 1)), np.ones((2, 1)), np.array([0, 1]))  # a collapsed model
+    0.0
+    """
+    scores = queries @ documents.T
+    own = scores.diagonal().copy()
+    scores[groups[:, None] == groups[None, :]] = -np.inf
+    with np.errstate(invalid="ignore"):
+        right = own > scores.max(axis=1)
+    return float((right & np.isfinite(own) & ~np.isnan(scores).any(axis=1)).mean())

@@ -1,0 +1,294 @@
+"""The README.md of an exported model: how to use it, what it scores, what it was trained on. All of it is computed."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
+
+
+class Run(NamedTuple):
+    """What a finished run's folder says about its model."""
+
+    config: dict[str, Any]  # the settings, as in config.yaml
+    env: dict[str, Any]
+    scores: list[dict[str, Any]]
+    manifest: dict[str, Any]  # of the data that it was trained on
+    data: Path  # their folder
+
+
+def model_card(
+    encoder, run, prompts, tokens: int, name: str, route: str | None, average: bool,
+    measured: list[dict[str, Any]] | None = None,
+) -> str:  # fmt: skip
+    """The text of the card.
+
+    Args:
+        encoder, prompts, tokens: As exported; see `folder.py`.
+        run: What the run's folder says, or None: the card then says that nothing is known.
+        name: Of the folder, for the example.
+        route, average: Which dense model was made of the run's, if any.
+        measured: Scores of the exported model, where it is not the run's own and was evaluated.
+    """
+    import yaml
+
+    base = _base_model(run)
+    front = {
+        "library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity", "tsembed"],
+    }  # fmt: skip
+    if images := _of_images(encoder):
+        front = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": ["tsembed"]}
+    if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        front["base_model"] = base
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# {name}",
+        _about(encoder, run, base, tokens, route, average),
+        "## Use",
+        _use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route),
+        "## Scores",
+        _scores(run, route, average, measured),
+        "## Training data",
+        _data(run),
+        "## Settings",
+        _settings(run),
+        "## Limits",
+        _limits(encoder, run, tokens, route, average),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _of_images(encoder) -> bool:
+    from ..encoder.image import ImageEncoder
+
+    return isinstance(encoder, ImageEncoder)
+
+
+def _base_model(run) -> str | None:
+    """Name on the hub of what training started from; the embedded weights are the official ones (see encoder.py)."""
+    if run is None:
+        return None
+    name = run.config["backbone"]["name"].replace("embedded:", "sentence-transformers/")
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _about(encoder, run, base: str | None, tokens: int, route: str | None, average: bool) -> str:
+    from ..mote.experts import TaskRouted
+
+    backbone = encoder.backbone
+    what = "a dense model"
+    if isinstance(backbone, TaskRouted):
+        what = f"{len(backbone.expert_names)} task experts in {len(backbone.blocks)} blocks (MoTE, Romero et al. 2025)"
+    elif average:
+        what = "a dense model, the mean of the task experts of a MoTE model"
+    elif route is not None:
+        what = f"a dense model, for the route `{route}` alone"
+    if adapter := run and run.config["variant"].get("adapter"):
+        gates = f", at the mean gates of its routers ({adapter['router']})" if average else ""
+        what = f"a dense model: {adapter['kind']} of rank {adapter['r']} merged into its backbone{gates}"
+        what += f", for the route `{route}` alone" if route is not None and adapter["router"] == "task" else ""
+    parameters = sum(p.numel() for p in backbone.parameters())
+    kind = "Embeddings of texts and pictures," if _of_images(encoder) else "Text embeddings"
+    lines = [
+        f"{kind} of {encoder.dim} dimensions and unit norm, from {what}: "
+        f"{parameters / 1e6:.1f} M parameters, {encoder.pooling} pooling, at most {tokens} tokens."
+    ]
+    if run is not None:
+        revision = run.config["backbone"]["revision"]
+        layers = run.config["backbone"]["num_layers"]
+        lines.append(
+            f"Variant {run.config['variant']['label']} of the preset `{run.config['preset']}`, seed "
+            f"{run.config['seed']}. Base model: {base}" + (f" at {revision}" if revision else "")
+            + (f", its first {layers} blocks" if layers else "") + "."
+        )  # fmt: skip
+    return "\n\n".join(lines)
+
+
+def _use(encoder, prompts, name: str, route: str | None) -> str:
+    from ..mote.experts import TaskRouted
+
+    routed = isinstance(encoder.backbone, TaskRouted)
+    trust = ", trust_remote_code=True" if routed else ""
+    lines = ["```python", "from sentence_transformers import SentenceTransformer", ""]
+    lines.append(f'model = SentenceTransformer("{name}"{trust})')
+    if route is not None or not encoder.specialised:
+        lines += ['model.encode(["a text"])', "```"]
+    else:
+        lines += [
+            'model.encode_query(["a question"])',
+            'model.encode_document(["a passage"])',
+            'model.encode(["a text"], prompt_name="classification")',
+            'model.encode(["a text"], prompt_name="clustering")',
+            "```",
+        ]
+    if routed:
+        lines += ["", "The prompt decides which expert a text takes; a text without a known prompt is an error. The",
+                  "Python files in this folder are the model's code; read them before you trust them."]  # fmt: skip
+    elif route is not None:
+        lines += [
+            "",
+            f"The model has one route, `{route}`: `encode`, `encode_query` and `encode_document` all take it.",
+        ]
+    elif prompts.default:
+        lines += ["", f"`encode` without a prompt name takes `{prompts.default}`."]
+    if texts := {key: text for key, text in prompts.of.items() if key in (*ROUTES, "query", "document")}:
+        lines += ["", "Prompts: " + ", ".join(f"`{key}` → {text!r}" for key, text in texts.items()) + "."]
+    return "\n".join(lines)
+
+
+def _use_of_images(encoder, name: str, route: str | None) -> str:
+    routes = [route] if route is not None else list(encoder.routes)
+    named = ", ".join(f"`{route}`" for route in routes)
+    lines = [
+        "```python",
+        "from tsembed.inputs import Item",
+        "from tsembed import Encoder",
+        "",
+        f'encoder = Encoder.load("{name}")',
+        f'encoder.encode(["a text", Item("", open("a.png", "rb").read())], "{routes[0]}")',
+        "```",
+        "",
+        f"Routes: {named}. The weights alone are a plain `{type(encoder.backbone).__name__}` of transformers:",
+        f'`AutoModel.from_pretrained("{name}")`.',
+    ]
+    return "\n".join(lines)
+
+
+def _scores(run, route: str | None, average: bool, measured: list[dict[str, Any]] | None) -> str:
+    pass
+
+    if run is None:
+        return "Exported from a model folder, not from a run: no measured scores."
+    if average and measured is None:
+        return (
+            "The averaged model was not evaluated. The scores of the run are those of its experts, so none are given."
+        )
+    if measured is not None:
+        return _loss(run.scores, measured)
+    tasks = task_of_type(run) | TASK_OF_IMAGE_TYPE
+    rows = run.scores
+    about = "MTEB tasks, 0 to 100, one run."
+    if rows and rows[0]["task_type"] in TASK_OF_IMAGE_TYPE:
+        about = "Ranking of each query's candidates, 0 to 100, one run."
+    if route is not None:
+        of_route = {t for t, task in tasks.items() if route in (TASKS[task].query_route, TASKS[task].document_route)}
+        rows = [row for row in rows if row["task_type"] in of_route]
+        about += f" Task types that use the route `{route}`."
+        if route.startswith("search_"):
+            other = "search_document" if route == "search_query" else "search_query"
+            about += f" The other side of the pairs was embedded under `{other}`."
+    if not rows:
+        return f"The run has no scores for {route or 'any task'}."
+    types = sorted({row["task_type"] for row in rows}, key=list(tasks).index)
+    means = [[t, str(len(own := _of_type(rows, t))), f"{_mean(own):.1f}"] for t in types]
+    each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in rows]
+    return "\n\n".join(
+        [
+            about,
+            _table(["task type", "datasets", "mean score"], means),
+            _table(["task type", "dataset", "metric", "score"], each),
+        ]
+    )
+
+
+def _loss(of_run: list[dict[str, Any]], measured: list[dict[str, Any]]) -> str:
+    """What the exported model scores beside the trained one."""
+    names = ["all", *dict.fromkeys(row["task_type"] for row in measured)]
+    rows = []
+    for name in names:
+        before, after = (scores if name == "all" else _of_type(scores, name) for scores in (of_run, measured))
+        loss = _mean(after) - _mean(before)
+        rows.append([name, str(len(after)), f"{_mean(after):.1f}", f"{_mean(before):.1f}", f"{loss:+.1f}"])
+    each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in measured]
+    return "\n\n".join(
+        [
+            "Measured on the exported model, 0 to 100, one run; beside it the trained model, which routes every input.",
+            _table(["task type", "datasets", "exported", "trained", "difference"], rows),
+            _table(["task type", "dataset", "metric", "score"], each),
+        ]
+    )
+
+
+def _of_type(rows: list[dict[str, Any]], task_type: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["task_type"] == task_type]
+
+
+def _mean(rows: list[dict[str, Any]]) -> float:
+    return sum(row["score"] for row in rows) / len(rows)
+
+
+def _data(run) -> str:
+    if run is None:
+        return "Unknown: the model folder does not name it."
+    tasks = run.config["variant"]["tasks"]
+    rows = [
+        [entry["name"], entry["task"], f"{entry['rows']['rows']:,}", entry["licence"], entry["origin"]]
+        for entry in run.manifest["datasets"]
+        if entry["part"] == "train" and entry["task"] in tasks
+    ]
+    if not run.config["variant"]["trained"] and not run.config["variant"].get("weights_of"):
+        return "None: the base model's weights are as they were."
+    return _table(["dataset", "task", "pairs", "licence", "origin"], rows)
+
+
+def _settings(run) -> str:
+    if run is None:
+        return "Unknown."
+    training, variant, env = run.config["training"], run.config["variant"], run.env
+    rows = [[key, str(training[key])] for key in ("steps", "batch_size", "learning_rate", "weight_decay", "precision")]
+    rows += [[key, str(variant[key])] for key in ("batching", "temperature", "blocks")]
+    if variant.get("experts"):
+        rows += [["experts", ", ".join(f"{route} → {expert}" for route, expert in variant["experts"].items())]]
+    for part in ("adapter", "negatives"):
+        if variant.get(part):
+            rows += [[part, ", ".join(f"{key} {value}" for key, value in variant[part].items() if value is not None)]]
+    rows += [["tasks", ", ".join(variant["tasks"])], ["commit", env["commit"] + _changed(env)]]
+    rows += [["data sha256", run.config["data_sha256"]], ["lock sha256", str(env["requirements_lock_sha256"])]]
+    rows += [[package, number] for package, number in env["versions"].items()]
+    rows += [["hardware", ", ".join(env["gpus"]) or f"{env['processor']}, {env['cores']} cores"]]
+    return _table(["setting", "value"], rows)
+
+
+def _changed(env: dict[str, Any]) -> str:
+    return " and uncommitted changes" if env["uncommitted_changes"] else ""
+
+
+def _limits(encoder, run, tokens: int, route: str | None, average: bool) -> str:
+    limits = [f"Texts are cut at {tokens} tokens, the prompt included."]
+    if run is None:
+        limits.append("Neither scores nor training data are known here; ask whoever made the folder.")
+    else:
+        evaluation, data = run.config["evaluation"], run.config["data"]
+        limits.append(
+            f"Scored at {evaluation['max_tokens']} tokens and precision {run.config['training']['precision']}"
+        )
+        limits[-1] += f", on at most {data['eval_rows']} rows per set." if data["eval_rows"] else "."
+        limits.append(f"The scores are of one run (seed {run.config['seed']}), without an interval.")
+        if run.config["variant"].get("weights_of"):
+            limits.append(
+                f"The weights come from the run of `{run.config['variant']['weights_of']}`, not trained again."
+            )
+        known = IMAGE_TASKS if set(run.config["variant"]["tasks"]) & {*IMAGE_TASKS, CAPTIONING} else TEXT_TASKS
+        if lacking := sorted(set(known) - set(run.config["variant"]["tasks"])):
+            limits.append(f"Not trained on: {', '.join(lacking)}.")
+        limits.append("A licence in the table covers that data set; whoever publishes the model checks them all.")
+    if route is not None and route.startswith("search_"):
+        limits.append("Queries and documents take two exports, one per route; embeddings of both are comparable.")
+    if average:
+        limits.append("Averaging is not what was trained.")
+    if _of_images(encoder):
+        limits.append("Pictures keep their proportions within the bounds of the image processor.")
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
+    )
+
+
+def task_of_type(run: Run | None) -> dict[str, str]:
+    """MTEB type -> task, as the run was evaluated."""
+    return TASK_OF_TYPE | (run.config["variant"].get("task_of_type") or {} if run else {})

@@ -1,0 +1,93 @@
+"""What is embedded: an `Item`, a text, a picture, or both; and PNGs whose bytes every machine makes alike."""
+
+import io
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+MARK = "<image>"  # where the picture stands in the text; without it the picture stands before the text
+_BLOCK = 65535  # bytes of one stored deflate block
+
+
+class Item(NamedTuple):
+    """One query, document or candidate.
+
+    Args:
+        text: With `MARK` at most once; "" for a picture alone.
+        image: An encoded PNG or JPEG, or None.
+    """
+
+    text: str
+    image: bytes | None = None
+
+
+def open_image(item: Item) -> "Image.Image":
+    """The item's picture in RGB; what is transparent shows white.
+
+    Raises:
+        ValueError: If the item has no picture, or if its bytes cannot be read as one.
+    """
+    if item.image is None:
+        raise ValueError(f"the item has no image; its text is {item.text!r:.60}")
+    return decode(item.image)
+
+
+def decode(data: bytes) -> "Image.Image":
+    """The whole picture in RGB, from encoded bytes.
+
+    Raises:
+        ValueError: If the bytes are no whole picture in a format that Pillow reads.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.has_transparency_data:
+                layers = image.convert("RGBA")
+                return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers).convert("RGB")
+            return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise ValueError(f"not a readable image: no known format ({len(data)} bytes)") from None
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+        raise ValueError(f"not a readable image: {error} ({len(data)} bytes)") from None
+
+
+def encode_png(
+    pixels: UInt8[np.ndarray, "height width"] | UInt8[np.ndarray, "height width 3"],
+    palette: UInt8[np.ndarray, "colours 3"] | None = None,
+) -> bytes:
+    """A PNG of the pixels, uncompressed, so that its bytes do not depend on the machine's zlib.
+
+    Args:
+        pixels: Grey values, indices into `palette`, or RGB.
+        palette: At most 256 colours, for two-dimensional pixels.
+    """
+    height, width = pixels.shape[:2]
+    kind = 2 if pixels.ndim == 3 else 0 if palette is None else 3  # colour type of the PNG header
+    lines = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each line opens with its filter: 0, none
+    lines[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    colours = b"" if palette is None else _chunk(b"PLTE", palette.tobytes())
+    body = _chunk(b"IDAT", _stored(lines.tobytes()))
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + colours + body + _chunk(b"IEND", b"")
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def _stored(data: bytes) -> bytes:
+    """A zlib stream of stored blocks (RFC 1950, RFC 1951 §3.2.4)."""
+    parts = [b"\x78\x01"]
+    for start in range(0, len(data), _BLOCK):
+        part = data[start : start + _BLOCK]
+        last = start + _BLOCK >= len(data)
+        parts += [struct.pack("<BHH", last, len(part), len(part) ^ 0xFFFF), part]
+    return b"".join([*parts, struct.pack(">I", zlib.adler32(data))])

@@ -1,0 +1,222 @@
+"""What a training may be told: backbone, optimiser run, variant. Frozen, strict, with the paper's values as defaults."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .tasks import CAPTIONING, IMAGE_ROUTES, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
+
+Positive = Annotated[int, Field(gt=0)]
+Block = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Base of all settings: unknown keys and later changes are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenRouting(Strict):
+    """Learned routing of single tokens, the baseline of Table 5. What §6 leaves open follows Fedus et al. 2022."""
+
+    num_experts: Positive = 4  # §6: "keeping the number of experts constant"
+    top_k: Positive = 1  # not in the paper; 1 makes the active parameters equal
+    load_balancing: Annotated[float, Field(ge=0)] = 0.01  # not in the paper; factor of the auxiliary loss
+
+    @model_validator(mode="after")
+    def _enough_experts(self):
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
+        return self
+
+
+class Adapter(Strict):
+    """Low-rank adapters on a frozen backbone: one per layer (LoRA), or experts with a router (MoE-LoRA, TSEmbed).
+
+    The summaries of TSEmbed that we had give no numbers: r and lora_alpha are VLM2Vec's, the rest is our choice.
+    """
+
+    kind: Literal["lora", "moe_lora"] = "moe_lora"
+    r: Positive = 16  # rank, of each expert
+    lora_alpha: Positive = 64
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: tuple[str, ...] | None = None  # None: all linear layers of the blocks, vision left alone
+    num_experts: Positive = 4
+    router: Literal["token", "sequence", "task"] = "token"
+    top_k: Positive | None = None  # None: all experts, weighted
+    load_balancing: Annotated[float, Field(ge=0)] = 0.0
+    shared_experts: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _enough_experts(self):
+        if self.top_k is not None and self.top_k > self.num_experts:
+            raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
+        return self
+
+
+class Negatives(Strict):
+    """How the in-batch negatives are weighted in the second stage: EANS (TSEmbed), or what it is compared with.
+
+    Formula and numbers are our choice (docs/deviations.md); the pool of negatives is the same for all.
+    """
+
+    weights: Literal["eans", "hardness", "random"] = "eans"  # by routing | by embedding (LLaVE) | EANS's, permuted
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    beta_per: Literal["similarity", "deviation"] = "similarity"  # its unit: 1 / that, the latter of a query's negatives
+    top_k: Positive | None = None  # keep only so many negatives per query
+    signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
+    similarity: Literal["cosine", "kl"] = "cosine"
+    centered: bool = False  # compare signatures by their difference from the batch's mean, of queries and of documents
+    stage_one: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = "settled"  # or its share of the steps
+    at_most: Annotated[float, Field(gt=0, le=1)] = 0.6  # of the steps, where the experts do not settle
+    window: Positive = 8  # steps over which specialisation is measured
+    tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        of_routing = ("centered", "signature", "similarity", "top_k")
+        ignored = [name for name in of_routing if getattr(self, name) != type(self).model_fields[name].default]
+        if self.weights == "hardness" and ignored:
+            raise ValueError(f"weights by embedding (hardness) know no routing: take out {', '.join(ignored)}")
+        if self.centered and self.similarity == "kl":
+            raise ValueError("centered signatures are no probabilities, so similarity must be cosine")
+        return self
+
+
+class Variant(Strict):
+    """One row of the comparison. The defaults are IC with TA-CL."""
+
+    label: str
+    instruction: bool = True
+    experts: dict[str, str] | None = None  # route -> expert; None: a dense model
+    token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
+    blocks: Literal["every", "every_other"] | tuple[Block, ...] = "every"  # which blocks have experts (Table 6)
+    adapter: Adapter | None = None  # train low-rank adapters instead of the backbone (TSEmbed)
+    negatives: Negatives | None = None  # weights on the negatives in a second stage; None: plain InfoNCE throughout
+    tasks: tuple[str, ...] = TEXT_TASKS  # an SEM has one
+    batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware"
+    temperature: Literal["task_aware"] | Annotated[float, Field(gt=0)] = "task_aware"
+    learning_rate_scale: Annotated[float, Field(gt=0)] = 1.0  # times the study's rate: a baseline at its own best
+    trained: bool = True  # False: the backbone as it is, or the weights of another variant
+    starts_from: str | None = None  # train on from the trained weights of another variant, of the same seed
+    weights_of: str | None = None  # score the trained weights of another variant, of the same seed
+    average: bool = False  # of `weights_of`: average its experts into a dense model (App. B)
+    task_of_type: dict[str, str] = {}  # MTEB type -> task in place of the paper's (§5.3); then only these are scored
+    probe: bool = False  # measure gradient conflict, expert drift and similarity by layer
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.experts is not None and self.token_routing is not None:
+            raise ValueError("experts (routed by task) and token_routing exclude each other")
+        if self.batching == "heterogeneous" and self.temperature == "task_aware" and self.trained:
+            raise ValueError("heterogeneous batches hold all tasks, so temperature must be a number")
+        if self.weights_of is not None and self.trained:
+            raise ValueError(f"weights_of {self.weights_of!r} is not trained again: set trained: false")
+        if self.average and self.weights_of is None:
+            raise ValueError("average needs weights_of, the variant of which the experts are averaged")
+        if self.starts_from is not None and self.weights_of is not None:
+            raise ValueError("starts_from and weights_of exclude each other")
+        if self.adapter is not None and (self.experts is not None) != (self.adapter.router == "task"):
+            raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
+        if self.adapter is not None and self.token_routing is not None:
+            raise ValueError("adapter and token_routing exclude each other")
+        if self.negatives is not None and (self.adapter is None or self.adapter.kind != "moe_lora"):
+            if self.negatives.weights != "hardness":
+                raise ValueError(f"negatives by {self.negatives.weights!r} need the routing of a moe_lora adapter")
+            if self.negatives.stage_one == "settled":
+                raise ValueError("stage_one 'settled' is measured on a moe_lora adapter; give its share of the steps")
+        if unknown := set(self.task_of_type) - set(TASK_OF_TYPE):
+            raise ValueError(f"task_of_type has unknown types {sorted(unknown)}; known: {', '.join(TASK_OF_TYPE)}")
+        if unknown := set(self.task_of_type.values()) - set(TASKS):
+            raise ValueError(f"task_of_type has unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_names(self):
+        if unknown := set(self.tasks) - set(TASKS):
+            raise ValueError(f"tasks {sorted(unknown)} are unknown; known: {', '.join(TASKS)}")
+        if not self.tasks:
+            raise ValueError("a variant needs at least one task")
+        if len({task in TEXT_TASKS for task in self.tasks}) > 1:
+            raise ValueError(f"tasks {list(self.tasks)} are of text and of images; a variant has one kind")
+        if CAPTIONING in self.tasks and len(self.tasks) > 1:
+            raise ValueError(f"{CAPTIONING} is trained alone, not with {', '.join(self.tasks)}")
+        if self.experts is not None:
+            if unknown := set(self.experts) - set(self.routes):
+                known = ", ".join(self.routes)
+                raise ValueError(f"experts has routes {sorted(unknown)}, which are unknown; known: {known}")
+            if missing := set(self.routes) - set(self.experts):
+                raise ValueError(f"experts has no expert for {sorted(missing)}")
+        return self
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the inputs have images."""
+        return self.tasks[0] not in TEXT_TASKS
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The routes of the variant's kind of input, in the order of their indices."""
+        return IMAGE_ROUTES if self.of_images else ROUTES
+
+    @property
+    def other(self) -> str | None:
+        """The variant whose weights this one takes, if any."""
+        return self.starts_from or self.weights_of
+
+    @property
+    def task_types(self) -> tuple[str, ...]:
+        """Types of evaluation that this variant is scored on: those that its tasks serve (Tables 2 and 3)."""
+        if self.of_images:
+            return tuple(TASK_OF_IMAGE_TYPE)  # unseen meta-tasks too
+        if self.task_of_type:
+            return tuple(self.task_of_type)
+        return tuple(t for t, task in TASK_OF_TYPE.items() if task in self.tasks)
+
+
+class Backbone(Strict):
+    """The pre-trained encoder that every variant starts from."""
+
+    name: str = "nomic-ai/nomic-bert-2048"  # MoTE §4, footnote 3. Or a folder, embedded:…, random:… (backbones.py)
+    revision: str | None = None  # commit on the hub; None only for a folder or the embedded weights
+    key_mapping: dict[str, str] = {}  # checkpoint key prefix -> ours, e.g. {"^bert\\.": ""} for nomic-bert-2048
+    pooling: Literal["mean", "last"] = "mean"  # Nussbaum et al. 2024
+    num_layers: Positive | None = None  # keep only the first blocks (smoke tests)
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None keeps the checkpoint's
+    min_pixels: Positive | None = None  # of a picture, which keeps its proportions; None: the image processor's own
+    max_pixels: Positive | None = None
+    patch_size: Positive = 14  # pixels; of a random backbone
+
+
+class Training(Strict):
+    """One optimiser run. Defaults: MoTE §4 and App. D."""
+
+    # None: one epoch (§4); 0: none, the weights as they are. Of all tasks together; an SEM takes its task's share
+    steps: Annotated[int, Field(ge=0)] | None = None
+    batch_size: Positive = 6144  # §4, App. D.3: global batch, in pairs
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-6  # §4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1  # §4; not on tensors with ndim < 2 (contrastors)
+    warmup_steps: Annotated[int, Field(ge=0)] = 700  # not in the paper; contrastors' contrastive_pretrain.yaml
+    schedule: Literal["linear", "cosine"] = "cosine"  # not in the paper; contrastors
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # contrastors
+    max_query_tokens: Positive = 2048  # not in the paper; contrastors
+    max_document_tokens: Positive = 2048
+    precision: Literal["auto", "fp32", "bf16"] = "bf16"  # auto: bf16 where the processor has it
+    micro_batch_size: Positive | None = None  # pairs per accumulation step; None: the whole batch at once (App. D.3)
+    cached_pairs: Positive | None = None  # gradient cache: pairs per forward pass of a batch that counts as one
+    loss_rows: Positive | None = None  # queries whose scores are in memory at once; None: the whole batch's
+    gradient_checkpointing: bool = False
+    task_sampling: Literal["balanced", "proportional"] = "proportional"  # App. D.2: "sampling tasks"
+    checkpoint_every: Positive = 500  # steps
+    log_every: Positive = 1  # steps
+
+
+def check(model: type[Strict], content: Any, place: str):
+    """Validate with one line per fault: place, key, rule, value."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()
+        ]
+        raise ValueError(f"{place}: " + "; ".join(faults)) from None

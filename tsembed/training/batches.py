@@ -1,0 +1,139 @@
+"""Batches of a run: the sampler's rows, read from the Arrow tables, tokenised and chunked, per rank.
+
+A batch comes in pieces: one where it is computed at once, several where its gradients are cached.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..encoder.chunks import Chunk
+from ..inputs import Item
+from ..settings import Training, Variant
+from ..tasks import TASKS
+from .sampler import TaskSampler
+
+if TYPE_CHECKING:
+    import datasets
+
+    from ..encoder.text import Encoder
+
+
+class Piece(NamedTuple):
+    """Pairs of one forward pass."""
+
+    queries: list[Chunk]
+    documents: list[Chunk]
+
+
+class Batch(NamedTuple):
+    """Pairs that are each other's negatives, on one rank."""
+
+    pieces: list[Piece]
+    groups: Int[Tensor, " batch"]  # two documents of one group are never each other's negatives
+    tasks: Int[Tensor, " batch"]  # of each pair, its index in `tasks.TASKS`
+    temperature: float
+    task: str
+    dataset: str
+    tokens: int  # without padding
+
+
+class StepBatches(torch.utils.data.Dataset):
+    """Map-style: step number -> this rank's micro-batches of that step.
+
+    Args:
+        tables: Dataset name -> Arrow table with the columns query, document, group, and query_image and
+            document_image where there are pictures.
+        tasks: Dataset name -> training task.
+        sampler: Decides the rows.
+        encoder: For what it makes of the inputs only.
+        rank, world_size: The rank takes its contiguous part of every micro-batch's global rows.
+
+    Raises:
+        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal pieces.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, "datasets.Dataset"],
+        tasks: Mapping[str, str],
+        sampler: TaskSampler,
+        encoder: "Encoder",
+        *,
+        training: Training,
+        variant: Variant,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.micro = training.micro_batch_size or training.batch_size
+        if training.batch_size % self.micro or self.micro % world_size:
+            raise ValueError(
+                f"batch_size {training.batch_size} must be a multiple of micro_batch_size {self.micro}, "
+                f"and that of the {world_size} processes"
+            )
+        self.piece = training.cached_pairs or self.micro // world_size
+        if self.micro // world_size % self.piece:
+            raise ValueError(
+                f"{self.micro // world_size} pairs of a process must be a multiple of cached_pairs {self.piece}"
+            )
+        self.tables, self.tasks, self.sampler, self.encoder = tables, tasks, sampler, encoder
+        self.training, self.variant = training, variant
+        self.rank, self.world_size = rank, world_size
+        self._index = {task: index for index, task in enumerate(TASKS)}
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getitem__(self, number: int) -> list[Batch]:
+        step = self.sampler[number]
+        if self.variant.temperature == "task_aware":
+            temperature = TASKS[step.task].temperature
+        else:
+            temperature = self.variant.temperature
+        share = self.micro // self.world_size
+        batches = []
+        for start in range(0, len(step.rows), self.micro):
+            part = slice(start + self.rank * share, start + (self.rank + 1) * share)
+            owners, rows = step.owners[part], step.rows[part]
+            queries, documents, groups, names = self._read(step.datasets, owners, rows)
+            pieces, tokens = [], 0
+            for first in range(0, len(rows), self.piece):
+                some = slice(first, first + self.piece)
+                one, more = self._piece(queries[some], documents[some], names[some])
+                pieces.append(one)
+                tokens += more
+            tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
+            batches.append(Batch(pieces, torch.tensor(groups), tasks, temperature, step.task, step.dataset, tokens))
+        return batches
+
+    def _read(self, datasets: tuple[str, ...], owners: np.ndarray, rows: np.ndarray):
+        """Inputs and groups of the rows in batch order, and the dataset of each."""
+        queries, documents, groups = ([None] * len(rows) for _ in range(3))
+        for owner in np.unique(owners):
+            at = np.flatnonzero(owners == owner)
+            read = self.tables[datasets[owner]][rows[at].tolist()]
+            for side, found in (("query", queries), ("document", documents)):
+                for place, one in zip(at, inputs_of(read, side), strict=True):
+                    found[place] = one
+            for place, group in zip(at, read["group"], strict=True):
+                groups[place] = group
+        return queries, documents, groups, [datasets[owner] for owner in owners]
+
+    def _piece(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[Piece, int]:
+        tasks = [TASKS[self.tasks[name]] for name in names]
+        routes, limit = [task.query_route for task in tasks], self.training.max_query_tokens
+        asked, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
+        routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
+        found, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
+        return Piece(asked, found), query_tokens + document_tokens
+
+
+def inputs_of(rows: Mapping[str, list], side: str) -> list[Any]:
+    """One side ("query" or "document") of training rows: texts, or items where the rows have pictures."""
+    if f"{side}_image" not in rows:
+        return rows[side]
+    return [Item(text, image) for text, image in zip(rows[side], rows[f"{side}_image"], strict=True)]

@@ -1,0 +1,245 @@
+"""The training loop: batch, loss, backward, clip, step, log, save. On Accelerate, so on one or many processes.
+
+`train` is a function of an encoder, tables of pairs, settings and a folder.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..contrastive.gather import gather
+from ..contrastive.grad_cache import cached_backward
+from ..contrastive.losses import load_balancing_of
+from ..encoder.precision import mixed_precision
+from ..encoder.text import Encoder
+from ..mote import token_routing
+from ..settings import Training, Variant
+from .batches import Batch, StepBatches
+from .checkpoints import resume_from, save_checkpoint
+from .log import TrainingLog
+from .objective import Outputs, PairEncoder, contrastive_loss, weighting
+from .sampler import TaskSampler
+from .stages import Stages
+
+if TYPE_CHECKING:
+    import datasets
+    from accelerate import Accelerator
+
+
+def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW without weight decay on tensors with ndim < 2: norms and biases."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+
+def learning_rate(step: int, steps: int, training: Training) -> float:
+    """Learning rate of a step: linear warm-up, then linear or cosine decay to zero.
+
+    >>> settings = Training(learning_rate=1.0, warmup_steps=2, schedule="linear")
+    >>> [learning_rate(s, 6, settings) for s in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    warmup = min(training.warmup_steps, steps)
+    if step < warmup:
+        return training.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    decay = 1 - done if training.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return training.learning_rate * decay
+
+
+def train(
+    encoder: Encoder,
+    tables: "dict[str, datasets.Dataset]",
+    tasks: dict[str, str],
+    folder: Path,
+    *,
+    training: Training,
+    variant: Variant,
+    seed: int = 0,
+    resume: bool = False,
+    stop_after: int | None = None,
+) -> bool:
+    """Train the encoder in place; write metrics.jsonl and checkpoints/ into the run's folder.
+
+    Args:
+        tables: Training dataset -> Arrow table (query, document, group).
+        tasks: Training dataset -> task.
+        training: The optimiser run.
+        variant: What the encoder was built for: batching, temperature, routing, negatives.
+        seed: Of batches, dropout and permuted weights.
+        resume: Go on from the newest checkpoint. The final weights are those of an uninterrupted run.
+        stop_after: End after this step, as a kill would, but at a step's border; for tests and for time limits.
+
+    Returns:
+        Whether all steps are done.
+
+    Raises:
+        ValueError: If there is a checkpoint and `resume` is False, or the checkpoint is of other data.
+        FloatingPointError: At a non-finite loss, with step, task and dataset.
+    """
+    with _accelerate_state_of_its_own():
+        return _train(encoder, tables, tasks, folder, training, variant, seed, resume, stop_after)
+
+
+@contextmanager
+def _accelerate_state_of_its_own() -> Iterator[None]:
+    """Within it Accelerate starts anew; afterwards it stands as before, with the caller's own Accelerator if any.
+
+    Accelerate keeps the precision and the gradient accumulation of the first Accelerator for the whole process and
+    refuses another one. So a second training in a notebook, of another precision, would fail.
+    """
+    from accelerate.state import AcceleratorState, GradientState
+
+    states = [state._shared_state for state in (AcceleratorState, GradientState)]  # not PartialState: the ranks stay
+    before = [dict(state) for state in states]
+    for state in states:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, content in zip(states, before, strict=True):
+            state.clear()
+            state.update(content)
+
+
+def _train(
+    encoder: Encoder,
+    tables: "dict[str, datasets.Dataset]",
+    tasks: dict[str, str],
+    folder: Path,
+    training: Training,
+    variant: Variant,
+    seed: int,
+    resume: bool,
+    stop_after: int | None,
+) -> bool:
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, set_seed
+
+    micro_batches = training.batch_size // (training.micro_batch_size or training.batch_size)
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision(training.precision),
+        gradient_accumulation_steps=micro_batches,
+        # a step uses the experts of its own task only; a router may leave one out
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=bool(variant.experts or variant.token_routing))
+        ],
+    )
+    set_seed(seed, device_specific=True)
+    sampler = TaskSampler(
+        {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=training.batch_size,
+        steps=training.steps, batching=variant.batching, sampling=training.task_sampling, tasks=variant.tasks,
+        seed=seed,
+    )  # fmt: skip
+    batches = StepBatches(
+        tables, tasks, sampler, encoder, training=training, variant=variant, rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )  # fmt: skip
+    if training.gradient_checkpointing:
+        _enable_checkpointing(encoder)
+    pairs = PairEncoder(encoder, variant)
+    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
+    steps = len(sampler)
+    stages = Stages(variant.negatives, steps, folder / "routing.jsonl" if accelerator.is_main_process else None)
+    start = resume_from(accelerator, folder, sampler, stages, resume)
+    model.train()
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, sampler=range(start, steps), num_workers=0 if accelerator.device.type == "cpu" else 2,
+        generator=torch.Generator(),  # of its own: drawing from the global one would change the dropout masks
+    )  # fmt: skip
+    step = steps - 1
+    with TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
+        for step, micro in zip(range(start, steps), loader, strict=True):
+            lr = learning_rate(step, steps, training)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            stage = stages.stage(step)
+            total = torch.zeros((), device=accelerator.device)
+            routings = []
+            for batch in micro:
+                with accelerator.accumulate(model):
+                    loss, seen = _backward(accelerator, model, batch, training, variant, (seed, step), stage)
+                    if not torch.isfinite(loss):
+                        raise FloatingPointError(
+                            f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
+                        )
+                    total += loss / micro_batches
+                    if "query_signature" in seen:
+                        routings.append(_routing(seen, batch))
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
+            if routings:
+                stages.observe(step, *(torch.cat(parts) for parts in zip(*routings, strict=True)))
+            if (step + 1) % training.log_every == 0 or step + 1 == steps:
+                tokens = sum(b.tokens for b in micro) * accelerator.num_processes
+                row = {"loss": accelerator.reduce(total, "mean").item(), "lr": lr, "grad_norm": float(norm)}
+                log.write(step, micro[0], row | ({"stage": stage} if variant.negatives else {}), tokens)
+            if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
+                save_checkpoint(accelerator, folder, step + 1, sampler, stages)
+            if stop_after is not None and step + 1 >= stop_after:
+                break
+    accelerator.wait_for_everyone()
+    encoder.eval()
+    return step + 1 == steps
+
+
+def _backward(
+    accelerator: "Accelerator",
+    model: nn.Module,
+    batch: Batch,
+    training: Training,
+    variant: Variant,
+    seed_and_step: tuple[int, int],
+    stage: int,
+) -> tuple[Tensor, Outputs]:
+    """The contrastive loss of a batch, detached, after its backward pass, and what the model returned."""
+    routed = variant.token_routing or variant.adapter
+    balancing = getattr(routed, "load_balancing", 0.0)
+    seen: Outputs = {}
+
+    def loss(outputs: Outputs) -> Tensor:
+        seen.update({name: output.detach() for name, output in outputs.items()})
+        weigh = None
+        if stage == 2:
+            weigh = weighting(variant.negatives, outputs, *seed_and_step, accelerator.process_index)
+        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_rows)
+        seen["loss"] = value.detach()
+        if balancing and "balance" in outputs:
+            value = value + balancing * load_balancing_of(outputs["balance"])
+        return value
+
+    sharded = (
+        accelerator.distributed_type.name == "DEEPSPEED"
+    )  # refuses no_sync; it adds up the pieces' gradients itself
+    cached_backward(
+        model, batch.pieces, loss, backward=accelerator.backward,
+        no_sync=nullcontext if sharded else lambda: accelerator.no_sync(model),
+    )  # fmt: skip
+    return seen["loss"], seen
+
+
+def _routing(seen: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Signatures of all ranks' sequences, queries before documents, and their tasks."""
+    tasks = batch.tasks.to(seen["query"].device)
+    signatures = torch.cat([gather(seen["query_signature"]), gather(seen["document_signature"])])
+    return signatures, gather(tasks).repeat(2)
+
+
+def _enable_checkpointing(encoder: Encoder) -> None:
+    from ..mote.experts import TaskRouted
+
+    if isinstance(encoder.backbone, TaskRouted | token_routing.TokenRouted) or hasattr(encoder.backbone, "peft_config"):
+        encoder.backbone.gradient_checkpointing_enable()
+    else:
+        encoder.backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -1,0 +1,118 @@
+"""From a batch of pairs to its loss: both sides embedded, negatives of all ranks, weights on them if there are any."""
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..contrastive.eans import centered, hardness_weights, negative_weights, shuffled_weights
+from ..contrastive.gather import gather, gather_with_grad
+from ..contrastive.losses import info_nce
+from ..encoder.chunks import Chunk
+from ..encoder.text import Encoder
+from ..mote import token_routing
+from ..settings import Negatives, Variant
+from .batches import Batch, Piece
+
+Outputs = dict[str, Tensor]
+
+
+class PairEncoder(nn.Module):
+    """Both sides of pairs in one forward call, which is what DDP needs for one backward.
+
+    Args:
+        variant: Says which routing the forward pass returns beside the embeddings.
+    """
+
+    def __init__(self, encoder: Encoder, variant: Variant):
+        super().__init__()
+        self.encoder = encoder
+        self.signature = variant.negatives.signature if variant.negatives else "mean"
+        self.experts = variant.adapter is not None and variant.adapter.kind == "moe_lora"
+        self.tokens = variant.token_routing is not None
+        self.balancing = getattr(variant.adapter, "load_balancing", 0.0) > 0
+
+    def forward(self, piece: Piece) -> Outputs:
+        """Queries and documents, each (batch, dim); where routers are balanced what that needs ("balance"); with
+        MoE-LoRA the routing signatures of both sides, without gradient.
+        """
+        outputs: Outputs = {}
+        balance: list[Tensor] = []
+        for side, parts in (("query", piece.queries), ("document", piece.documents)):
+            vectors, signatures = zip(*(self._chunk(part, balance) for part in parts), strict=True)
+            order = torch.cat([part.positions for part in parts]).argsort().to(vectors[0].device)
+            outputs[side] = torch.cat(vectors)[order]
+            if self.experts:
+                outputs[f"{side}_signature"] = torch.cat(signatures)[order]
+        if balance:
+            outputs["balance"] = torch.cat(balance)
+        return outputs
+
+    def _chunk(self, part: Chunk, balance: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        if self.experts:
+            from ..moe_lora import routing
+
+            with routing.routing_record(last=self.signature == "last") as record:
+                vectors = self.encoder.embed_chunk(part)
+            if self.balancing:
+                balance.append(routing.balance(record))
+            with torch.no_grad():
+                return vectors, routing.signatures(record, self.signature)
+        if self.tokens:
+            with token_routing.routing_record() as record:
+                vectors = self.encoder.embed_chunk(part)
+            balance.append(token_routing.balance(record))
+            return vectors, None
+        return self.encoder.embed_chunk(part), None
+
+
+def contrastive_loss(
+    outputs: Outputs, batch: Batch, *, weigh: Callable[..., Tensor] | None = None, rows: int | None = None
+) -> Tensor:
+    """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2).
+
+    Args:
+        outputs: What `PairEncoder` returns of the whole batch.
+        weigh: (rows, candidates, negatives) -> weights on the negatives of some rows; None: all alike.
+        rows: Queries whose scores are in memory at once; None: all.
+    """
+    candidates, first = gather_with_grad(outputs["document"])
+    groups = batch.groups.to(candidates.device)
+    everyone = gather(groups)
+
+    def weights(chosen: slice) -> Tensor:
+        negatives = groups[chosen, None] != everyone[None, :]  # (rows, docs)
+        return negatives.float() if weigh is None else weigh(chosen, candidates, negatives)
+
+    return info_nce(
+        outputs["query"], candidates, temperature=batch.temperature, first_positive=first, chunk=rows,
+        negative_weights=weights(slice(None)) if rows is None else weights,
+    )  # fmt: skip
+
+
+def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[..., Tensor]:
+    """The second stage's weights on negatives, for `contrastive_loss`.
+
+    Args:
+        key: Seed, step and rank, of the control with permuted weights.
+    """
+    queries = documents = None
+    if "document_signature" in outputs:
+        queries, documents = outputs["query_signature"].detach(), gather(outputs["document_signature"])
+        if negatives.centered:
+            queries, documents = centered(queries, documents)
+    sharpness = {"beta": negatives.beta, "beta_per": negatives.beta_per}
+
+    def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
+        if negatives.weights == "hardness":
+            return hardness_weights(outputs["query"][rows], candidates, **sharpness, negatives=allowed)
+        weights = negative_weights(
+            queries[rows], documents, **sharpness, top_k=negatives.top_k, form=negatives.similarity, negatives=allowed
+        )
+        if negatives.weights == "random":
+            digest = hashlib.blake2b(repr((*key, rows.start or 0)).encode(), digest_size=7).digest()
+            return shuffled_weights(weights, allowed, torch.Generator().manual_seed(int.from_bytes(digest)))
+        return weights
+
+    return weigh

@@ -1,0 +1,229 @@
+"""Runs, plans and shows a study: Snakemake decides what runs, this file says what happens.
+
+`python scheduler.py run|plan|status PRESET [--data=PATH] [--jobs=N] [--profile=NAME]`, with the environment's Python.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import environment
+import nodes
+from cli import OFFLINE
+
+from study import paths
+from study.process import launcher
+
+HERE = Path(__file__).resolve().parent
+LAST_LINES = 5
+REASONS = {  # Snakemake's -> ours, the strongest first
+    "Missing output files": "not there",
+    "incomplete": "was interrupted",
+    "Params have changed": "its settings, cells or code have changed",
+    "Set of input files": "it reads other files than before",
+    "Updated input files": "a file that it reads has changed",
+    "Input files updated by another job": "what it reads will be made again",
+}
+GRACE = 25.0  # seconds that the nodes have to end their commands
+
+
+class Interrupted(Exception):
+    """SIGINT, SIGTERM or SIGHUP has come."""
+
+
+def run(study: nodes.Study, given: argparse.Namespace) -> int:
+    """Exit status: 0 done, 1 a node failed, 130 interrupted."""
+    lock = paths.RUNS / ".lock"
+    with environment.locked(lock) as free:
+        if not free:
+            print(f"run_all.sh: already running in this checkout: {lock.read_text().strip()}", file=sys.stderr)
+            return 1
+        lock.write_text(f"preset {study.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        return _run(study, given)
+
+
+def plan(study: nodes.Study, given: argparse.Namespace) -> int:
+    """Print every node with what would happen to it and why."""
+    answer = subprocess.run(_snakemake(study, given, "--dry-run"), capture_output=True, text=True)
+    if answer.returncode != 0:
+        print(f"run_all.sh: {_cause(answer.stdout + answer.stderr)}", file=sys.stderr)
+        return 1
+    reasons = _reasons(answer.stdout + answer.stderr)
+    for node, output in study.outputs.items():
+        reason = reasons.get(str(output))
+        print(f"{'would run' if reason else 'done':10} {node:28} {reason or ''}".rstrip())
+    print(f"{len(reasons)} of {len(study.outputs)} nodes would run")
+    return 0
+
+
+def status(study: nodes.Study) -> int:
+    """Print every node: done, running, failed or missing, with its time."""
+    states = nodes.read_states(study.preset)
+    for node, output in study.outputs.items():
+        state = states.get(node, {})
+        word = state.get("state", "missing")
+        if word != "running":
+            complete = (paths.ROOT / output).is_file()
+            word = "done" if complete else "missing" if word == "done" else word
+        spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
+        log = nodes.log_of(study.preset, node).relative_to(paths.ROOT) if word not in ("done", "missing") else ""
+        print(f"{word:11} {node:28} {spent:>9}  {log}".rstrip())
+    return 0
+
+
+def _run(study: nodes.Study, given: argparse.Namespace) -> int:
+    logs, began, session = nodes.log_dir(study.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
+    logs.mkdir(parents=True, exist_ok=True)
+    variables = os.environ | (OFFLINE if study.offline else {}) | {"TSEMBED_SESSION": session}
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _interrupt)
+    shown: dict[str, str] = {}
+    with (logs / "snakemake.log").open("wb") as sink:
+        process = subprocess.Popen(
+            launcher("exec", *_snakemake(study, given)), env=variables, stdin=subprocess.DEVNULL, stdout=sink,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                _show(study, session, shown)
+        except Interrupted:
+            print("\nInterrupted: ending what runs …", flush=True)
+            _end(study, session, process)
+            print("Interrupted. The same command continues from here.", file=sys.stderr)
+            return 130
+    _show(study, session, shown)
+    return _conclude(study, session, process.returncode, time.time() - began)
+
+
+def _conclude(study: nodes.Study, session: str, code: int, seconds: float) -> int:
+    states = {n: s for n, s in nodes.read_states(study.preset).items() if s["session"] == session}
+    failed = [n for n, s in states.items() if s["state"] != "done"]
+    if code == 0 and not failed:
+        page = (paths.ROOT / study.outputs["site"]).relative_to(paths.ROOT)
+        print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {page}")
+        return 0
+    if not failed:
+        text = (nodes.log_dir(study.preset) / "snakemake.log").read_text(errors="replace")
+        print(f"run_all.sh: {_cause(text)}\nlog: {nodes.log_dir(study.preset)}/snakemake.log", file=sys.stderr)
+        return 1
+    for node in failed:
+        log = nodes.log_of(study.preset, node)
+        lines = [line for line in nodes.last_output(log).splitlines() if line.strip()][-LAST_LINES:]
+        print(
+            f"\nfailed: {node}, log: {log.relative_to(paths.ROOT)}",
+            *(f"    {x}" for x in lines),
+            sep="\n",
+            file=sys.stderr,
+        )
+    missing = [n for n, output in study.outputs.items() if n not in failed and not (paths.ROOT / output).is_file()]
+    blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
+    print(f"\nrun_all.sh: {len(failed)} of {len(study.outputs)} nodes failed{blocked}", file=sys.stderr)
+    return 1
+
+
+def _show(study: nodes.Study, session: str, shown: dict[str, str]) -> None:
+    """One line when a node starts and one when it ends."""
+    for node, state in sorted(nodes.read_states(study.preset).items(), key=lambda item: item[1]["started"]):
+        if state["session"] != session or shown.get(node) == state["state"]:
+            continue
+        if node not in shown:
+            print(f"{_clock(state['started'])}  start   {node}", flush=True)
+        if state["state"] != "running":
+            spent = _duration(state.get("ended", time.time()) - state["started"])
+            print(f"{_clock(state.get('ended', time.time()))}  {state['state']:7} {node}  {spent}", flush=True)
+        shown[node] = state["state"]
+
+
+def _snakemake(study: nodes.Study, given: argparse.Namespace, *more: str) -> list[str]:
+    profile = given.profile or "local"
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.ROOT),
+        "--workflow-profile", "none", "--profile", str(HERE / "profiles" / profile), *more,
+    ]  # fmt: skip
+    if given.jobs:
+        command += ["--jobs" if profile == "slurm" else "--cores", given.jobs]
+    given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
+    settings = {"preset": study.preset, "data": study.data, "gpus": given_gpus}
+    return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
+
+
+def _end(study: nodes.Study, session: str, process: subprocess.Popen) -> None:
+    """Snakemake at once, so that it starts nothing more; its nodes then end their commands (PR_SET_PDEATHSIG)."""
+    process.kill()
+    process.wait()
+    end = time.monotonic() + GRACE
+    while here := [s["pid"] for s in _running(study, session) if s["host"] == os.uname().nodename]:
+        late = time.monotonic() > end
+        for pid in here:
+            with suppress(ProcessLookupError):  # it ended in between
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(0.2)
+    if elsewhere := sorted({s["host"] for s in _running(study, session)}):
+        print(f"Jobs go on at {', '.join(elsewhere)}: end them with scancel, or let them finish.", file=sys.stderr)
+
+
+def _running(study: nodes.Study, session: str) -> list[dict]:
+    states = nodes.read_states(study.preset).values()
+    return [s for s in states if s["session"] == session and s["state"] == "running"]
+
+
+def _interrupt(signum, frame):
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted
+
+
+def _reasons(text: str) -> dict[str, str]:
+    """Output -> why it would be made, from a dry run."""
+    found = {}
+    for block in re.split(r"\n(?=(?:local)?rule )", text):
+        output, reason = (re.search(rf"^    {key}: (.+)$", block, re.MULTILINE) for key in ("output", "reason"))
+        if output and reason:
+            found[output[1].strip()] = next(
+                (ours for theirs, ours in REASONS.items() if theirs in reason[1]), reason[1]
+            )
+    return found
+
+
+def _cause(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next(
+        (line for line in lines if re.match(r"\w*(Error|Exception)\b", line)), lines[-1] if lines else "no output"
+    )
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=["run", "plan", "status"])
+    parser.add_argument("preset")
+    for name in ("data", "jobs", "profile"):
+        parser.add_argument(f"--{name}", default="")
+    given = parser.parse_args()
+    study = nodes.Study(given.preset, given.data)
+    try:
+        if given.command == "status":
+            return status(study)
+        return run(study, given) if given.command == "run" else plan(study, given)
+    except ValueError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
