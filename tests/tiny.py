@@ -3,8 +3,8 @@
 import torch
 
 
-def tiny(model_type: str, layers: int = 2, vocabulary: int = 30522):
-    """A random encoder of the family, without dropout, in evaluation mode."""
+def tiny(model_type: str, layers: int = 2, vocabulary: int = 30522, *, head: bool = False, dropout: float = 0.0):
+    """A random encoder of the family, in evaluation mode; `head`: with the pooling head that `AutoModel` gives it."""
     from transformers import AutoConfig, AutoModel
 
     from tsembed.mote.experts import pooler_off
@@ -14,13 +14,13 @@ def tiny(model_type: str, layers: int = 2, vocabulary: int = 30522):
         sizes = {"dim": 32, "hidden_dim": 64, "n_layers": layers, "n_heads": 2}
     if model_type in ("qwen2", "qwen3"):
         sizes |= {"num_key_value_heads": 2, "head_dim": 16}
-    off = {key: 0.0 for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")}
+    dropouts = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
     config = AutoConfig.for_model(model_type, vocab_size=vocabulary, pad_token_id=0, **sizes)
-    for key, value in off.items():
+    for key in dropouts:
         if hasattr(config, key):
-            setattr(config, key, value)
+            setattr(config, key, dropout)
     torch.manual_seed(0)
-    return AutoModel.from_config(config, **pooler_off(model_type)).eval()
+    return AutoModel.from_config(config, **({} if head else pooler_off(model_type))).eval()
 
 
 FAMILIES = ("nomic_bert", "bert", "xlm-roberta", "mpnet", "distilbert", "modernbert", "qwen2", "qwen3")

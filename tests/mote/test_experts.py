@@ -6,6 +6,8 @@
 - Inactive experts get no gradient at all. Gradient checkpointing changes no gradient, with two passes per backward too.
 - Saving, loading and extracting change nothing. Averaging takes the mean over experts, each once; of equal experts it
   is exactly the dense model.
+- A pooling head, as AutoModel gives BERT one, is taken out: the model then extracts, averages, saves and loads.
+- What from_pretrained returns is in evaluation mode: dropout does not move an embedding.
 - A checkpoint of another family, task map, choice of blocks or size is one line that names folder, value and rule.
 """
 
@@ -162,6 +164,34 @@ def test_extracted_expert_is_a_plain_dense_model_of_the_route(model_type, tmp_pa
     torch.testing.assert_close(
         AutoModel.from_pretrained(tmp_path).eval()(**batch()).last_hidden_state, expected, atol=1e-6, rtol=0
     )
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "roberta", "mpnet"])
+def test_a_pooling_head_is_taken_out(model_type, tmp_path):
+    from transformers import AutoModel
+
+    from tsembed.mote.offload import load_offloaded
+
+    whole = tiny(model_type, head=True)
+    assert whole.pooler is not None
+    before = whole(**batch()).last_hidden_state
+    routed = upcycle(whole, ROUTES)
+    for dense in (routed.extract_expert("search_query"), average_experts(routed)):
+        assert torch.equal(dense(**batch()).last_hidden_state, before)
+    routed.save_pretrained(tmp_path / "experts")
+    for again in (TaskRouted.from_pretrained(tmp_path / "experts"), load_offloaded(tmp_path / "experts", ROUTES[0])):
+        assert torch.equal(again(ROUTES[0], **batch()).last_hidden_state, before)
+    dense.save_pretrained(tmp_path / "dense")
+    loaded = AutoModel.from_pretrained(tmp_path / "dense", add_pooling_layer=False)
+    torch.testing.assert_close(loaded(**batch()).last_hidden_state, before, atol=1e-6, rtol=0)
+
+
+def test_a_loaded_model_does_not_drop_out(tmp_path):
+    upcycle(tiny("bert", dropout=0.1), ROUTES).save_pretrained(tmp_path)
+    loaded = TaskRouted.from_pretrained(tmp_path)
+    assert torch.equal(*(loaded(ROUTES[0], **batch()).last_hidden_state for _ in range(2)))
+    active = loaded.train()
+    assert not torch.equal(*(active(ROUTES[0], **batch()).last_hidden_state for _ in range(2)))
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,14 @@ def test_load_balancing_pushes_the_router_towards_even_use():
     assert losses[0] > 1.1 and losses[-1] < 1 + 0.7 * (losses[0] - 1)
 
 
+def test_a_loaded_model_has_no_pooling_head_and_does_not_drop_out(tmp_path):
+    route_tokens(tiny("bert", head=True, dropout=0.1), num_experts=2).save_pretrained(tmp_path)
+    loaded = TokenRouted.from_pretrained(tmp_path)
+    assert torch.equal(*(loaded(**batch()).last_hidden_state for _ in range(2)))
+    active = loaded.train()
+    assert not torch.equal(*(active(**batch()).last_hidden_state for _ in range(2)))
+
+
 def test_saving_and_loading_change_nothing(tmp_path):
     routed = disturbed(num_experts=3, top_k=2, blocks=[1])
     routed.save_pretrained(tmp_path)

@@ -188,7 +188,7 @@ class TaskRouted(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "TaskRouted":
-        """Read what `save_pretrained` wrote.
+        """The encoder that `save_pretrained` wrote, in evaluation mode as transformers' own `from_pretrained`.
 
         Raises:
             ValueError: If the folder is no MoTE checkpoint, mote.json is malformed, or the weights are of another
@@ -208,7 +208,7 @@ class TaskRouted(nn.Module):
             model_type=config.model_type, blocks=FAMILIES[config.model_type].blocks,
         )  # fmt: skip
         routed.model.load_state_dict(weights)
-        return routed
+        return routed.eval()
 
 
 def upcycle(
@@ -218,7 +218,8 @@ def upcycle(
 ) -> TaskRouted:
     """The encoder with task experts, every expert a copy of the dense one (MoTE §3.1.1). Changes `model`.
 
-    At initialisation the result equals the dense encoder exactly, whatever the routes.
+    At initialisation the result equals the dense encoder exactly, whatever the routes. A pooling head, as BERT has one,
+    is taken out: embeddings are pooled from the last hidden states, and it would be trained by nothing.
 
     Args:
         model: A Hugging Face encoder of one of `FAMILIES`.
@@ -232,6 +233,7 @@ def upcycle(
     family = FAMILIES.get(model.config.model_type)
     if family is None:
         raise ValueError(f"no MoTE for model_type {model.config.model_type!r}; known: {', '.join(FAMILIES)}")
+    drop_pooling_head(model)
     routes = dict(routes) if isinstance(routes, Mapping) else {route: route for route in routes}
     if not routes:
         raise ValueError("upcycle needs at least one route")
@@ -294,6 +296,12 @@ def new_encoder(config) -> nn.Module:
 
     with torch.device("cpu"):
         return AutoModel.from_config(config, **pooler_off(config.model_type))
+
+
+def drop_pooling_head(model: nn.Module) -> None:
+    """Take out the pooling head that BERT and its kin have: no loss reaches it, and dense models are made without."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
 
 
 def pooler_off(model_type: str) -> dict[str, bool]:

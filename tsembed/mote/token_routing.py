@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .experts import FAMILIES, PerExpert, block_indices, new_encoder
+from .experts import FAMILIES, PerExpert, block_indices, drop_pooling_head, new_encoder
 
 
 class Routing(NamedTuple):
@@ -193,7 +193,7 @@ class TokenRouted(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "TokenRouted":
-        """Read what `save_pretrained` wrote.
+        """The encoder that `save_pretrained` wrote, in evaluation mode.
 
         Raises:
             ValueError: If the folder is no such checkpoint, or its weights do not fit its token_routing.json.
@@ -210,7 +210,7 @@ class TokenRouted(nn.Module):
             routed.model.load_state_dict(load_file(folder / "model.safetensors"))
         except RuntimeError as error:
             raise ValueError(f"{folder}: the weights do not fit token_routing.json: {error}") from None
-        return routed
+        return routed.eval()
 
 
 def route_tokens(
@@ -243,6 +243,7 @@ def route_tokens(
         raise ValueError(f"top_k must be in 1..num_experts ({num_experts}), got {top_k}")
     if any(isinstance(module, PerExpert | _TokenExperts) for module in model.modules()):
         raise ValueError("this model has experts already")
+    drop_pooling_head(model)
     layers = model.get_submodule(family.blocks)
     indices = block_indices(blocks, len(layers))
     generator = torch.Generator().manual_seed(seed)
