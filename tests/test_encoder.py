@@ -3,10 +3,13 @@
 - all-MiniLM-L6-v2 through it equals SentenceTransformer.encode to 1e-5 in fp32, short and mixed lengths.
 - An embedding has unit norm and never depends on its batch-mates or on the token budget.
 - The instruction belongs to the route, and counts as tokens. Saving and loading changes nothing.
+- One text gives one vector; sequences, arrays and columns are taken by position; what is no text is named by its position.
 - Embedded weights that are not the official ones, and checkpoints that lack weights, are errors.
 """
 
+import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -111,3 +114,35 @@ def test_bad_arguments_are_named(tokenizer, tmp_path):
     with pytest.raises(ValueError, match="no saved encoder"):
         Encoder.load(tmp_path)
     assert encoder.encode([], "clustering").shape == (0, 32)
+
+
+def test_one_text_gives_one_vector_and_sequences_are_taken_by_position(tokenizer):
+    encoder = Encoder(tiny("bert"), tokenizer)
+    texts = ["a short text", "another one, a little longer than that", "a third"]
+    vectors = encoder.encode(texts, "clustering")
+    alone = encoder.encode("a third", "clustering")
+    assert alone.shape == (32,) and np.allclose(alone, vectors[2], atol=1e-6)
+    shuffled = pd.Series(texts, index=[2, 0, 1])
+    for given in (tuple(texts), np.array(texts), shuffled, datasets.Dataset.from_dict({"text": texts})["text"]):
+        assert np.array_equal(encoder.encode(given, "clustering"), vectors), type(given)
+    filtered = shuffled[shuffled != texts[1]]
+    assert np.allclose(encoder.encode(filtered, "clustering"), vectors[[0, 2]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (["a", None], "input 1 must be a text, got NoneType None"),
+        (["a", "b", 3.5], "input 2 must be a text, got float 3.5"),
+        ([["a", "b"]], "input 0 must be a text, got list"),
+        ([b"a"], "input 0 must be a text, got bytes"),
+        ({"0": "a"}, "a sequence of them, got dict"),
+        ({"a"}, "a sequence of them, got set"),
+        (b"a text", "a sequence of them, got bytes"),
+        (None, "a sequence of them, got NoneType"),
+        ((text for text in "ab"), "a sequence of them, got generator"),
+    ],
+)
+def test_what_is_no_text_is_an_error_with_its_position(inputs, message, tokenizer):
+    with pytest.raises(ValueError, match=message):
+        Encoder(tiny("bert"), tokenizer).encode(inputs, "clustering")

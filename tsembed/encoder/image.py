@@ -24,6 +24,8 @@ class ImageEncoder(Encoder):
         settings: As `Encoder` takes them.
     """
 
+    input_types = (str, Item)
+
     def __init__(self, backbone: nn.Module, tokenizer, image_processor: Any, **settings: Any):
         super().__init__(backbone, tokenizer, **settings)
         self.image_processor = image_processor

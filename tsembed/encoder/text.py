@@ -6,7 +6,7 @@ encoder.encode(["What is BM25?"], "search_query")
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,20 @@ class Encoder(nn.Module):
         self.backbone, self.tokenizer = backbone, tokenizer
         self.pooling, self.instructions = pooling, instructions
         self.routes, self.base = tuple(routes), base
+
+    input_types: tuple[type, ...] = (str,)  # what one input may be
+
+    def _as_list(self, inputs: Any) -> list[Any]:
+        """The inputs by position, each of a type that this encoder embeds."""
+        wanted = " or an ".join("text" if kind is str else kind.__name__ for kind in self.input_types)
+        sequence = hasattr(inputs, "__len__") and hasattr(inputs, "__iter__")
+        if not sequence or isinstance(inputs, Mapping | Set | bytes | bytearray):
+            raise ValueError(f"inputs must be a {wanted}, or a sequence of them, got {type(inputs).__name__}")
+        listed = list(inputs)
+        for position, one in enumerate(listed):
+            if not isinstance(one, self.input_types):
+                raise ValueError(f"input {position} must be a {wanted}, got {type(one).__name__} {one!r:.60}")
+        return listed
 
     @property
     def device(self) -> torch.device:
@@ -159,22 +173,30 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def encode(
         self,
-        inputs: Sequence[Any],
+        inputs: Any,
         route: str,
         *,
         max_tokens: int = 512,
         token_budget: int = 1536,
         precision: str = "fp32",
-    ) -> Float[np.ndarray, "inputs dim"]:
-        """Unit-norm embeddings, fp32, in the order of the inputs.
+    ) -> Float[np.ndarray, "*inputs dim"]:
+        """Unit-norm embeddings, fp32, in the order of the inputs: (inputs, dim), or (dim,) of a single text.
 
         They are sorted by length and packed into batches of at most `token_budget` tokens, padding included.
 
         Args:
-            inputs: Texts; of an encoder of images, also `data.items.Item`s.
+            inputs: A text, or a sequence, array or column of texts, which are taken by position whatever its index; of
+                an encoder of images, also `inputs.Item`s.
             route: One of `routes`.
             precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
+
+        Raises:
+            ValueError: If the route is unknown, or the inputs are neither; names the first position that is no text.
         """
+        if isinstance(inputs, self.input_types):
+            inputs = [inputs]
+            return self.encode(inputs, route, max_tokens=max_tokens, token_budget=token_budget, precision=precision)[0]
+        inputs = self._as_list(inputs)
         if not len(inputs):
             return np.zeros((0, self.dim), dtype=np.float32)
         was_training = self.training
