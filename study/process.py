@@ -1,6 +1,6 @@
-"""Subprocesses of a notebook that cannot outlive it. Imports the standard library alone: the environment is not there yet.
+"""Subprocesses of a notebook that cannot outlive it. Imports nothing but the standard library.
 
-run_all.sh uses it to build the environment, so nothing else may be imported here, not even from this package.
+run_all.sh uses it while it builds the environment, when nothing else is there yet, not even this package's needs.
 
 A kernel that is killed leaves its children running, and on a GPU they keep its memory. So `stream` puts a small
 supervisor between the notebook and the command: the kernel tells the supervisor of its own death

@@ -3,7 +3,7 @@
 - all-MiniLM-L6-v2 through it equals SentenceTransformer.encode to 1e-5 in fp32, short and mixed lengths.
 - An embedding has unit norm and never depends on its batch-mates or on the token budget.
 - The instruction belongs to the route, and counts as tokens. Saving and loading changes nothing.
-- One text gives one vector; sequences, arrays and columns are taken by position; what is no text is named by its position.
+- One text gives one vector; sequences, arrays and columns are taken by position; what is no text is named.
 - Embedded weights that are not the official ones, and checkpoints that lack weights, are errors.
 """
 

@@ -1,4 +1,4 @@
-"""What a training may be told: backbone, optimiser run, variant. Frozen, strict, with the paper's values as defaults."""
+"""What a training may be told: backbone, optimiser run, variant. Frozen, strict, the paper's values as defaults."""
 
 from typing import Annotated, Any, Literal
 

@@ -109,7 +109,8 @@ def test_a_mirror_prepares_every_source_and_128_articles(mirror, tmp_path):
     assert all(train[name]["task"] == source.task for name, source in embedding_training_data.HUB_SOURCES.items())
     assert train["agnews"]["rows"] == {"rows": 55} and train["reddit_title_body"]["rows"] == {"rows": 58}
     articles = manifest.load_table(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
-    assert len(set(articles["text"])) == embedding_training_data.ARTICLES and articles["text"][0].startswith("simplewiki text")
+    assert len(set(articles["text"])) == embedding_training_data.ARTICLES
+    assert articles["text"][0].startswith("simplewiki text")
     table = manifest.load_table(tmp_path / "data", "train", "wikianswers")
     assert all(
         q != d and q.split()[1] == d.split()[1] or "asked" in q + d
@@ -170,7 +171,8 @@ def test_the_hub_presets_resolve_completely(name):
     assert set(types) == set(TASK_OF_TYPE)
     assert all(route_of(task_type, "query") for task_type in types)
     assert [presets.resolve(made, variant, seed) for variant, seed in made.runs()]
-    assert [s.task for s in embedding_training_data.sources(made.data) if s.part == "train"] == [s.task for s in embedding_training_data.HUB_SOURCES.values()]
+    tasks = [s.task for s in embedding_training_data.sources(made.data) if s.part == "train"]
+    assert tasks == [s.task for s in embedding_training_data.HUB_SOURCES.values()]
     if name == "paper":
         assert len(types) == 56
         training = made.training

@@ -25,10 +25,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 FIGURE = """
 import pandas as pd
-from study.report import figures, tables
+from study.report import style
+from study.report.figures import similarity
+from study.report.tables import write as tables
 data = pd.DataFrame({"method": ["ic", "mote"], "mean": [0.8, 0.6], "low": [0.7, 0.5], "high": [0.9, 0.7]})
-drawn = figures.mean_similarity(data, seeds="2 seeds", interval="95 % bootstrap")
-figures.save(drawn, "similarity", data, preset=preset, caption="Mean similarity; 2 seeds")
+drawn = similarity.mean_similarity(data, seeds="2 seeds", interval="95 % bootstrap")
+style.save(drawn, "similarity", data, preset=preset, caption="Mean similarity; 2 seeds")
 """
 TABLE = """
 wide = pd.DataFrame([["row", *(tables.gain(i / 7) for i in range(30))]], columns=["Task", *map(str, range(30))])

@@ -129,4 +129,5 @@ def test_the_main_rows_differ_in_marker_and_say_what_the_configs_say():
     for name in ours:
         assert method_styles.METHODS[name].label == known[name].label
     main = ["vl_base", "vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
-    assert len({method_styles.METHODS[m].marker for m in main}) == len({method_styles.METHODS[m].colour for m in main}) == len(main)
+    looks = [method_styles.METHODS[m] for m in main]
+    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(main)
