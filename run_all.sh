@@ -34,6 +34,7 @@ uv is used if it is on PATH.
   TSEMBED_PYTHON    the interpreter to build with, e.g. python3.12
   TSEMBED_ENV       venv (default), conda, or as-is: TSEMBED_PYTHON as it stands, nothing is installed
   TSEMBED_TORCH     cpu or default: which build of torch, where the machine that installs is not the one that trains
+  TSEMBED_PRECISION fp32 or bf16: what `precision: auto` of a preset means, whatever the processor
   HF_HOME           where downloaded models are kept (default: .cache/huggingface)
 HELP
 }

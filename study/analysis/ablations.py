@@ -1,4 +1,4 @@
-"""What TSEmbed's rows need beside gains: sets, mean scores, sizes, times of a step, and what an ablation changes."""
+"""What each ablation changes against its main variant, and what it gains."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -24,7 +24,7 @@ def on_adapters(conflict: "pd.DataFrame", *, negative: bool = False) -> "pd.Data
     """Gradient conflict over all adapted layers of a block, attention and feed-forward, as one part.
 
     Args:
-        conflict: As `gradients.load_gradients` returns it.
+        conflict: As `load_gradients` returns it.
         negative: Replace the cosine by max(0, -cosine), which is zero where two gradients do not conflict.
     """
     rows = conflict[conflict.part != "embeddings"].assign(part=ADAPTERS)
@@ -35,7 +35,7 @@ def correlations(proxy: "pd.DataFrame", method: str, router: str, over: str) -> 
     """Rank correlation of routing similarity, (seed x layer), without the row of all layers together.
 
     Args:
-        proxy: `proxy.csv` of some runs, as `expert_routing.read_routing` returns it.
+        proxy: `proxy.csv` of some runs, as `results.read_routing` returns it.
         router: "trained" or "random".
         over: The reference and the pool of pairs, e.g. "embedding, same task".
 
@@ -56,7 +56,7 @@ def by_layer(history: "pd.DataFrame") -> "pd.DataFrame":
     """Mutual information in the last window of training: columns method, seed, layer (its index), information (nats).
 
     Args:
-        history: As `expert_routing.history` returns it.
+        history: As `results.history` returns it.
     """
     last = history.loc[history.groupby(["method", "seed"]).step.idxmax()]
     rows = last.explode("by_layer").rename(columns={"by_layer": "information"})
@@ -84,9 +84,9 @@ def measure(
 
     Args:
         quantity, method, baseline, over: As in references/claims.yaml.
-        conflict: As `gradients.load_gradients` returns it.
-        proxy: `proxy.csv`, as `expert_routing.read_routing` returns it.
-        history: As `expert_routing.history` returns it.
+        conflict: As `load_gradients` returns it.
+        proxy: `proxy.csv`, as `results.read_routing` returns it.
+        history: As `results.history` returns it.
     """
     if quantity == "correlation":
         ours = correlations(proxy, method, "trained", *over)

@@ -1,4 +1,4 @@
-"""Scores of a preset's runs as one tidy table, and gains over a baseline with their uncertainty (Tables 2, 3)."""
+"""Mean scores and gains over a baseline with their uncertainty (Tables 2, 3)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ def mean_scores(
 def gains_by_row(
     scores: "pd.DataFrame", methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, baseline: str
 ) -> "pd.DataFrame":
-    """`scores.gains` for rows that share datasets: those of `rows_of`, or task types and what sums them up.
+    """`gains` for rows that share datasets: those of `rows_of`, or task types and what sums them up.
 
     Holm corrects over the rows of a method that are single task types; the others are sums of these.
     """

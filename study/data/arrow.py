@@ -13,7 +13,7 @@ class TableWriter:
 
     Args:
         folder: Must not exist yet.
-        types: Column -> type of `forms.FORMS`.
+        types: Column -> type of `schema.FORMS`.
     """
 
     def __init__(self, folder: Path, types: dict[str, str]):

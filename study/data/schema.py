@@ -1,6 +1,6 @@
 """The forms that a dataset can have, and `Source`, one dataset in such a form before it becomes an Arrow table.
 
-Every origin (embedded docstrings, a local folder, the hub) yields `Source`s; `sources.prepare` checks and writes them.
+Every origin (embedded docstrings, a local folder, the hub) yields `Source`s; `prepare.prepare` checks and writes them.
 The forms and their columns are those of the JSONL layout in docs/data_layout.md.
 """
 

@@ -19,8 +19,8 @@ class ImageEncoder(Encoder):
     An input ends in the end-of-text token, which is what "last" pooling reads.
 
     Args:
-        backbone: Of one of `images.IMAGE_FAMILIES`, with or without adapters.
-        image_processor: As `images.image_processor` returns it.
+        backbone: Of one of `image_processing.IMAGE_FAMILIES`, with or without adapters.
+        image_processor: As `image_processing.image_processor` returns it.
         settings: As `Encoder` takes them.
     """
 

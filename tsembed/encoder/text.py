@@ -37,6 +37,8 @@ class Encoder(nn.Module):
             {"folder": a saved encoder}.
     """
 
+    input_types: tuple[type, ...] = (str,)  # what one input may be
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -53,8 +55,6 @@ class Encoder(nn.Module):
         self.backbone, self.tokenizer = backbone, tokenizer
         self.pooling, self.instructions = pooling, instructions
         self.routes, self.base = tuple(routes), base
-
-    input_types: tuple[type, ...] = (str,)  # what one input may be
 
     def _as_list(self, inputs: Any) -> list[Any]:
         """The inputs by position, each of a type that this encoder embeds."""

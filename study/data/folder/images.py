@@ -1,6 +1,6 @@
 """A folder of picture sets in the layout of docs/data_layout.md -> `Source`s in the form of MMEB.
 
-What is asked about a set is decided by its columns (`local_image_forms.forms`), not by its name. The whole folder is
+What is asked about a set is decided by its columns (`questions.forms`), not by its name. The whole folder is
 checked first, so that faults and missing pictures are reported together, before anything is written. A training row
 with a picture that the test part has too is left out and counted.
 """

@@ -80,7 +80,7 @@ def gradient_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interva
     """Cosine between the gradients of two tasks by block: a panel over all pairs, then one per pair.
 
     Args:
-        rows: As `analysis.gradients.by_block` returns it. Lines of one task are dashed and hollow.
+        rows: As `analysis.experts.by_block` returns it. Lines of one task are dashed and hollow.
         seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         batches: Batches per task.
         interval: What [low, high] is.

@@ -18,7 +18,7 @@ def score_table(
     """A column per method, a row per meta-task or group of sets: mean score with interval; a last row of seeds.
 
     Args:
-        means: As `analysis.adapter_study.mean_scores` returns it.
+        means: As `analysis.gains.mean_scores` returns it.
         chance: Row -> mean chance of its sets, in per cent; None: no such column.
         answers: Row -> the same among the answers that a question can have; nan where no set of a row has it.
     """
@@ -42,7 +42,7 @@ def gain_table(gains: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
     """A row per meta-task or group of sets: the baseline's mean score, then per method its gain with interval.
 
     Args:
-        gains: As `analysis.adapter_study.gains_by_row` returns it.
+        gains: As `analysis.gains.gains_by_row` returns it.
     """
     import pandas as pd
 

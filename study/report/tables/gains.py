@@ -25,7 +25,7 @@ def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]], 
     The baseline's score is that on the most seeds; a gain is over its score on the seeds of both.
 
     Args:
-        gains: As `analysis.scores.gains` returns it.
+        gains: As `analysis.gains.gains` returns it.
         paper: Row -> {baseline: score, method: gain} of the published table.
     """
     import pandas as pd

@@ -13,7 +13,7 @@ REPEATS = 3  # most rows of a dataset with the same parameter description
 
 
 def sources(train: list[Record], avoid: set[str], about: dict[str, tuple[str, str]]) -> Iterator[Source]:
-    """Training datasets; at most as many rows as there are: `mixture.pairs` draws `train_rows` of them.
+    """Training datasets; at most as many rows as there are: `study.data.pairs.pairs` draws `train_rows` of them.
 
     Args:
         train: Records of `Pools.train`.
