@@ -19,7 +19,7 @@ variants: {em: 1, ic: 1}
 """
 RUN = """
 import json
-from tsembed import paths
+from study import paths
 from study.process import stream
 folder = paths.run_dir(preset, variant, seed)
 if variant == "ic" and (paths.ROOT / "broken").exists():
