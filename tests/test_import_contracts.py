@@ -4,9 +4,11 @@
 - Within tsembed a part imports those of lower layers, and the parts form no circle; neither do the modules.
 - Within study: nothing imports report but report and cli; analysis never loads torch or tsembed's models; suites are
   imported by nothing but the table of origins.
+- A module defines no name twice: the second value would silently replace the first.
 """
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -85,4 +87,18 @@ def test_within_the_study_nothing_imports_the_report_and_analysis_needs_no_torch
                 heavy or part_of(target) in ("runs", "probes", "evaluation") and target.startswith("study")
             ):
                 wrong.append(f"{module} imports {target}")
+    assert not wrong
+
+
+def test_no_module_defines_a_name_twice():
+    wrong = {}
+    for path in [*(ROOT / "tsembed").rglob("*.py"), *(ROOT / "study").rglob("*.py")]:
+        names: Counter[str] = Counter()
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [node]
+            for target in (name for one in targets for name in getattr(one, "elts", [one])):
+                name = getattr(target, "name", None) or getattr(target, "id", None)
+                names.update([name] if name else [])
+        if twice := [name for name, count in names.items() if count > 1]:
+            wrong[path.name] = twice
     assert not wrong

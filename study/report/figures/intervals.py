@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-ROW = 0.2  # inches of height per ablation
+ABLATION_HEIGHT = 0.2  # inches per ablation
 
 
 FILLS = ("full", "none", "left")  # by workload, so that a grey print tells them apart
@@ -26,7 +26,7 @@ VERDICTS = {
     "contradicted": Look("contradicted", "#D1603D", "X"),
     "inconclusive at this scale": Look("inconclusive at this scale", "#666666", "s"),
 }
-ROW = 0.155  # inches of height per claim
+CLAIM_HEIGHT = 0.155  # inches per claim
 QUANTITIES = {
     "score": "difference of scores (points)",
     "similarity": "difference of inter-task similarities (cosine)",
@@ -50,7 +50,7 @@ def forest(found: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     """
     groups = [(q, found[found.quantity == q]) for q in QUANTITIES if (found.quantity == q).any()]
     sizes = [len(rows) for _, rows in groups]
-    with _drawing(FULL, ROW * sum(sizes) + 0.45 * len(groups) + 0.45, "verdict on every claim") as figure:
+    with _drawing(FULL, CLAIM_HEIGHT * sum(sizes) + 0.45 * len(groups) + 0.45, "verdict on every claim") as figure:
         panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=sizes).ravel()
         for axes, (quantity, rows) in zip(panels, groups, strict=True):
             _panel(axes, rows)
@@ -144,7 +144,9 @@ def ablations(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     """
     sides = list(dict.fromkeys(rows.baseline))
     lines = [_lines(rows[rows.baseline == side]) for side in sides]
-    with _drawing(FULL, 0.8 + ROW * max(map(len, lines)), "differences of the ablations to their main rows") as figure:
+    with _drawing(
+        FULL, 0.8 + ABLATION_HEIGHT * max(map(len, lines)), "differences of the ablations to their main rows"
+    ) as figure:
         panels = figure.subplots(1, len(sides), squeeze=False, sharex=True).ravel()
         for axes, side, shown in zip(panels, sides, lines, strict=True):
             _side(axes, shown)
