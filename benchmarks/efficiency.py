@@ -87,10 +87,16 @@ def times(found: Mapping[str, Contestant], rounds: int) -> list[dict[str, Any]]:
         for contestant, values in seconds.items():
             for part, taken, base in zip(PARTS, values.T, seconds["em"].T, strict=True):
                 rows.append(
-                    {"workload": name, "contestant": contestant, "part": part, "seconds": float(np.median(taken)),
-                     "texts_per_s": work.texts / float(np.median(taken)), "rounds": len(taken),
-                     **median_ratio(taken, base)._asdict()}
-                )  # fmt: skip
+                    {
+                        "workload": name,
+                        "contestant": contestant,
+                        "part": part,
+                        "seconds": float(np.median(taken)),
+                        "texts_per_s": work.texts / float(np.median(taken)),
+                        "rounds": len(taken),
+                        **median_ratio(taken, base)._asdict(),
+                    }
+                )
         print(f"{name}: {rounds * work.rounds} rounds of {len(calls)} contestants", flush=True)
     return rows
 
@@ -104,9 +110,15 @@ def sizes(found: Mapping[str, Contestant]) -> list[dict[str, Any]]:
         call = _pass(one, WORKLOADS["batch"])
         total, active = parameters(one.encoder.backbone)
         rows.append(
-            {"contestant": name, "label": one.label, "total_parameters": total, "active_parameters": active,
-             "weight_bytes": weights, "peak_bytes": weights + activations(call, one.encoder.device)}
-        )  # fmt: skip
+            {
+                "contestant": name,
+                "label": one.label,
+                "total_parameters": total,
+                "active_parameters": active,
+                "weight_bytes": weights,
+                "peak_bytes": weights + activations(call, one.encoder.device),
+            }
+        )
     return rows
 
 
@@ -175,14 +187,19 @@ def measure(backbone: Backbone, rounds: int, device: str = "cpu") -> dict[str, A
         found = contestants(backbone, Path(folder), device)
         em = found["em"].encoder
         result = {
-            "device": device, "clock": "CPU time of the process" if device == "cpu" else "CUDA events",
-            "environment": environment(), "rounds": rounds, "backbone": backbone.name,
+            "device": device,
+            "clock": "CPU time of the process" if device == "cpu" else "CUDA events",
+            "environment": environment(),
+            "rounds": rounds,
+            "backbone": backbone.name,
             "blocks": len(blocks(em.backbone)),
             "instruction_tokens": {r: len(em.tokenizer.tokenize(text)) for r, text in INSTRUCTIONS.items()},
             "workloads": {name: work._asdict() for name, work in WORKLOADS.items()},
-            "spread": spread(found), "sizes": sizes(found), "times": times(found, rounds),
+            "spread": spread(found),
+            "sizes": sizes(found),
+            "times": times(found, rounds),
             "switch_milliseconds": switch_milliseconds(found["offloaded"].encoder.backbone),
-        }  # fmt: skip
+        }
     return result | {"bars": bars(result)}
 
 

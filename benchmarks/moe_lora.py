@@ -82,10 +82,14 @@ def backbone(width: int) -> nn.Module:
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=VOCABULARY, hidden_size=width, num_hidden_layers=BLOCKS[width], num_attention_heads=12,
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        num_hidden_layers=BLOCKS[width],
+        num_attention_heads=12,
         intermediate_size=4 * width,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
     return BertModel(config, add_pooling_layer=False)
 
 
@@ -101,12 +105,15 @@ def contestants(width: int) -> dict[str, nn.Module]:
         return get_peft_model(backbone(width), config)
 
     found = {
-        "lora": lora(RANK), "lora_matched": lora(EXPERTS * RANK), "moe": moe(num_experts=EXPERTS),
-        "recorded": moe(num_experts=EXPERTS), "top_2": moe(num_experts=EXPERTS, top_k=2),
+        "lora": lora(RANK),
+        "lora_matched": lora(EXPERTS * RANK),
+        "moe": moe(num_experts=EXPERTS),
+        "recorded": moe(num_experts=EXPERTS),
+        "top_2": moe(num_experts=EXPERTS, top_k=2),
         "sequence": moe(num_experts=EXPERTS, router="sequence"),
         "task": moe(router="task", routes=["query", *(f"task {e}" for e in range(1, EXPERTS))]),
         "loop": moe(num_experts=EXPERTS),
-    }  # fmt: skip
+    }
     for module in found["loop"].modules():
         if isinstance(module, MoeLoraLinear):
             module.__class__ = LoopLinear
@@ -168,9 +175,14 @@ def main() -> None:
     for name, taken in seconds.items():
         ratio = median_ratio(taken, seconds["lora"])
         rows.append(
-            {"contestant": name, "label": LABELS[name], "seconds": float(np.median(taken)), **sizes(models[name]),
-             "ratio_to_lora": ratio._asdict()}
-        )  # fmt: skip
+            {
+                "contestant": name,
+                "label": LABELS[name],
+                "seconds": float(np.median(taken)),
+                **sizes(models[name]),
+                "ratio_to_lora": ratio._asdict(),
+            }
+        )
         print(
             f"{LABELS[name]:40s} {1e3 * rows[-1]['seconds']:7.1f} ms  {ratio.median:.3f} [{ratio.low:.3f}, "
             f"{ratio.high:.3f}] of rank {RANK}  {rows[-1]['parameters']:>9,} parameters  "
@@ -187,8 +199,12 @@ def main() -> None:
         )
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"environment": environment(), "options": {k: v for k, v in vars(options).items() if k != "out"},
-                  "contestants": rows, "bars": bars}  # fmt: skip
+        report = {
+            "environment": environment(),
+            "options": {k: v for k, v in vars(options).items() if k != "out"},
+            "contestants": rows,
+            "bars": bars,
+        }
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 
 

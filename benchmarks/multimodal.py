@@ -45,9 +45,14 @@ def pairs(number: int, side: int):
     texts = [" ".join(rng.choice(WORDS, 24)) for _ in range(2 * number)]
     pictures = [encode_png(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for _ in range(number)]
     return Dataset.from_dict(
-        {"query": texts[:number], "query_image": pictures, "document": texts[number:],
-         "document_image": [None] * number, "group": list(range(number))}
-    )  # fmt: skip
+        {
+            "query": texts[:number],
+            "query_image": pictures,
+            "document": texts[number:],
+            "document_image": [None] * number,
+            "group": list(range(number)),
+        }
+    )
 
 
 def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, float | str | None]:
@@ -65,9 +70,16 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
     stages = Negatives(stage_one=0.5)
     variant = Variant(label="TSEmbed", starts_from="base", tasks=(TASK,), adapter=Adapter(), negatives=stages)
     training = Training(
-        steps=steps, batch_size=batch, cached_pairs=cached, learning_rate=1e-4, warmup_steps=1, precision="auto",
-        gradient_checkpointing=size == "2b", task_sampling="balanced", checkpoint_every=10**6,
-    )  # fmt: skip
+        steps=steps,
+        batch_size=batch,
+        cached_pairs=cached,
+        learning_rate=1e-4,
+        warmup_steps=1,
+        precision="auto",
+        gradient_checkpointing=size == "2b",
+        task_sampling="balanced",
+        checkpoint_every=10**6,
+    )
     with tempfile.TemporaryDirectory() as folder:
         tables = {"random": pairs(batch, 448 if size == "2b" else 32)}
         train(encoder, tables, {"random": TASK}, Path(folder), training=training, variant=variant)
@@ -78,10 +90,16 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
     name = torch.cuda.get_device_name() if cuda else "cpu"
     peak = next((value for key, value in PEAK.items() if key in name), None)
     return {
-        "size": size, "device": name, "weights": "random", "parameters": frozen + tower + table, "adapters": adapters,
-        "pairs_per_s": per_s, "tokens_per_s": tokens, "mfu": done / peak if peak else None,
+        "size": size,
+        "device": name,
+        "weights": "random",
+        "parameters": frozen + tower + table,
+        "adapters": adapters,
+        "pairs_per_s": per_s,
+        "tokens_per_s": tokens,
+        "mfu": done / peak if peak else None,
         "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -53,12 +53,15 @@ def main() -> None:
         alike = (outputs["query"] @ outputs["document"].T)[negatives]
         rows.append(
             {
-                "task": batch.task, "cosine": cosine.mean().item(), "deviation": cosine.std().item(),
-                "weight, 5 %": weights.quantile(0.05).item(), "weight, 95 %": weights.quantile(0.95).item(),
+                "task": batch.task,
+                "cosine": cosine.mean().item(),
+                "deviation": cosine.std().item(),
+                "weight, 5 %": weights.quantile(0.05).item(),
+                "weight, 95 %": weights.quantile(0.95).item(),
                 "correlation": np.corrcoef(weights.numpy(), alike.numpy())[0, 1],
                 "of the document": (relative.nanmean(0).square().mean() / relative.square().nanmean()).item(),
             }
-        )  # fmt: skip
+        )
     print(pd.DataFrame(rows).groupby("task").mean().round(3).to_string())
 
 

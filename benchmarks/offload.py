@@ -80,9 +80,11 @@ def measure(name: str, folder: Path, switches: int) -> dict:
     for route in ROUTES:
         encoder.encode(TEXTS, route)
     row = {
-        "weights": sum(p.nbytes for p in encoder.backbone.parameters()), "peak": memory("VmHWM") - before,
-        "wall": [], "cpu": [],
-    }  # fmt: skip
+        "weights": sum(p.nbytes for p in encoder.backbone.parameters()),
+        "peak": memory("VmHWM") - before,
+        "wall": [],
+        "cpu": [],
+    }
     if name.startswith("offloaded"):
         torch.set_num_threads(1)
         for turn in range(switches):

@@ -64,9 +64,12 @@ def compare(ours: Callable[[], float | None], peer: Callable[[], float | None], 
     ratios = np.array(seconds["peer"]) / np.array(seconds["ours"])
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return {
-        "ours": float(np.median(seconds["ours"])), "peer": float(np.median(seconds["peer"])), "ratio": float(middle),
-        "low": float(low), "high": float(high),
-    }  # fmt: skip
+        "ours": float(np.median(seconds["ours"])),
+        "peer": float(np.median(seconds["peer"])),
+        "ratio": float(middle),
+        "low": float(low),
+        "high": float(high),
+    }
 
 
 def line(name: str, found: dict[str, float], bar: float | None) -> str:

@@ -28,9 +28,15 @@ def ours(pairs: Dataset, steps: int) -> float:
     """Seconds of the steps, without loading and set-up."""
     backbone = Backbone(name=MINILM, dropout=0.0)
     training = Training(
-        steps=steps, batch_size=BATCH, learning_rate=1e-5, warmup_steps=0, max_query_tokens=MAX_TOKENS,
-        max_document_tokens=MAX_TOKENS, precision="fp32", checkpoint_every=10**6,
-    )  # fmt: skip
+        steps=steps,
+        batch_size=BATCH,
+        learning_rate=1e-5,
+        warmup_steps=0,
+        max_query_tokens=MAX_TOKENS,
+        max_document_tokens=MAX_TOKENS,
+        precision="fp32",
+        checkpoint_every=10**6,
+    )
     variant = Variant(label="EM", instruction=False, tasks=("retrieval",), temperature=TEMPERATURE)
     with tempfile.TemporaryDirectory() as folder:
         tables, tasks = {"pairs": pairs}, {"pairs": "retrieval"}
@@ -59,9 +65,16 @@ def peer(pairs: Dataset, steps: int) -> float:
     clock.ends = []
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
-            folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=1e-5, report_to="none",
-            save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
-        )  # fmt: skip
+            folder,
+            max_steps=steps,
+            per_device_train_batch_size=BATCH,
+            learning_rate=1e-5,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
         loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
         SentenceTransformerTrainer(
             model=model, args=arguments, train_dataset=pairs.remove_columns("group"), loss=loss, callbacks=[clock]

@@ -214,6 +214,12 @@ def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:
     study, row = preset.studies[preset.study_of(variant)], variants[variant]
     rate = study.training.learning_rate * row.learning_rate_scale
     return RunSettings(
-        preset=preset.name, variant_name=variant, seed=seed, backbone=study.backbone, data=study.data,
-        training=study.training.model_copy(update={"learning_rate": rate}), evaluation=study.evaluation, variant=row,
-    )  # fmt: skip
+        preset=preset.name,
+        variant_name=variant,
+        seed=seed,
+        backbone=study.backbone,
+        data=study.data,
+        training=study.training.model_copy(update={"learning_rate": rate}),
+        evaluation=study.evaluation,
+        variant=row,
+    )

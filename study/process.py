@@ -44,9 +44,12 @@ def stream(command: list[str], *, log: Path, every: float = 5.0, each: Callable[
     with log.open("ab") as sink:
         begin = sink.tell()
         process = subprocess.Popen(
-            launcher("supervise", *command), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+            launcher("supervise", *command),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
     started, shown = time.monotonic(), None
     try:
         while True:

@@ -72,6 +72,11 @@ def environment(**more: str) -> dict[str, str]:
 def call(root: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
     """Run `./run_all.sh words…` to its end."""
     return subprocess.run(
-        [root / "run_all.sh", *words], env=environment(**more), capture_output=True, text=True, timeout=120,
-        stdin=subprocess.DEVNULL, cwd=root,
-    )  # fmt: skip
+        [root / "run_all.sh", *words],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        cwd=root,
+    )

@@ -7,9 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(
-    ["tsembed.contrastive", "tsembed.mote", "tsembed.encoder"], "beartype.beartype"
-)
+install_import_hook(["tsembed.contrastive", "tsembed.mote", "tsembed.encoder"], "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

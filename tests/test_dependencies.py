@@ -61,8 +61,10 @@ def test_the_conda_environment_adds_nothing():
     content = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert content["channels"] == ["conda-forge"]
     assert content["dependencies"] == [
-        f"python{PROJECT['requires-python']}", "pip", {"pip": ["-r requirements.lock", "-e ."]}
-    ]  # fmt: skip
+        f"python{PROJECT['requires-python']}",
+        "pip",
+        {"pip": ["-r requirements.lock", "-e ."]},
+    ]
 
 
 def test_what_is_imported_is_declared():

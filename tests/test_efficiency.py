@@ -87,8 +87,10 @@ def test_tokens_are_spread_over_the_experts(result):
 def test_a_bar_holds_by_the_median():
     times = [
         {"workload": w, "contestant": c, "part": p, "median": 1.04, "low": 1.01, "high": 1.045}
-        for w in efficiency.WORKLOADS for c in ("mote", "mixed", "tlr") for p in efficiency.PARTS
-    ]  # fmt: skip
+        for w in efficiency.WORKLOADS
+        for c in ("mote", "mixed", "tlr")
+        for p in efficiency.PARTS
+    ]
     sizes = [{"contestant": c, "weight_bytes": 100, "peak_bytes": n} for c, n in (("em", 200), ("offloaded", 210))]
     found = efficiency.bars({"times": times, "sizes": sizes, "switch_milliseconds": 2.0})
     said = {(b["contestant"], b["quantity"], b["workload"]): (b["holds"], b["beyond_noise"]) for b in found}

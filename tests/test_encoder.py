@@ -101,8 +101,10 @@ def test_wrong_weights_are_errors(tmp_path, monkeypatch, tokenizer):
     with pytest.raises(ValueError, match="lacks .*key_mapping"):
         build(Backbone(name=str(tmp_path)), Variant(label="EM"))
     encoder = build(Backbone(name=str(tmp_path), key_mapping={r"^bert\.": ""}), Variant(label="EM"))
-    assert torch.equal(dict(encoder.backbone.named_parameters())["embeddings.word_embeddings.weight"].data,
-                       weights["embeddings.word_embeddings.weight"])  # fmt: skip
+    assert torch.equal(
+        dict(encoder.backbone.named_parameters())["embeddings.word_embeddings.weight"].data,
+        weights["embeddings.word_embeddings.weight"],
+    )
 
 
 def test_bad_arguments_are_named(tokenizer, tmp_path):

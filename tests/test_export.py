@@ -49,15 +49,25 @@ def make_run(folder, encoder, **changes):
     run = folder / "runs" / "tiny" / "some" / "seed3"
     encoder.save(run / "model")
     variant = {
-        "label": "Some", "tasks": ["classification", "clustering", "retrieval"], "trained": True, "blocks": "every",
-        "batching": "task_aware", "temperature": 0.03,
-    }  # fmt: skip
+        "label": "Some",
+        "tasks": ["classification", "clustering", "retrieval"],
+        "trained": True,
+        "blocks": "every",
+        "batching": "task_aware",
+        "temperature": 0.03,
+    }
     training = {"steps": 7, "batch_size": 4, "learning_rate": 0.5, "weight_decay": 0.0, "precision": "fp32"}
     config = {
-        "preset": "tiny", "variant_name": "some", "seed": 3, "data_sha256": "abc", "data": {"eval_rows": 20},
+        "preset": "tiny",
+        "variant_name": "some",
+        "seed": 3,
+        "data_sha256": "abc",
+        "data": {"eval_rows": 20},
         "backbone": {"name": "embedded:all-MiniLM-L6-v2", "revision": None, "num_layers": 2},
-        "training": training, "evaluation": {"max_tokens": TOKENS}, "variant": variant,
-    }  # fmt: skip
+        "training": training,
+        "evaluation": {"max_tokens": TOKENS},
+        "variant": variant,
+    }
     (run / "config.yaml").write_text(yaml.safe_dump(config | changes))
     scores = [
         {"task_type": "Retrieval", "dataset": "r1", "metric": "ndcg_at_10", "score": 60.25},
@@ -65,8 +75,15 @@ def make_run(folder, encoder, **changes):
         {"task_type": "STS", "dataset": "s1", "metric": "cosine_spearman", "score": 33.33},
     ]
     (run / "scores.json").write_text(json.dumps(scores))
-    env = {"commit": "c0ffee", "uncommitted_changes": True, "requirements_lock_sha256": "10c4", "gpus": [],
-           "versions": {"torch": "9.9"}, "processor": "abacus", "cores": 1}  # fmt: skip
+    env = {
+        "commit": "c0ffee",
+        "uncommitted_changes": True,
+        "requirements_lock_sha256": "10c4",
+        "gpus": [],
+        "versions": {"torch": "9.9"},
+        "processor": "abacus",
+        "cores": 1,
+    }
     (run / "env.json").write_text(json.dumps(env))
     (run / "done.json").write_text("{}")
     entry = {"name": "d1", "part": "train", "task": "retrieval", "rows": {"rows": 1234}, "licence": "CC BY 4.0"}
@@ -222,10 +239,14 @@ def test_mteb_finds_the_prompts(encoders, tmp_path):
 
     export(make_run(tmp_path, encoders["ic"]), tmp_path / "out")
     prompts = json.loads((tmp_path / "out" / "config_sentence_transformers.json").read_text())["prompts"]
-    cases = {("NFCorpus", PromptType.query): "search_query: ", ("NFCorpus", PromptType.document): "search_document: ",
-             ("AskUbuntuDupQuestions", PromptType.query): "search_query: ", ("STSBenchmark", None): "classification: ",
-             ("Banking77Classification", None): "classification: ",
-             ("BiorxivClusteringP2P", None): "clustering: "}  # fmt: skip
+    cases = {
+        ("NFCorpus", PromptType.query): "search_query: ",
+        ("NFCorpus", PromptType.document): "search_document: ",
+        ("AskUbuntuDupQuestions", PromptType.query): "search_query: ",
+        ("STSBenchmark", None): "classification: ",
+        ("Banking77Classification", None): "classification: ",
+        ("BiorxivClusteringP2P", None): "clustering: ",
+    }
     for (task, prompt_type), expected in cases.items():
         assert prompts[get_prompt_name(prompts, mteb.get_task(task).metadata, prompt_type)] == expected, task
 

@@ -173,13 +173,25 @@ def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
     text = known.text_config.to_dict()
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
     kept = (
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "pad_token_id",
-        "num_key_value_heads", "rope_parameters",
-    )  # fmt: skip
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "pad_token_id",
+        "num_key_value_heads",
+        "rope_parameters",
+    )
     vision = {
-        "depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "patch_size": 4, "window_size": 32,
-        "out_hidden_size": text["hidden_size"], "fullatt_block_indexes": [1],
-    }  # fmt: skip
+        "depth": 2,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "intermediate_size": 48,
+        "patch_size": 4,
+        "window_size": 32,
+        "out_hidden_size": text["hidden_size"],
+        "fullatt_block_indexes": [1],
+    }
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     config = Qwen2_5_VLConfig(
         text_config={key: text[key] for key in kept} | ids,

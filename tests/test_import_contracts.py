@@ -14,9 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    ("tasks", "inputs"), ("settings",), ("mote", "moe_lora", "contrastive"), ("encoder",),
+    ("tasks", "inputs"),
+    ("settings",),
+    ("mote", "moe_lora", "contrastive"),
+    ("encoder",),
     ("training", "evaluation", "export"),
-)  # fmt: skip
+)
 
 
 def imports(house: str, *, functions: bool = True) -> dict[str, set[str]]:

@@ -45,13 +45,23 @@ def checkout(tmp_path, tokenizer):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     preset = {
-        "about": "a test", "backbone": {"name": str(tmp_path / "backbone"), "dropout": 0.1},
+        "about": "a test",
+        "backbone": {"name": str(tmp_path / "backbone"), "dropout": 0.1},
         "data": {"source": "local", "path": str(tmp_path / "text")},
-        "training": {"steps": 60, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 2, "precision": "fp32",
-                     "task_sampling": "balanced", "max_query_tokens": 32, "max_document_tokens": 32,
-                     "checkpoint_every": 10},
-        "evaluation": {"benchmark": None}, "variants": {"mote": 1, "ic": 1},
-    }  # fmt: skip
+        "training": {
+            "steps": 60,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
+            "warmup_steps": 2,
+            "precision": "fp32",
+            "task_sampling": "balanced",
+            "max_query_tokens": 32,
+            "max_document_tokens": 32,
+            "checkpoint_every": 10,
+        },
+        "evaluation": {"benchmark": None},
+        "variants": {"mote": 1, "ic": 1},
+    }
     (tmp_path / "configs" / "presets").mkdir(parents=True)
     for name in ("variants", "accelerate"):
         (tmp_path / "configs" / name).symlink_to(paths.CONFIGS / name)
@@ -65,13 +75,24 @@ def start(root, *module):
 
 
 def start_command(root, command, **variables):
-    environment = os.environ | variables | {
-        "TSEMBED_ROOT": str(root), "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
+    environment = (
+        os.environ
+        | variables
+        | {
+            "TSEMBED_ROOT": str(root),
+            "PYTHONPATH": str(paths.ROOT),
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+    )
     return subprocess.Popen(
-        command, env=environment, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        command,
+        env=environment,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finish(root):

@@ -28,10 +28,20 @@ PRESET = {
     "about": "a test",
     "backbone": {"name": "random:qwen2-vl", "pooling": "last", "patch_size": 4, "num_layers": 1},
     "data": {"source": "digits", "train_rows": 24, "eval_rows": 6, "validation_rows": 4},
-    "training": {"steps": 4, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 1, "precision": "fp32",
-                 "task_sampling": "balanced", "max_query_tokens": 64, "max_document_tokens": 64, "checkpoint_every": 2},
-    "evaluation": {"benchmark": None, "max_tokens": 64, "sets_per_type": 1}, "variants": {"vl_base": 1},
-}  # fmt: skip
+    "training": {
+        "steps": 4,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "warmup_steps": 1,
+        "precision": "fp32",
+        "task_sampling": "balanced",
+        "max_query_tokens": 64,
+        "max_document_tokens": 64,
+        "checkpoint_every": 2,
+    },
+    "evaluation": {"benchmark": None, "max_tokens": 64, "sets_per_type": 1},
+    "variants": {"vl_base": 1},
+}
 IMAGES = {
     "training": PRESET["training"] | {"steps": 100, "learning_rate": 3e-3},
     "variants": {"vl_lora": 1, "vl_moe_task": 1, "tsembed": 1},
@@ -172,8 +182,9 @@ def test_of_text_adapters_a_sentence_transformer_is_made(tokenizer, tmp_path):
 
     experts = {route: route for route in ROUTES}
     for name, adapter, route in (
-        ("lora", Adapter(kind="lora", r=4), None), ("task", Adapter(r=4, router="task"), "clustering"),
-    ):  # fmt: skip
+        ("lora", Adapter(kind="lora", r=4), None),
+        ("task", Adapter(r=4, router="task"), "clustering"),
+    ):
         tiny("bert").save_pretrained(tmp_path / "tiny")
         backbone = adapt(tiny("bert"), adapter, experts, seed=0)
         for key, p in backbone.named_parameters():

@@ -49,13 +49,26 @@ def tables(rows=32):
 
 def settings(variant=MOTE, **training):
     defaults = dict(
-        steps=12, batch_size=8, learning_rate=1e-3, warmup_steps=2, precision="fp32", max_query_tokens=32,
-        max_document_tokens=32, task_sampling="balanced", checkpoint_every=100,
-    )  # fmt: skip
+        steps=12,
+        batch_size=8,
+        learning_rate=1e-3,
+        warmup_steps=2,
+        precision="fp32",
+        max_query_tokens=32,
+        max_document_tokens=32,
+        task_sampling="balanced",
+        checkpoint_every=100,
+    )
     return RunSettings(
-        preset="test", variant_name="v", seed=0, backbone=Backbone(name="tiny"), data=Data(source="embedded"),
-        training=Training(**defaults | training), evaluation=Evaluation(), variant=variant,
-    )  # fmt: skip
+        preset="test",
+        variant_name="v",
+        seed=0,
+        backbone=Backbone(name="tiny"),
+        data=Data(source="embedded"),
+        training=Training(**defaults | training),
+        evaluation=Evaluation(),
+        variant=variant,
+    )
 
 
 def make(tokenizer, variant=MOTE, dropout=0.0):
@@ -145,9 +158,15 @@ def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
     data = tables()
     sampler = TaskSampler({n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=12, seed=1)
     batches = StepBatches(
-        data, TASKS, sampler, encoder, training=chosen.training, variant=chosen.variant, rank=rank,
+        data,
+        TASKS,
+        sampler,
+        encoder,
+        training=chosen.training,
+        variant=chosen.variant,
+        rank=rank,
         world_size=world_size,
-    )  # fmt: skip
+    )
     model = wrap(PairEncoder(encoder, chosen.variant))
     for batch in batches[step]:
         (piece,) = batch.pieces

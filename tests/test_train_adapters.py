@@ -50,14 +50,27 @@ def tables(rows=32):
 
 def settings(method="TSEmbed", variant=None, **training):
     defaults = dict(
-        steps=12, batch_size=8, learning_rate=3e-3, warmup_steps=2, precision="fp32", max_query_tokens=48,
-        max_document_tokens=48, task_sampling="balanced", checkpoint_every=4,
-    )  # fmt: skip
+        steps=12,
+        batch_size=8,
+        learning_rate=3e-3,
+        warmup_steps=2,
+        precision="fp32",
+        max_query_tokens=48,
+        max_document_tokens=48,
+        task_sampling="balanced",
+        checkpoint_every=4,
+    )
     chosen = Variant(label=method, starts_from="base", tasks=tuple(TASKS.values()), **variant or METHODS[method])
     return RunSettings(
-        preset="test", variant_name="v", seed=0, backbone=BACKBONE, data=Data(source="digits"),
-        training=Training(**defaults | training), evaluation=Evaluation(), variant=chosen,
-    )  # fmt: skip
+        preset="test",
+        variant_name="v",
+        seed=0,
+        backbone=BACKBONE,
+        data=Data(source="digits"),
+        training=Training(**defaults | training),
+        evaluation=Evaluation(),
+        variant=chosen,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +114,15 @@ def recall(encoder, table):
 def test_the_second_stage_weighs_the_negatives(base, tmp_path):
     losses = {}
     for name, variant in {
-        "plain": METHODS["MoE-LoRA"], "weighted": TSEMBED,
+        "plain": METHODS["MoE-LoRA"],
+        "weighted": TSEMBED,
         "flat": TSEMBED | {"negatives": Negatives(stage_one=0.5, beta=0.0)},
         "random": TSEMBED | {"negatives": Negatives(weights="random", stage_one=0.5, beta=30.0)},
         "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", stage_one=0.5, beta=30.0)},
         "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", stage_one=0.5, beta=30.0)},
         "centered": TSEMBED | {"negatives": Negatives(centered=True, stage_one=0.5, beta=3.0)},
         "deviation": TSEMBED | {"negatives": Negatives(beta=1.0, beta_per="deviation", stage_one=0.5)},
-    }.items():  # fmt: skip
+    }.items():
         chosen = settings(variant=variant, steps=8)
         train(chosen, make(base, chosen), tables(), TASKS, tmp_path / name)
         rows = metrics(tmp_path / name)
@@ -181,9 +195,14 @@ def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
             torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(len(name)))
     data = tables()
     sampler = TaskSampler(
-        {n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=3, batching="heterogeneous", sampling="balanced",
-        tasks=chosen.variant.tasks, seed=1,
-    )  # fmt: skip
+        {n: (t, 32) for n, t in TASKS.items()},
+        batch_size=8,
+        steps=3,
+        batching="heterogeneous",
+        sampling="balanced",
+        tasks=chosen.variant.tasks,
+        seed=1,
+    )
     variant = chosen.variant.model_copy(update={"temperature": 0.05})
     batches = StepBatches(
         data, TASKS, sampler, encoder, training=chosen.training, variant=variant, rank=rank, world_size=world_size

@@ -75,10 +75,23 @@ def lock(python: Path) -> int:
     if target.is_file():
         shutil.copy(target, draft)
     _install(
-        [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--all-extras", "--no-annotate",
-         "--no-header", "--output-file", str(draft), "pyproject.toml"],
+        [
+            uv,
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            "3.11",
+            "--all-extras",
+            "--no-annotate",
+            "--no-header",
+            "--output-file",
+            str(draft),
+            "pyproject.toml",
+        ],
         "the packages of pyproject.toml",
-    )  # fmt: skip
+    )
     kept = [line for line in draft.read_text().splitlines() if not CUDA.match(line)]
     header = [
         "# Generated from pyproject.toml by: ./run_all.sh lock",

@@ -19,9 +19,11 @@ def main(preset: str, node: str, command: list[str]) -> int:
     log = nodes.begin_log(preset, node, command)
     started = time.time()
     state = {
-        "pid": os.getpid(), "host": os.uname().nodename, "started": started,
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "started": started,
         "session": os.environ.get("TSEMBED_SESSION", ""),
-    }  # fmt: skip
+    }
     nodes.write_state(preset, node, state="running", **state)
     end = "failed"
     try:

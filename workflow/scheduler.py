@@ -86,9 +86,13 @@ def _run(study: nodes.Study, given: argparse.Namespace) -> int:
     shown: dict[str, str] = {}
     with (logs / "snakemake.log").open("wb") as sink:
         process = subprocess.Popen(
-            launcher("exec", *_snakemake(study, given)), env=variables, stdin=subprocess.DEVNULL, stdout=sink,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            launcher("exec", *_snakemake(study, given)),
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             while process.poll() is None:
                 time.sleep(0.2)
@@ -144,9 +148,19 @@ def _show(study: nodes.Study, session: str, shown: dict[str, str]) -> None:
 def _snakemake(study: nodes.Study, given: argparse.Namespace, *more: str) -> list[str]:
     profile = given.profile or "local"
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.ROOT),
-        "--workflow-profile", "none", "--profile", str(HERE / "profiles" / profile), *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(HERE / "Snakefile"),
+        "--directory",
+        str(paths.ROOT),
+        "--workflow-profile",
+        "none",
+        "--profile",
+        str(HERE / "profiles" / profile),
+        *more,
+    ]
     if given.jobs:
         command += ["--jobs" if profile == "slurm" else "--cores", given.jobs]
     given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None

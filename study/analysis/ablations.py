@@ -15,13 +15,23 @@ if TYPE_CHECKING:
 
 # Setting -> what its panel of ablations is called.
 ADAPTER = {
-    "num_experts": "experts", "top_k": "experts in use", "r": "rank", "router": "router", "load_balancing": "balancing",
+    "num_experts": "experts",
+    "top_k": "experts in use",
+    "r": "rank",
+    "router": "router",
+    "load_balancing": "balancing",
     "shared_experts": "shared experts",
-}  # fmt: skip
+}
 NEGATIVES = {
-    "weights": "weights", "beta_per": "beta per", "beta": "beta", "top_k": "negatives", "signature": "signature",
-    "similarity": "similarity", "centered": "centered", "stage_one": "stage 1",
-}  # fmt: skip
+    "weights": "weights",
+    "beta_per": "beta per",
+    "beta": "beta",
+    "top_k": "negatives",
+    "signature": "signature",
+    "similarity": "similarity",
+    "centered": "centered",
+    "stage_one": "stage 1",
+}
 _NONE = {"top_k": "all", "load_balancing": "none"}
 _NAMES = {"eans": "EANS", "kl": "KL"}
 

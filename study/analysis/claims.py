@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 NOT_JUDGED = "not judged"
 MARKS = {"reproduced": "●", "contradicted": "✕", "inconclusive at this scale": "○", NOT_JUDGED: "–"}
 UNITS = {
-    "score": "points", "similarity": "cosine", "gradient": "cosine", "conflict": "cosine", "correlation": "Spearman",
+    "score": "points",
+    "similarity": "cosine",
+    "gradient": "cosine",
+    "conflict": "cosine",
+    "correlation": "Spearman",
     "information": "nats",
-}  # fmt: skip
+}
 
 
 MEASURED = ("difference", "low", "high", "detectable", "seeds")
@@ -82,12 +86,20 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> 
         interval = bootstrap(values, rng=np.random.default_rng(0))
         rows.append(
             {
-                "id": claim.id, "quantity": claim.quantity, "claim": claim.text, "place": claim.place,
-                "claimed": claim.claimed, "than": claim.than, "difference": interval.mean, "low": interval.low,
-                "high": interval.high, "detectable": minimal_detectable_effect(values), "seeds": len(values),
+                "id": claim.id,
+                "quantity": claim.quantity,
+                "claim": claim.text,
+                "place": claim.place,
+                "claimed": claim.claimed,
+                "than": claim.than,
+                "difference": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "detectable": minimal_detectable_effect(values),
+                "seeds": len(values),
                 "verdict": OPEN if few else verdict(interval, claim.claimed, than=claim.than),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
@@ -118,12 +130,19 @@ def collect(preset: str) -> "pd.DataFrame":
         found = judged.get(claim.id, {})
         rows.append(
             {
-                "id": claim.id, "quantity": claim.quantity, "unit": UNITS[claim.quantity], "claim": claim.text,
-                "place": claim.place, "claimed": claim.claimed, "than": claim.than, "paper": published(claim, numbers),
+                "id": claim.id,
+                "quantity": claim.quantity,
+                "unit": UNITS[claim.quantity],
+                "claim": claim.text,
+                "place": claim.place,
+                "claimed": claim.claimed,
+                "than": claim.than,
+                "paper": published(claim, numbers),
                 **{key: float(found.get(key, float("nan"))) for key in MEASURED},
-                "verdict": found.get("verdict", NOT_JUDGED), "notebook": claim.notebook,
+                "verdict": found.get("verdict", NOT_JUDGED),
+                "notebook": claim.notebook,
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 

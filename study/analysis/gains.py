@@ -63,14 +63,21 @@ def gains(
             means = difference.mean(axis=0)
             rows.append(
                 {
-                    "row": name, "method": method, "datasets": difference.shape[1], "seeds": difference.shape[0],
-                    "baseline": float(base.to_numpy().mean()), "gain": interval.mean, "low": interval.low,
-                    "high": interval.high, "detectable": statistics.minimal_detectable_effect(difference),
-                    "p_t": statistics.paired_t(means), "p_wilcoxon": statistics.wilcoxon(means),
+                    "row": name,
+                    "method": method,
+                    "datasets": difference.shape[1],
+                    "seeds": difference.shape[0],
+                    "baseline": float(base.to_numpy().mean()),
+                    "gain": interval.mean,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "detectable": statistics.minimal_detectable_effect(difference),
+                    "p_t": statistics.paired_t(means),
+                    "p_wilcoxon": statistics.wilcoxon(means),
                     "p_welch": statistics.welch_less(base.mean().to_numpy(), ours.mean().to_numpy()),
                     "d_z": statistics.effect_size(means),
                 }
-            )  # fmt: skip
+            )
     frame = pd.DataFrame(rows)
     types_only = frame.row != "Average"
     frame["p_holm"] = frame[types_only].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
@@ -122,12 +129,15 @@ def evaluation_sets(preset: str, study: str) -> "pd.DataFrame":
     listing = manifest(paths.data_dir(preset, load_preset(preset).data_of(study)))
     rows = [
         {
-            "task_type": types[d["task"]], "dataset": d["name"], "group": d["group"],
-            "chance": _percent(d["notes"].get("chance")), "answers": _percent(d["notes"].get("answers")),
+            "task_type": types[d["task"]],
+            "dataset": d["name"],
+            "group": d["group"],
+            "chance": _percent(d["notes"].get("chance")),
+            "answers": _percent(d["notes"].get("answers")),
         }
         for d in listing["datasets"]
         if d["part"] == "eval" and d["form"] == "ranking"
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 

@@ -36,14 +36,18 @@ FORMS: dict[str, dict[str, dict[str, str]]] = {
     # Pictures: each side of a pair, each query and each candidate has a text, an image, or both (data/items.py).
     "image_pairs": {
         "rows": {
-            "query": "maybe", "query_image": "image", "document": "maybe", "document_image": "image", "group": "int",
+            "query": "maybe",
+            "query_image": "image",
+            "document": "maybe",
+            "document_image": "image",
+            "group": "int",
         }
     },
     "ranking": {
         "queries": {"query": "maybe", "query_image": "image", "candidates": "places", "positives": "places"},
         "candidates": {"text": "maybe", "image": "image"},
     },
-}  # fmt: skip
+}
 SIDES = (("query", "query_image"), ("document", "document_image"), ("text", "image"))  # text and picture of one item
 
 MTEB_TYPE = {

@@ -110,14 +110,21 @@ def probe_batches(
     piece = gcd(pairs, training.cached_pairs or PIECE)
     present = tuple(task for task in TASKS if task in {tasks[name] for name in tables})
     sampler = TaskSampler(
-        {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=pairs,
-        steps=count * len(present), sampling="balanced", tasks=present, seed=seed,
-    )  # fmt: skip
+        {name: (tasks[name], len(table)) for name, table in tables.items()},
+        batch_size=pairs,
+        steps=count * len(present),
+        sampling="balanced",
+        tasks=present,
+        seed=seed,
+    )
     steps = StepBatches(
-        tables, tasks, sampler, encoder,
+        tables,
+        tasks,
+        sampler,
+        encoder,
         training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None, "cached_pairs": piece}),
         variant=settings.variant.model_copy(update={"temperature": "task_aware"}),
-    )  # fmt: skip
+    )
     for step in range(len(steps)):
         yield from steps[step]
 
@@ -151,9 +158,14 @@ def _rows(number: int, first: str, second: str, a: Gradients, b: Gradients) -> l
         size_x, size_y, product = float(x.norm()), float(y.norm()), float(x @ y)
         rows.append(
             {
-                "batch": number, "first": first, "second": second, "block": where[0], "part": where[1],
+                "batch": number,
+                "first": first,
+                "second": second,
+                "block": where[0],
+                "part": where[1],
                 "cosine": product / (size_x * size_y) if size_x and size_y else float("nan"),
-                "norm_first": size_x, "norm_second": size_y,
+                "norm_first": size_x,
+                "norm_second": size_y,
             }
-        )  # fmt: skip
+        )
     return rows

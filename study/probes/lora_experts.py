@@ -36,9 +36,14 @@ class Observed(NamedTuple):
 
 @torch.inference_mode()
 def observe(
-    encoder: Encoder, inputs: Sequence[Any], routes: Sequence[str], *, max_tokens: int, token_budget: int = 1536,
+    encoder: Encoder,
+    inputs: Sequence[Any],
+    routes: Sequence[str],
+    *,
+    max_tokens: int,
+    token_budget: int = 1536,
     precision: str = "fp32",
-) -> tuple[Observed, list[str]]:  # fmt: skip
+) -> tuple[Observed, list[str]]:
     """Routing signatures and embeddings of inputs under their routes, and the adapted layers by name."""
     from tsembed.moe_lora import routing
 
@@ -93,11 +98,9 @@ def measure(
         {"task": tasks[name], "dataset": name, "side": side, "layer": layer, "expert": expert, "share": share}
         for side, observed in seen.items()
         for name in tables
-        for layer, gates in zip(
-            layers, observed.signatures[[n == name for n in names]].mean(0).tolist(), strict=True
-        )
+        for layer, gates in zip(layers, observed.signatures[[n == name for n in names]].mean(0).tolist(), strict=True)
         for expert, share in enumerate(gates)
-    ]  # fmt: skip
+    ]
     of_task = np.array([tasks[name] for name in names])
     reference = (seen["query"].vectors @ seen["document"].vectors.T).numpy()
     rows = []

@@ -72,19 +72,23 @@ def similarity_by_layer(
     layers, count = cosine.shape
     return pd.DataFrame(
         {
-            "layer": np.repeat(np.arange(layers), count), "text": np.tile(np.arange(count), layers),
+            "layer": np.repeat(np.arange(layers), count),
+            "text": np.tile(np.arange(count), layers),
             "cosine": cosine.ravel().astype(float).round(5),
         }
-    )  # fmt: skip
+    )
 
 
 def _layers(encoder: Encoder, texts: Sequence[str], route: str, max_tokens: int, token_budget: int, precision: str):
     """Unit-norm pooled hidden states under a route: (layers, texts, dim)."""
     tokens = encoder.tokenize(texts, route, max_tokens=max_tokens)
     parts = chunks(
-        tokens, route, pad_id=encoder.tokenizer.pad_token_id, max_tokens=token_budget,
+        tokens,
+        route,
+        pad_id=encoder.tokenizer.pad_token_id,
+        max_tokens=token_budget,
         padding_side=encoder.tokenizer.padding_side,
-    )  # fmt: skip
+    )
     found = []
     with autocast(encoder.device, precision), _hidden_states(encoder) as states:
         for part in parts:

@@ -74,10 +74,19 @@ def execute(
     folder = Path(tempfile.mkdtemp(prefix="tsembed-", dir=None if short else "/tmp"))
     try:
         papermill.execute_notebook(
-            notebook, running, parameters, kernel_name=kernel, language="python", cwd=notebook.parent,
-            progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, execution_timeout=timeout,
-            kernel_manager_class=_kernel_manager(folder), on_cell_start=remember,
-        )  # fmt: skip
+            notebook,
+            running,
+            parameters,
+            kernel_name=kernel,
+            language="python",
+            cwd=notebook.parent,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            execution_timeout=timeout,
+            kernel_manager_class=_kernel_manager(folder),
+            on_cell_start=remember,
+        )
     except DeadKernelError:
         raise fail("the kernel died; probably out of memory") from None
     except CellTimeoutError:
@@ -178,9 +187,11 @@ def _kernel_manager(folder: Path):
                 return super().get_kernel_spec(kernel_name)
             command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             return KernelSpec(
-                argv=launcher("exec", *command), display_name="Python 3", language="python",
+                argv=launcher("exec", *command),
+                display_name="Python 3",
+                language="python",
                 env={"IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": same_code},
-            )  # fmt: skip
+            )
 
     class IpcKernelManager(AsyncKernelManager):
         @default("transport")

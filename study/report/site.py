@@ -57,11 +57,18 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
         text = template("notebook.html.j2").render(**shared, page=page, body=body, root="../")
         _write(report / page.href, text)
     index = template("index.html.j2").render(
-        **shared, page=None, root="", about=_about(preset), headline=_headline(report),
-        claims=_claims(preset, {page.executed.stem: page.href for page in notebooks}), figures=_figures(report),
-        tables=_tables(report), runs=status.runs(preset, {k: v.href for k, v in runs.items()}),
-        origins=status.origins(preset), data=status.data(preset),
-    )  # fmt: skip
+        **shared,
+        page=None,
+        root="",
+        about=_about(preset),
+        headline=_headline(report),
+        claims=_claims(preset, {page.executed.stem: page.href for page in notebooks}),
+        figures=_figures(report),
+        tables=_tables(report),
+        runs=status.runs(preset, {k: v.href for k, v in runs.items()}),
+        origins=status.origins(preset),
+        data=status.data(preset),
+    )
     _write(report / "index.html", index)
     return report / "index.html"
 
@@ -116,9 +123,14 @@ def _body(executed: Path) -> str:
             yield "markdown2html", lambda source: MarkdownWithMath(renderer=MathML(escape=False)).render(source)
 
     exporter = Exporter(
-        template_name="basic", embed_images=True, mathjax_url="", require_js_url="", mermaid_js_url="",
-        exclude_input_prompt=True, exclude_output_prompt=True,
-    )  # fmt: skip
+        template_name="basic",
+        embed_images=True,
+        mathjax_url="",
+        require_js_url="",
+        mermaid_js_url="",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
     notebook = nbformat.read(executed, as_version=4)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -196,9 +208,12 @@ def _environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -36,12 +36,16 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "variant": settings.get("variant", {}).get("label", variant) if settings else variant,
-                "name": variant, "seed": seed.removeprefix("seed"), "state": _state(preset, folder),
-                "steps": _steps(folder), "of": (settings or {}).get("training", {}).get("steps"),
-                "seconds": (done or {}).get("seconds"), "finished": (done or {}).get("finished", ""),
+                "name": variant,
+                "seed": seed.removeprefix("seed"),
+                "state": _state(preset, folder),
+                "steps": _steps(folder),
+                "of": (settings or {}).get("training", {}).get("steps"),
+                "seconds": (done or {}).get("seconds"),
+                "finished": (done or {}).get("finished", ""),
                 "page": pages.get(f"{variant}/{seed}"),
             }
-        )  # fmt: skip
+        )
     return rows
 
 

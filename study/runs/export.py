@@ -48,9 +48,15 @@ def export(source: Path, out: Path, *, route: str | None = None, average: bool =
     if run is not None and average and dense.has_learned_router(encoder):
         gates = merge.mean_gates(_routing_of_pairs(encoder, run))
     export_encoder(
-        encoder, out, source=source, route=route, average=average, run=run, gates=gates,
+        encoder,
+        out,
+        source=source,
+        route=route,
+        average=average,
+        run=run,
+        gates=gates,
         measure=None if run is None else lambda exported: scores_of(exported, run),
-    )  # fmt: skip
+    )
 
 
 def read_source(folder: Path) -> tuple[Path, Run | None]:

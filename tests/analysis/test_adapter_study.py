@@ -39,8 +39,10 @@ def table(**methods):
     """Scores of one task type: method -> (seeds x datasets)."""
     rows = [
         {"method": m, "seed": s, "task_type": "A" if d < 2 else "B", "dataset": f"d{d}", "score": x}
-        for m, values in methods.items() for s, line in enumerate(values) for d, x in enumerate(line)
-    ]  # fmt: skip
+        for m, values in methods.items()
+        for s, line in enumerate(values)
+        for d, x in enumerate(line)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -95,8 +97,10 @@ def test_sizes_and_times_of_runs(study):
     assert sizes.vl_lora_wide == 4 * sizes.vl_lora == sizes.vl_moe_task < sizes.vl_moe == sizes.tsembed
     steps = cost.load_steps("tiny", MAIN, "images")
     assert len(steps) == len(MAIN) * 3 * STEPS and steps.groupby("method").stage.max().to_dict() == {
-        **dict.fromkeys(MAIN, 1), "tsembed": 2, "tsembed_one_stage": 2
-    }  # fmt: skip
+        **dict.fromkeys(MAIN, 1),
+        "tsembed": 2,
+        "tsembed_one_stage": 2,
+    }
     times = cost.time_ratios(steps, "vl_lora")
     assert times["mean"].vl_lora == 1.0 and times["mean"].vl_moe == pytest.approx(1.2) and (times.seeds == 3).all()
     switches = cost.second_stage(steps).groupby("method").step.agg(list)

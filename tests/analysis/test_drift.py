@@ -62,8 +62,11 @@ def test_blocks_without_experts_and_shared_experts():
     drift = expert_drift(upcycle(copy.deepcopy(dense), experts, [1]), dense)
     assert set(drift[drift.block == 0]["first"]) == {"shared", "dense model"}
     assert set(zip(drift[drift.block == 1]["first"], drift[drift.block == 1].second, strict=True)) == {
-        ("shared", "dense"), ("all", "dense"), ("query", "dense"), ("all", "query"),
-    }  # fmt: skip
+        ("shared", "dense"),
+        ("all", "dense"),
+        ("query", "dense"),
+        ("all", "query"),
+    }
 
 
 def test_another_architecture_is_an_error():

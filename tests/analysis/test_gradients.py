@@ -44,9 +44,15 @@ def tables():
 def settings(**variant):
     training = Training(steps=6, batch_size=6, precision="fp32", max_query_tokens=16, max_document_tokens=16)
     return RunSettings(
-        preset="test", variant_name="v", seed=0, backbone=Backbone(name="tiny"), data=Data(source="embedded"),
-        training=training, evaluation=Evaluation(), variant=Variant(label="V", **variant),
-    )  # fmt: skip
+        preset="test",
+        variant_name="v",
+        seed=0,
+        backbone=Backbone(name="tiny"),
+        data=Data(source="embedded"),
+        training=training,
+        evaluation=Evaluation(),
+        variant=Variant(label="V", **variant),
+    )
 
 
 def encoder_of(tokenizer, experts=None):

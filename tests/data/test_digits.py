@@ -116,13 +116,10 @@ def test_a_canvas_shows_its_cells_and_the_bank_is_small():
     rng = random.Random(1)
     drawn = [pool.draw(rng) for _ in range(5)]
     rows = seen_in(canvas([[drawn[0], None, drawn[1]], drawn[2:]]))
-    assert rows[0][1] is None and [c for row in rows for c in row if c] == [
-        (g.digit, g.ink, g.instance) for g in drawn
-    ]
+    assert rows[0][1] is None and [c for row in rows for c in row if c] == [(g.digit, g.ink, g.instance) for g in drawn]
     assert open_image(Item("", canvas([drawn[:3], drawn[2:]]))).size == (48, 32)
     assert (
-        picture(drawn[0]) == canvas([[drawn[0]]])
-        and drawn[0].name == f"{INKS[drawn[0].ink]} {NAMES[drawn[0].digit]}"
+        picture(drawn[0]) == canvas([[drawn[0]]]) and drawn[0].name == f"{INKS[drawn[0].ink]} {NAMES[drawn[0].digit]}"
     )
     bank = pool.bank(rng)
     assert {len(found) for found in bank.instances.values()} == {glyphs.BANK} and len(bank.instances) == 40
@@ -146,11 +143,13 @@ def test_a_taken_instance_is_not_drawn_again():
         ("digits_half", lambda d, i: "five or more" if d > 4 else "less than five"),
         ("digits_ink", lambda d, i: INKS[i]),
         ("digits_ink_digit", lambda d, i: f"{INKS[i]} {NAMES[d]}"),
-        ("digits_ink_parity_half", lambda d, i: f"{INKS[i]}, {('even', 'odd')[d % 2]}, "
-         f"{'five or more' if d > 4 else 'less than five'}"),
+        (
+            "digits_ink_parity_half",
+            lambda d, i: f"{INKS[i]}, {('even', 'odd')[d % 2]}, {'five or more' if d > 4 else 'less than five'}",
+        ),
         ("digits_caption_of", lambda d, i: f"a {INKS[i]} {NAMES[d]}"),
     ],
-)  # fmt: skip
+)
 def test_labels_are_true_of_the_picture(name, answer):
     for one in drawn(name):
         digit, ink, _ = shown(one.query)
@@ -219,7 +218,7 @@ def left_neighbour(question, rows):
         ("digits_ink_in_row", lambda q, rows: [c for c in in_row(q, rows) if c[1] == first(INKS, q)]),
         ("digits_left_neighbour", left_neighbour),
     ],
-)  # fmt: skip
+)
 def test_a_phrase_names_one_cell_and_the_canvas_has_tempting_ones(name, named):
     for one in drawn(name):
         rows = seen_in(one.query.image)

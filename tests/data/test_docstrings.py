@@ -38,8 +38,11 @@ def test_classes_methods_and_both_branches_are_found_in_the_order_of_path_and_li
     )
     found = packages.records([ALPHA], tmp_path)
     assert [(r.qualname, r.kind) for r in found] == [
-        ("f", "function"), ("g", "function"), ("B", "class"), ("B.m", "method"),
-    ]  # fmt: skip
+        ("f", "function"),
+        ("g", "function"),
+        ("B", "class"),
+        ("B.m", "method"),
+    ]
 
 
 def test_tests_vendored_generated_and_excluded_files_are_left_out(tmp_path):
@@ -106,9 +109,7 @@ def test_markup_becomes_words_and_code_is_left_out():
 
 
 def test_a_sentence_with_markup_that_has_no_words_is_left_out_as_a_whole():
-    text = parsing.parse(
-        "Compute a simple thing.\n\nIt is :math:`x` of all. But this can be said. See that file."
-    )
+    text = parsing.parse("Compute a simple thing.\n\nIt is :math:`x` of all. But this can be said. See that file.")
     assert text.body == ("But this can be said.",)
 
 

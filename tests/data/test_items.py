@@ -48,10 +48,21 @@ def test_a_picture_longer_than_one_block_is_whole():
 def test_known_bytes():
     """One black pixel, assembled by hand after RFC 2083."""
     wanted = (
-        "89504e470d0a1a0a" "0000000d49484452" "0000000100000001" "0800000000" "3a7e9b55"
-        "0000000d49444154" "7801" "01" "0200" "fdff" "0000" "00020001" "f4e9cca9"
+        "89504e470d0a1a0a"
+        "0000000d49484452"
+        "0000000100000001"
+        "0800000000"
+        "3a7e9b55"
+        "0000000d49444154"
+        "7801"
+        "01"
+        "0200"
+        "fdff"
+        "0000"
+        "00020001"
+        "f4e9cca9"
         "0000000049454e44ae426082"
-    )  # fmt: skip
+    )
     made = encode_png(np.zeros((1, 1), np.uint8))
     assert made[:54] == bytes.fromhex(wanted)[:54] and made[-12:] == bytes.fromhex(wanted)[-12:]
     assert made == encode_png(np.zeros((1, 1), np.uint8))

@@ -213,7 +213,7 @@ def test_no_folder_or_an_empty_one(tmp_path):
         ("Origin: my own notes\nLicence: private\n", ("my own notes", "private")),
         ("nothing of the kind", ("not stated", "not stated")),
     ],
-)  # fmt: skip
+)
 def test_origin_and_licence(tmp_path, text, expected):
     (tmp_path / "README.md").write_text(text)
     assert files.provenance(tmp_path) == expected

@@ -35,9 +35,12 @@ def pixels(number, view=""):
 
 def row(number, **change):
     made = {
-        "image": f"colour/{number}.png", "text": f"shape number {number}", "label": f"kind {number % 3}",
-        "keywords": ["shape", f"word {number}"], "image_bw": f"bw/{number}.png",
-    }  # fmt: skip
+        "image": f"colour/{number}.png",
+        "text": f"shape number {number}",
+        "label": f"kind {number % 3}",
+        "keywords": ["shape", f"word {number}"],
+        "image_bw": f"bw/{number}.png",
+    }
     return made | change
 
 
@@ -98,12 +101,17 @@ def test_columns_decide_what_is_asked(folder):
     tasks = {(s.part, s.name): (s.task, s.group) for s in used}
     retrieval, seen = "image_retrieval", "seen"
     forms = {
-        "dots_statement": ("visual_question_answering", seen), "shapes_label": ("image_classification", seen),
-        "shapes_picture_of": (retrieval, seen), "shapes_name_of": (retrieval, seen),
-        "shapes_keywords": (retrieval, seen), "shapes_to_bw": (retrieval, seen),
-        "shapes_from_bw": (retrieval, "unseen"), "shapes_part": ("visual_grounding", seen),
-        "shapes_label_bw": ("image_classification", "unseen"), "shapes_part_bw": ("visual_grounding", "unseen"),
-    }  # fmt: skip
+        "dots_statement": ("visual_question_answering", seen),
+        "shapes_label": ("image_classification", seen),
+        "shapes_picture_of": (retrieval, seen),
+        "shapes_name_of": (retrieval, seen),
+        "shapes_keywords": (retrieval, seen),
+        "shapes_to_bw": (retrieval, seen),
+        "shapes_from_bw": (retrieval, "unseen"),
+        "shapes_part": ("visual_grounding", seen),
+        "shapes_label_bw": ("image_classification", "unseen"),
+        "shapes_part_bw": ("visual_grounding", "unseen"),
+    }
     assert {name: about for (part, name), about in tasks.items() if part == "eval"} == forms
     assert {name for part, name in tasks if part == "train"} == {
         name for name, (_, group) in forms.items() if group == seen

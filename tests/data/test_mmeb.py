@@ -109,11 +109,17 @@ def found(folder, **data):
 
 def test_the_sets_are_the_papers():
     assert Counter(mmeb.TRAIN.values()) == {
-        "image_classification": 5, "visual_question_answering": 6, "image_retrieval": 8, "visual_grounding": 1
-    }  # fmt: skip
+        "image_classification": 5,
+        "visual_question_answering": 6,
+        "image_retrieval": 8,
+        "visual_grounding": 1,
+    }
     assert Counter(mmeb.EVAL.values()) == {
-        "image_classification": 10, "visual_question_answering": 10, "image_retrieval": 12, "visual_grounding": 4
-    }  # fmt: skip
+        "image_classification": 10,
+        "visual_question_answering": 10,
+        "image_retrieval": 12,
+        "visual_grounding": 4,
+    }
     assert len(mmeb.TRAIN) == 20 and len(mmeb.EVAL) == 36 and len(mmeb.UNSEEN) == 16
     assert re.fullmatch("[0-9a-f]{40}", mmeb.EVAL_REVISION)
     assert set(mmeb.EVAL) - set(mmeb.UNSEEN) == {n.replace("ImageNet_1K", "ImageNet-1K") for n in mmeb.TRAIN}
@@ -154,8 +160,12 @@ def test_candidate_0_is_right_and_repeated_candidates_are_one(mirror, tmp_path):
         texts = [tables["candidates"][k]["text"] for k in row["candidates"]]
         assert tables["candidates"][row["positives"][0]]["text"] == f"thing {i % 7}"
         assert sorted(texts) == sorted(f"thing {(i + j) % 7}" for j in range(5))
-    first = [row["candidates"].index(row["positives"][0]) for s in found(mirror).values() if s.part == "eval"
-             for row in s.tables["queries"]]  # fmt: skip
+    first = [
+        row["candidates"].index(row["positives"][0])
+        for s in found(mirror).values()
+        if s.part == "eval"
+        for row in s.tables["queries"]
+    ]
     assert len(set(first)) == 5
     row = {"qry_text": "?", "qry_img_path": "", "tgt_text": ["a", "b", "a", "b", "c"], "tgt_img_path": [""] * 5}
     example = mmeb.evaluated(row, lambda path: None)

@@ -68,10 +68,12 @@ def test_types_and_modalities(prepared):
 
     found = {task.metadata.name: task.metadata for task in tasks(prepared[0])}
     assert {name: (m.type, m.category) for name, m in found.items()} == {
-        "digits_parity": ("VisionCentricQA", "it2t"), "digits_caption_of": ("Any2AnyReranking", "it2t"),
-        "digits_picture_of": ("Any2AnyReranking", "t2i"), "digits_sum": ("VisionCentricQA", "it2t"),
+        "digits_parity": ("VisionCentricQA", "it2t"),
+        "digits_caption_of": ("Any2AnyReranking", "it2t"),
+        "digits_picture_of": ("Any2AnyReranking", "t2i"),
+        "digits_sum": ("VisionCentricQA", "it2t"),
         "digits_cell_at": ("Any2AnyReranking", "it2i"),
-    }  # fmt: skip
+    }
     assert all(m.main_score == "accuracy" and m.eval_splits == ["test"] for m in found.values())
 
 

@@ -81,8 +81,11 @@ def score(prepared, vector, **change):
 
 def test_a_perfect_encoder_scores_100_in_a_tidy_row(prepared):
     assert score(prepared(), perfect) == {
-        "task_type": "ImageRetrieval", "dataset": "made_up", "metric": "precision_at_1", "score": 100.0
-    }  # fmt: skip
+        "task_type": "ImageRetrieval",
+        "dataset": "made_up",
+        "metric": "precision_at_1",
+        "score": 100.0,
+    }
 
 
 def test_a_collapsed_encoder_scores_0(prepared):

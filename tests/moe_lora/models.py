@@ -62,10 +62,15 @@ def qwen2_vl():
     from transformers import Qwen2VLConfig, Qwen2VLModel
 
     text = {
-        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "pad_token_id": 0,
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "pad_token_id": 0,
         "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4},
-    }  # fmt: skip
+    }
     vision = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2}
     config = Qwen2VLConfig(
         text_config=text, vision_config=vision, image_token_id=4, vision_start_token_id=2, vision_end_token_id=3
@@ -79,6 +84,9 @@ def pictures(n=2):
     ids = torch.tensor([[2, 4, 4, 4, 4, 3, 11, 12], [2, 4, 4, 4, 4, 3, 13, 0]])[:n]
     pixels = torch.randn(n * 16, 3 * 2 * 4 * 4, generator=torch.Generator().manual_seed(0))
     return {
-        "input_ids": ids, "attention_mask": (ids != 0).long(), "pixel_values": pixels,
-        "image_grid_thw": torch.tensor([[1, 4, 4]] * n), "mm_token_type_ids": (ids == 4).int(),
-    }  # fmt: skip
+        "input_ids": ids,
+        "attention_mask": (ids != 0).long(),
+        "pixel_values": pixels,
+        "image_grid_thw": torch.tensor([[1, 4, 4]] * n),
+        "mm_token_type_ids": (ids == 4).int(),
+    }

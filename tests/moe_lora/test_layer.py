@@ -128,9 +128,15 @@ def test_a_seed_makes_the_weights_a_function_of_the_layers_name():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"shared_experts": 2}, {"top_k": 2}, {"top_k": 2, "shared_experts": 1}, {"router": "sequence"},
-     {"router": "sequence", "top_k": 2, "shared_experts": 1}],
-)  # fmt: skip
+    [
+        {},
+        {"shared_experts": 2},
+        {"top_k": 2},
+        {"top_k": 2, "shared_experts": 1},
+        {"router": "sequence"},
+        {"router": "sequence", "top_k": 2, "shared_experts": 1},
+    ],
+)
 @pytest.mark.parametrize("path", ["fast", "router apart", "base layer's output kept"])
 def test_stacked_equals_a_loop_over_experts_in_value_and_gradient(settings, path, context, monkeypatch):
     layer, x = layer_of(**settings), tokens()

@@ -44,9 +44,11 @@ def test_a_route_becomes_a_plain_lora_model_of_its_experts_rank(shared, model_ty
 
 @pytest.mark.parametrize("settings", [{"router": "token", "top_k": 2}, {"router": "sequence"}])
 def test_gates_that_are_the_same_for_all_tokens_are_frozen_exactly(settings):
-    model = adapted(shared_experts=1, **settings, top_k=None) if "top_k" not in settings else adapted(
-        shared_experts=1, num_experts=2, **settings
-    )  # fmt: skip
+    model = (
+        adapted(shared_experts=1, **settings, top_k=None)
+        if "top_k" not in settings
+        else adapted(shared_experts=1, num_experts=2, **settings)
+    )
     for name, weight in model.named_parameters():
         if "router" in name:
             weight.data.zero_()  # every gate is 1 / num_experts

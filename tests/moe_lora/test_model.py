@@ -69,13 +69,21 @@ def test_at_initialisation_it_equals_the_base_model_exactly(model_type, settings
 @pytest.mark.parametrize(
     ("model_type", "block", "expected"),
     [
-        ("bert", "encoder.layer.", "attention.self.query attention.self.key attention.self.value "
-                                   "attention.output.dense intermediate.dense output.dense"),
-        ("nomic_bert", "layers.", "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj "
-                                  "mlp.gate_proj mlp.up_proj mlp.down_proj"),
+        (
+            "bert",
+            "encoder.layer.",
+            "attention.self.query attention.self.key attention.self.value "
+            "attention.output.dense intermediate.dense output.dense",
+        ),
+        (
+            "nomic_bert",
+            "layers.",
+            "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj "
+            "mlp.gate_proj mlp.up_proj mlp.down_proj",
+        ),
         ("modernbert", "layers.", "attn.Wqkv attn.Wo mlp.Wi mlp.Wo"),
     ],
-)  # fmt: skip
+)
 def test_default_targets_by_name(model_type, block, expected):
     assert adapted_names(adapted(model_type)) == {f"{block}{i}.{name}" for i in (0, 1) for name in expected.split()}
 
@@ -92,10 +100,12 @@ def test_default_targets_are_all_linear_layers_of_the_blocks(model_type):
 def test_both_task_types_reach_mask_and_routes(task_type, settings):
     plain, model = adapted(**settings), adapted(task_type=task_type, **settings)
     kwargs = routes_for(settings, torch.tensor([3, 0, 2, 1]))
-    expected = torch.cat([
-        embed(plain, {k: v[i : i + 1] for k, v in batch().items()}, **routes_for(settings, list(ROUTES)[r]))
-        for i, r in enumerate([3, 0, 2, 1])
-    ])  # fmt: skip
+    expected = torch.cat(
+        [
+            embed(plain, {k: v[i : i + 1] for k, v in batch().items()}, **routes_for(settings, list(ROUTES)[r]))
+            for i, r in enumerate([3, 0, 2, 1])
+        ]
+    )
     torch.testing.assert_close(embed(model, batch(), **kwargs), expected, **TOLERANCE)
     inputs = batch()
     by_position = model.base_model.model(inputs["input_ids"], inputs["attention_mask"], **kwargs).last_hidden_state
@@ -139,9 +149,10 @@ def test_the_vision_tower_is_left_alone_unless_named():
     assert len(text) == 14 and all(name.startswith("language_model.layers.") for name in text)
     assert names(target_modules="all-linear") == text == names(target_modules=r".*(_proj|fc\d)")
     assert names(target_modules=["q_proj", "visual.blocks.0.mlp.fc1"]) == {
-        "language_model.layers.0.self_attn.q_proj", "language_model.layers.1.self_attn.q_proj",
+        "language_model.layers.0.self_attn.q_proj",
+        "language_model.layers.1.self_attn.q_proj",
         "visual.blocks.0.mlp.fc1",
-    }  # fmt: skip
+    }
     assert names(target_modules=r"visual\..*qkv") == {"visual.blocks.0.attn.qkv"}
 
 

@@ -122,10 +122,17 @@ def test_a_record_has_an_entry_per_layer_and_call_and_ends_with_its_context():
         model(**batch())
     model(**batch())
     names = [one.layer for one in inner]
-    assert names == [f"encoder.layer.1.{m}" for m in (
-        "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-        "intermediate.dense", "output.dense",
-    )]  # fmt: skip
+    assert names == [
+        f"encoder.layer.1.{m}"
+        for m in (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+            "intermediate.dense",
+            "output.dense",
+        )
+    ]
     assert [one.layer for one in outer] == 2 * names
     assert signatures(inner).shape == (4, 6, 3) and inner[0].mean.requires_grad
     torch.testing.assert_close(signatures(inner).sum(-1), torch.ones(4, 6))

@@ -20,18 +20,39 @@ LAYERS = [f"layers.{block}.{name}" for block in (0, 1) for name in ("q_proj", "u
 EXPERTS, STEPS, WINDOW, BATCHES = 4, 32, 8, 3
 RANK, DIM = 16, 8
 EFFECTS = {
-    "vl_base": -20.0, "vl_lora": -1.0, "vl_moe": 1.0, "tsembed": 2.0, "tsembed_one_stage": 0.5,
-    "tsembed_deviation": 2.0, "tsembed_centered": 3.0,
-}  # fmt: skip
+    "vl_base": -20.0,
+    "vl_lora": -1.0,
+    "vl_moe": 1.0,
+    "tsembed": 2.0,
+    "tsembed_one_stage": 0.5,
+    "tsembed_deviation": 2.0,
+    "tsembed_centered": 3.0,
+}
 STUDIES = {
     "captions": ("vl_base",),
     "images": ("vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"),
     "images_adapter": ("vl_moe_2", "vl_moe_8", "vl_moe_top1", "vl_moe_r4", "vl_moe_sequence", "vl_moe_balanced"),
-    "images_negatives": ("tsembed_beta3", "tsembed_top8", "tsembed_kl", "tsembed_hardness", "tsembed_random",
-                         "tsembed_deviation", "tsembed_centered"),
-    "text_adapters": ("lora", "lora_wide", "lora_wide_slow", "moe_lora", "tsembed_text", "tsembed_text_one_stage",
-                      "tsembed_text_deviation", "tsembed_text_centered", "moe_lora_task"),
-}  # fmt: skip
+    "images_negatives": (
+        "tsembed_beta3",
+        "tsembed_top8",
+        "tsembed_kl",
+        "tsembed_hardness",
+        "tsembed_random",
+        "tsembed_deviation",
+        "tsembed_centered",
+    ),
+    "text_adapters": (
+        "lora",
+        "lora_wide",
+        "lora_wide_slow",
+        "moe_lora",
+        "tsembed_text",
+        "tsembed_text_one_stage",
+        "tsembed_text_deviation",
+        "tsembed_text_centered",
+        "moe_lora_task",
+    ),
+}
 FEW = ("images_adapter", "images_negatives")  # one seed
 
 
@@ -50,15 +71,26 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
         for study in studies
     }
     own = {
-        "about": "x", "backbone": {"name": "embedded:x"}, "data": {"source": "embedded"}, "training": {"batch_size": 8},
-        "variants": {"base": 1}, "also": also,
-    }  # fmt: skip
+        "about": "x",
+        "backbone": {"name": "embedded:x"},
+        "data": {"source": "embedded"},
+        "training": {"batch_size": 8},
+        "variants": {"base": 1},
+        "also": also,
+    }
     _put(root / f"configs/presets/{preset}.yaml", yaml.safe_dump(own, sort_keys=False))
     sets = [
-        {"name": f"{task}_{i}", "part": "eval", "form": "ranking", "task": task, "group": "seen" if i < 2 else "unseen",
-         "notes": {"chance": "chance 5.0 %"} | ({"answers": "10.0 % among the 10 answers"} if i else {})}
-        for task in IMAGE_TASKS for i in range(3)
-    ]  # fmt: skip
+        {
+            "name": f"{task}_{i}",
+            "part": "eval",
+            "form": "ranking",
+            "task": task,
+            "group": "seen" if i < 2 else "unseen",
+            "notes": {"chance": "chance 5.0 %"} | ({"answers": "10.0 % among the 10 answers"} if i else {}),
+        }
+        for task in IMAGE_TASKS
+        for i in range(3)
+    ]
     plan = load_preset(preset)
     if "captions" in studies:
         folder = paths.data_dir(preset, plan.data_of("captions"))
@@ -77,7 +109,7 @@ def _write_run(folder: Path, name: str, variant: Variant, seed: int, sets: dict[
     scores = [
         {"task_type": kind, "dataset": d, "metric": "m", "score": level + 3 * i % 17 + rng.gauss(0, 0.5)}
         for i, (d, kind) in enumerate(sets.items())
-    ]  # fmt: skip
+    ]
     _put(folder / "scores.json", json.dumps(scores))
     _put(folder / "config.yaml", yaml.safe_dump({"training": {"batch_size": 8}}))
     adapter = variant.adapter
@@ -88,10 +120,17 @@ def _write_run(folder: Path, name: str, variant: Variant, seed: int, sets: dict[
     write_model(folder / "model", {"weight": [100, DIM]} if adapter is None else shapes)
     second = {None: STEPS, "settled": 18}.get(variant.negatives and variant.negatives.stage_one, 0)
     rows = [
-        {"step": s, "task": "t", "dataset": "d", "loss": 3 - 0.05 * s, "grad_norm": 2 + rng.random(),
-         "examples_per_s": 8 / (0.12 if experts else 0.1)} | ({"stage": 1 + (s >= second)} if variant.negatives else {})
+        {
+            "step": s,
+            "task": "t",
+            "dataset": "d",
+            "loss": 3 - 0.05 * s,
+            "grad_norm": 2 + rng.random(),
+            "examples_per_s": 8 / (0.12 if experts else 0.1),
+        }
+        | ({"stage": 1 + (s >= second)} if variant.negatives else {})
         for s in range(STEPS)
-    ]  # fmt: skip
+    ]
     _put(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     if variant.probe and variant.of_images:
         _write_gradients(folder, rng, orthogonal=experts)

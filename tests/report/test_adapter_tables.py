@@ -55,8 +55,15 @@ def test_an_ablation_names_the_main_rows_setting():
     rows = pd.DataFrame([same | GAIN | {"row": r, "seeds": 1, "size": 1.0} for r in ("all sets", "seen")])
     shown = adapter_tables.ablation_table(rows)
     assert shown.columns.tolist() == [
-        "Ablation", "changes", "all sets", "seen", "detectable", "Holm", "seeds", "parameters"
-    ]  # fmt: skip
+        "Ablation",
+        "changes",
+        "all sets",
+        "seen",
+        "detectable",
+        "Holm",
+        "seeds",
+        "parameters",
+    ]
     assert shown.iloc[0].tolist()[:2] == ["beta 3", "beta (10)"] and shown.seeds.tolist() == [1]
 
 

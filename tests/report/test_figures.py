@@ -137,8 +137,16 @@ def test_every_variant_has_a_look():
 def test_the_legend_of_many_methods_is_inside_the_figure():
     from matplotlib import pyplot
 
-    methods = ["lora", "lora_wide_slow", "moe_lora", "tsembed_text", "tsembed_text_one_stage", "tsembed_text_deviation",
-               "tsembed_text_centered", "moe_lora_task"]  # fmt: skip
+    methods = [
+        "lora",
+        "lora_wide_slow",
+        "moe_lora",
+        "tsembed_text",
+        "tsembed_text_one_stage",
+        "tsembed_text_deviation",
+        "tsembed_text_centered",
+        "moe_lora_task",
+    ]
     rows = [("STS", m, 1.0, 0.5, 1.5) for m in methods]
     found = pd.DataFrame(rows, columns=["task_type", "method", "gain", "low", "high"]).assign(seeds=2)
     figure = interval_figures.gains(found, PUBLISHED[:0], interval="95 % bootstrap", baseline="lora_wide")

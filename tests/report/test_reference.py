@@ -14,10 +14,19 @@ from study.report.notebook import mark_of
 from study.report.reference import freeze, machine_names
 
 ENVIRONMENT = {
-    "commit": "a" * 40, "uncommitted_changes": False, "requirements_lock_sha256": "b" * 64, "python": "3.11.7",
-    "platform": "Linux", "versions": {"torch": "2.13.0"}, "processor": "AMD EPYC", "cpu_capability": "AVX2", "cores": 2,
-    "threads": 2, "memory_gib": 8.0, "gpus": [],
-}  # fmt: skip
+    "commit": "a" * 40,
+    "uncommitted_changes": False,
+    "requirements_lock_sha256": "b" * 64,
+    "python": "3.11.7",
+    "platform": "Linux",
+    "versions": {"torch": "2.13.0"},
+    "processor": "AMD EPYC",
+    "cpu_capability": "AVX2",
+    "cores": 2,
+    "threads": 2,
+    "memory_gib": 8.0,
+    "gpus": [],
+}
 PRESET = "about: a test\ndata: {source: local}\ntraining: {steps: 9}\nvariants: {em: 1, ic: 1}\n"
 SCORES = [("STS", "sts_a", "cosine_spearman", 70.0), ("Retrieval", "set_b", "ndcg_at_10", 50.0)]
 
@@ -75,10 +84,15 @@ def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     names = ("config.yaml", "done.json", "env.json", "scores.json", "similarity.csv")
     assert files == {
-        "reference.json", "datasets.csv", "index.html", "notebooks/20_gain.html", "tables/gain.csv", "tables/gain.tex",
+        "reference.json",
+        "datasets.csv",
+        "index.html",
+        "notebooks/20_gain.html",
+        "tables/gain.csv",
+        "tables/gain.tex",
         "figures/gain.csv",
         *(f"results/{v}/seed0/{n}" for v in ("em", "ic") for n in names),
-    }  # fmt: skip
+    }
     about = json.loads((folder / "reference.json").read_text())
     assert (about["runs"], about["commits"], about["seconds"]["training"]) == (2, ["a" * 40], 4.0)
     assert about["too_large"] == {"use.csv": 1}, "what is left out is said"

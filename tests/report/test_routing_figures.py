@@ -22,10 +22,14 @@ BLOCKS = ["0", "0", "1", "1"]
 SAID = {"seeds": "2 seeds", "interval": "95 % bootstrap over seeds"}
 INTERVAL = {"mean": 0.2, "low": 0.1, "high": 0.4}
 ABLATIONS = pd.DataFrame(
-    [("vl_moe", "rank", "16", "vl_moe_r4", "r 4"), ("vl_moe", "rank", "16", "vl_moe_r32", "r 32"),
-     ("tsembed", "weights", "EANS", "vl_moe", "none (MoE-LoRA)"), ("tsembed", "beta", "10", "tsembed_beta3", "beta 3")],
+    [
+        ("vl_moe", "rank", "16", "vl_moe_r4", "r 4"),
+        ("vl_moe", "rank", "16", "vl_moe_r32", "r 32"),
+        ("tsembed", "weights", "EANS", "vl_moe", "none (MoE-LoRA)"),
+        ("tsembed", "beta", "10", "tsembed_beta3", "beta 3"),
+    ],
     columns=["baseline", "panel", "main", "method", "label"],
-).assign(gain=-0.5, low=-1.0, high=0.2)  # fmt: skip
+).assign(gain=-0.5, low=-1.0, high=0.2)
 
 
 def rows(**keys):
@@ -40,9 +44,12 @@ def drawn():
     switches = pd.DataFrame({"method": ["tsembed", "tsembed_one_stage"], "seed": [0, 0], "step": [9, 0]})
     layers = rows(method=routed, layer=range(4)).assign(**INTERVAL)
     proxy = rows(
-        method=routed, router=["trained", "random"], pool=["all", "same task"], reference=["embedding", "answer"],
+        method=routed,
+        router=["trained", "random"],
+        pool=["all", "same task"],
+        reference=["embedding", "answer"],
         layer=["all", "0", "1", "2", "3"],
-    ).assign(**INTERVAL)  # fmt: skip
+    ).assign(**INTERVAL)
     pairs = [ALL_PAIRS, *(f"{a}–{b}" for a, b in itertools.combinations(IMAGE_TASKS, 2))]
     methods = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
     conflict = rows(pair=pairs, method=methods, same_task=[False, True]).assign(**INTERVAL)
@@ -66,10 +73,13 @@ def texts(figure):
 @pytest.mark.parametrize(
     ("name", "unit"),
     [
-        ("ablations", "(points)"), ("use", "mean gate"), ("specialisation", "(nats)"), ("proxy", "Spearman"),
+        ("ablations", "(points)"),
+        ("use", "mean gate"),
+        ("specialisation", "(nats)"),
+        ("proxy", "Spearman"),
         ("conflict", "cosine"),
     ],
-)  # fmt: skip
+)
 def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
     assert re.search(r"\b2 seeds\b", said) and re.search(r"95 % bootstrap over seeds|no interval", said)
@@ -107,9 +117,11 @@ def test_random_routers_are_hollow_and_all_layers_stand_apart():
     axes = DRAWN["proxy"].axes[0]
     lines = {c.get_label(): c.lines[0] for c in axes.containers if not c.get_label().startswith("_")}
     assert {name: line.get_fillstyle() for name, line in lines.items()} == {
-        "MoE-LoRA, trained routers": "full", "MoE-LoRA, random routers": "none",
-        "TSEmbed, trained routers": "full", "TSEmbed, random routers": "none",
-    }  # fmt: skip
+        "MoE-LoRA, trained routers": "full",
+        "MoE-LoRA, random routers": "none",
+        "TSEmbed, trained routers": "full",
+        "TSEmbed, random routers": "none",
+    }
     assert all(list(line.get_xdata()) == [0, 1, 2, 3] for line in lines.values())
     assert [t.get_text() for t in DRAWN["proxy"].axes[2].get_xticklabels()] == ["0", "1", "all"]
 

@@ -116,8 +116,11 @@ def test_the_state_of_a_run_is_what_its_files_say(study):
     put(runs / "logs/sem_c.seed0.json", {"state": "failed"})
     rows = {row["name"]: row for row in status.runs("tiny", {})}
     assert {n: r["state"] for n, r in rows.items()} == {
-        "em": "done", "ic": "incomplete", "mote": "failed", "sem_c": "failed",
-    }  # fmt: skip
+        "em": "done",
+        "ic": "incomplete",
+        "mote": "failed",
+        "sem_c": "failed",
+    }
     assert (rows["em"]["variant"], rows["em"]["steps"], rows["em"]["of"]) == ("EM", 9, 9)
     text = site.build("tiny").read_text()
     assert "1 of 4 runs are done" in text and "2026-01-02 03:04" in text
@@ -128,8 +131,9 @@ def test_a_planned_run_is_listed_before_it_starts(study):
     preset = "about: a test\ndata: {source: embedded}\nvariants: {em: 2}\n"
     put(study / "configs/presets/tiny.yaml", preset)
     assert [(r["name"], r["seed"], r["state"]) for r in status.runs("tiny", {})] == [
-        ("em", "0", "not started"), ("em", "1", "not started"),
-    ]  # fmt: skip
+        ("em", "0", "not started"),
+        ("em", "1", "not started"),
+    ]
     assert "a test." in site.build("tiny").read_text()
 
 

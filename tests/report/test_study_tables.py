@@ -91,9 +91,13 @@ def test_every_claim_can_be_judged():
         assert (paths.NOTEBOOKS / f"{claim.notebook}.ipynb").is_file()
         assert {claim.method, claim.baseline or claim.method} <= methods | {"random_routers"}
         known = {
-            "score": {*TASK_OF_TYPE, *TASK_OF_IMAGE_TYPE}, "similarity": pairs, "gradient": tasks, "conflict": tasks,
-            "correlation": references, "information": {"last window"},
-        }[claim.quantity]  # fmt: skip
+            "score": {*TASK_OF_TYPE, *TASK_OF_IMAGE_TYPE},
+            "similarity": pairs,
+            "gradient": tasks,
+            "conflict": tasks,
+            "correlation": references,
+            "information": {"last window"},
+        }[claim.quantity]
         assert set(claim.over) <= known, claim.id
 
 

@@ -115,8 +115,11 @@ def test_the_tolerances_are_those_of_the_machine_alone():
 
 def test_a_method_on_other_datasets_than_em_has_no_gain():
     columns = {"metric": "m", "task_type": "STS", "seed": 0}
-    rows = [{"method": "em", "dataset": "a", "score": 1.0}, {"method": "ic", "dataset": "a", "score": 2.0},
-            {"method": "vl_lora", "dataset": "p", "score": 3.0}]  # fmt: skip
+    rows = [
+        {"method": "em", "dataset": "a", "score": 1.0},
+        {"method": "ic", "dataset": "a", "score": 2.0},
+        {"method": "vl_lora", "dataset": "p", "score": 3.0},
+    ]
     scores = pd.DataFrame([row | columns | {"run": f"{row['method']}/seed0"} for row in rows])
     found = verify._gain_rows(scores, scores, verify.SAME)
     assert [row[1] for row in found] == ["ic STS", "ic all types"]

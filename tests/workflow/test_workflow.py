@@ -64,9 +64,13 @@ def test_a_failure_blocks_only_what_depends_on_it(root):
     assert "failed: ic/seed0, log: runs/tiny/logs/ic.seed0.log" in answer.stderr and "it broke" in answer.stderr
     assert "1 of 6 nodes failed; 3 that depend on them did not run" in answer.stderr
     assert table(root, "status") == {
-        "data": "done", "em/seed0": "done", "ic/seed0": "failed",
-        "20_first": "missing", "25_second": "missing", "site": "missing",
-    }  # fmt: skip
+        "data": "done",
+        "em/seed0": "done",
+        "ic/seed0": "failed",
+        "20_first": "missing",
+        "25_second": "missing",
+        "site": "missing",
+    }
     (root / "broken").unlink()
 
 
@@ -75,9 +79,14 @@ def test_a_failure_blocks_only_what_depends_on_it(root):
 def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill):
     (root / "slow").touch()
     first = subprocess.Popen(
-        [root / "run_all.sh", "tiny", "--data=own"], env=checkout.environment(), cwd=root, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [root / "run_all.sh", "tiny", "--data=own"],
+        env=checkout.environment(),
+        cwd=root,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
     if kill == "SIGTERM":
         second = study(root)

@@ -33,17 +33,24 @@ def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None 
 
     targets = adapter.target_modules or TARGET_MODULES.get(model.config.model_type)
     shared = {
-        "r": adapter.r, "lora_alpha": adapter.lora_alpha, "lora_dropout": adapter.lora_dropout,
+        "r": adapter.r,
+        "lora_alpha": adapter.lora_alpha,
+        "lora_dropout": adapter.lora_dropout,
         "target_modules": None if targets is None else list(targets),
-    }  # fmt: skip
+    }
     if adapter.kind == "lora":
         config = LoraConfig(**shared, exclude_modules=_in_tower(model, targets or ()) or None)
     else:
         routed = {"routes": dict(experts or {})} if adapter.router == "task" else {"num_experts": adapter.num_experts}
         config = MoeLoraConfig(
-            **shared, **routed, router=adapter.router, top_k=adapter.top_k, load_balancing=adapter.load_balancing,
-            shared_experts=adapter.shared_experts, init_seed=seed,
-        )  # fmt: skip
+            **shared,
+            **routed,
+            router=adapter.router,
+            top_k=adapter.top_k,
+            load_balancing=adapter.load_balancing,
+            shared_experts=adapter.shared_experts,
+            init_seed=seed,
+        )
     with torch.random.fork_rng(devices=[]), quiet_peft():
         torch.manual_seed(seed)
         return get_peft_model(model, config)

@@ -66,9 +66,14 @@ def from_checkpoint(
                 setattr(config, key, dropout)
     with _quiet():  # its report names the pooling head that we leave out; what is missing we check ourselves
         model, report = AutoModel.from_pretrained(
-            name, revision=revision, config=config, key_mapping=key_mapping or None, dtype=torch.float32,
-            output_loading_info=True, **pooler_off(config.model_type),
-        )  # fmt: skip
+            name,
+            revision=revision,
+            config=config,
+            key_mapping=key_mapping or None,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **pooler_off(config.model_type),
+        )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ValueError(

@@ -80,9 +80,12 @@ def build(
         )
     instructions = dict(INSTRUCTIONS) if variant.instruction and not variant.of_images else None
     return make(
-        parts._replace(model=model), pooling=backbone.pooling, instructions=instructions, routes=variant.routes,
+        parts._replace(model=model),
+        pooling=backbone.pooling,
+        instructions=instructions,
+        routes=variant.routes,
         base=base if variant.adapter is not None else None,
-    )  # fmt: skip
+    )
 
 
 def load(folder: str | Path, *, offloaded: str | None = None) -> Encoder:

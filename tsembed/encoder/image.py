@@ -67,9 +67,13 @@ class ImageEncoder(Encoder):
         return self(ids, mask, chunk.routes, chunk.pictures)
 
     def prepare(
-        self, inputs: Sequence[Item | str], routes: str | Sequence[str], *, max_tokens: int,
+        self,
+        inputs: Sequence[Item | str],
+        routes: str | Sequence[str],
+        *,
+        max_tokens: int,
         token_budget: int | None = None,
-    ) -> tuple[list[Chunk], int]:  # fmt: skip
+    ) -> tuple[list[Chunk], int]:
         """The inputs as chunks for `embed`, and their number of tokens without padding.
 
         Raises:

@@ -165,9 +165,12 @@ class Encoder(nn.Module):
         if self.instructions is not None:
             texts = [self.instructions[route] + text for text in texts]
         encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False,
+            list(texts),
+            truncation=True,
+            max_length=max_tokens,
+            return_attention_mask=False,
             return_token_type_ids=False,
-        )  # fmt: skip
+        )
         return encoded["input_ids"]
 
     @torch.inference_mode()

@@ -18,21 +18,29 @@ SPECIAL = ("<|pad|>", "<|unknown|>", "<|endoftext|>", *IMAGE_FAMILIES["qwen2_vl"
 SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "random:qwen2-vl": (
         {
-            "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6,
-            "num_key_value_heads": 2, "max_position_embeddings": 1024,
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 1024,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
         },
         {"depth": 2, "embed_dim": 128, "num_heads": 4, "mlp_ratio": 2},
     ),
     "random:qwen2-vl-2b": (
         {
-            "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-            "num_attention_heads": 12, "num_key_value_heads": 2,
+            "vocab_size": 151936,
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 2,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
         },
         {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4},
     ),
-}  # fmt: skip
+}
 
 
 def random_parts(backbone: Backbone, texts: Iterable[str], seed: int):
@@ -58,16 +66,21 @@ def random_parts(backbone: Backbone, texts: Iterable[str], seed: int):
     config = Qwen2VLConfig(
         text_config={"vocab_size": len(tokenizer)} | text | layers | ids,
         vision_config=vision | {"hidden_size": text["hidden_size"], "patch_size": backbone.patch_size},
-        image_token_id=image, video_token_id=len(tokenizer), vision_start_token_id=start, vision_end_token_id=end,
-    )  # fmt: skip
+        image_token_id=image,
+        video_token_id=len(tokenizer),
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2VLModel(config)
     unit = (2 * backbone.patch_size) ** 2  # pixels per token
     processor = image_processor(
-        "qwen2_vl", patch_size=backbone.patch_size, min_pixels=backbone.min_pixels or unit,
+        "qwen2_vl",
+        patch_size=backbone.patch_size,
+        min_pixels=backbone.min_pixels or unit,
         max_pixels=backbone.max_pixels or 64 * unit,
-    )  # fmt: skip
+    )
     return Parts(model.eval(), tokenizer, processor)
 
 
@@ -88,12 +101,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False,
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(texts, trainer)
     pad, unknown, end = SPECIAL[:3]
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, unk_token=unknown, eos_token=end,
-        additional_special_tokens=list(SPECIAL[3:]), padding_side="right",
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        unk_token=unknown,
+        eos_token=end,
+        additional_special_tokens=list(SPECIAL[3:]),
+        padding_side="right",
+    )

@@ -125,16 +125,23 @@ def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> li
     for task in tasks:
         begin = time.monotonic()
         results = mteb.evaluate(
-            model, task, cache=ResultCache(cache), overwrite_strategy="only-missing", raise_error=True,
-            show_progress_bar=False, encode_kwargs={"batch_size": 1024},
-        )  # fmt: skip
+            model,
+            task,
+            cache=ResultCache(cache),
+            overwrite_strategy="only-missing",
+            raise_error=True,
+            show_progress_bar=False,
+            encode_kwargs={"batch_size": 1024},
+        )
         if len(results.task_results) != 1:
             raise RuntimeError(f"{task.metadata.name}: no score")
         score = 100 * float(results.task_results[0].get_score())
         row = {
-            "task_type": task.metadata.type, "dataset": task.metadata.name, "metric": task.metadata.main_score,
+            "task_type": task.metadata.type,
+            "dataset": task.metadata.name,
+            "metric": task.metadata.main_score,
             "score": 0.0 if math.isnan(score) else score,
-        }  # fmt: skip
+        }
         rows.append(row)
         seconds = time.monotonic() - begin
         print(

@@ -18,9 +18,15 @@ class Run(NamedTuple):
 
 
 def model_card(
-    encoder, run, prompts, tokens: int, name: str, route: str | None, average: bool,
+    encoder,
+    run,
+    prompts,
+    tokens: int,
+    name: str,
+    route: str | None,
+    average: bool,
     measured: list[dict[str, Any]] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """The text of the card.
 
     Args:
@@ -34,9 +40,10 @@ def model_card(
 
     base = _base_model(run)
     front = {
-        "library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity",
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity", "tsembed"],
-    }  # fmt: skip
+    }
     if images := _of_images(encoder):
         front = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": ["tsembed"]}
     if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base):
@@ -99,9 +106,11 @@ def _about(encoder, run, base: str | None, tokens: int, route: str | None, avera
         layers = run.config["backbone"]["num_layers"]
         lines.append(
             f"Variant {run.config['variant']['label']} of the preset `{run.config['preset']}`, seed "
-            f"{run.config['seed']}. Base model: {base}" + (f" at {revision}" if revision else "")
-            + (f", its first {layers} blocks" if layers else "") + "."
-        )  # fmt: skip
+            f"{run.config['seed']}. Base model: {base}"
+            + (f" at {revision}" if revision else "")
+            + (f", its first {layers} blocks" if layers else "")
+            + "."
+        )
     return "\n\n".join(lines)
 
 
@@ -123,8 +132,11 @@ def _use(encoder, prompts, name: str, route: str | None) -> str:
             "```",
         ]
     if routed:
-        lines += ["", "The prompt decides which expert a text takes; a text without a known prompt is an error. The",
-                  "Python files in this folder are the model's code; read them before you trust them."]  # fmt: skip
+        lines += [
+            "",
+            "The prompt decides which expert a text takes; a text without a known prompt is an error. The",
+            "Python files in this folder are the model's code; read them before you trust them.",
+        ]
     elif route is not None:
         lines += [
             "",

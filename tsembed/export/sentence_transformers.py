@@ -61,8 +61,9 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
         texts = encoder.instructions or INSTRUCTIONS
         settings = {
             "prompts": {route: texts[route] for route in encoder.backbone.routes},
-            "prepend": encoder.instructions is not None, "max_seq_length": tokens,
-        }  # fmt: skip
+            "prepend": encoder.instructions is not None,
+            "max_seq_length": tokens,
+        }
         _dump(folder / "task_routed.json", settings)
     else:
         head = pooler_off(encoder.backbone.config.model_type)
@@ -76,19 +77,23 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
     _dump(folder / "modules.json", modules)
     pooling = {
         "word_embedding_dimension": encoder.backbone.config.hidden_size,
-        "pooling_mode_mean_tokens": encoder.pooling == "mean", "pooling_mode_lasttoken": encoder.pooling == "last",
+        "pooling_mode_mean_tokens": encoder.pooling == "mean",
+        "pooling_mode_lasttoken": encoder.pooling == "last",
         "include_prompt": True,
-    }  # fmt: skip
+    }
     (folder / "1_Pooling").mkdir()
     (folder / "2_Normalize").mkdir()
     _dump(folder / "1_Pooling" / "config.json", pooling)
     _dump(folder / "2_Normalize" / "config.json", {})
     packages = {"sentence_transformers": "sentence-transformers", "transformers": "transformers", "pytorch": "torch"}
     about = {
-        "model_type": "SentenceTransformer", "__version__": {key: version(name) for key, name in packages.items()},
-        "prompts": prompts.of, "default_prompt_name": prompts.default, "similarity_fn_name": "cosine",
+        "model_type": "SentenceTransformer",
+        "__version__": {key: version(name) for key, name in packages.items()},
+        "prompts": prompts.of,
+        "default_prompt_name": prompts.default,
+        "similarity_fn_name": "cosine",
         "requirements": requirements,
-    }  # fmt: skip
+    }
     _dump(folder / "config_sentence_transformers.json", about)
 
 

@@ -26,9 +26,17 @@ from .model import MoeLoraModel
 from .routing import LayerRouting, balance, routing_record, signatures
 
 __all__ = [
-    "LayerRouting", "MoeLoraConfig", "MoeLoraLinear", "MoeLoraModel", "balance", "load_balancing_of", "mean_gates",
-    "routing_record", "signatures", "to_lora",
-]  # fmt: skip
+    "LayerRouting",
+    "MoeLoraConfig",
+    "MoeLoraLinear",
+    "MoeLoraModel",
+    "balance",
+    "load_balancing_of",
+    "mean_gates",
+    "routing_record",
+    "signatures",
+    "to_lora",
+]
 
 if PeftType("MOE_LORA") not in PEFT_TYPE_TO_TUNER_MAPPING:  # a second import, as after a reload, changes nothing
     register_peft_method(name="moe_lora", config_cls=MoeLoraConfig, model_cls=MoeLoraModel, prefix="moe_lora_")

@@ -31,9 +31,12 @@ def weigh(
 
 
 def add_product(
-    result: Float[Tensor, "tokens out"], hidden: Float[Tensor, "*tokens ranks"], B: Float[Tensor, "out ranks"], *,
+    result: Float[Tensor, "tokens out"],
+    hidden: Float[Tensor, "*tokens ranks"],
+    B: Float[Tensor, "out ranks"],
+    *,
     in_place: bool,
-) -> Float[Tensor, "tokens out"]:  # fmt: skip
+) -> Float[Tensor, "tokens out"]:
     """result + hidden B^T, in one GEMM where the dtypes are one, and in the dtype of `result`.
 
     Args:

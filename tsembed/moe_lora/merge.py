@@ -109,10 +109,14 @@ def _lora_model(
     lora = get_peft_model(
         base,
         LoraConfig(
-            r=ranks, lora_alpha=config.lora_alpha * (ranks // config.r), target_modules=list(weights),
-            task_type=config.task_type, modules_to_save=config.modules_to_save, lora_dropout=config.lora_dropout,
+            r=ranks,
+            lora_alpha=config.lora_alpha * (ranks // config.r),
+            target_modules=list(weights),
+            task_type=config.task_type,
+            modules_to_save=config.modules_to_save,
+            lora_dropout=config.lora_dropout,
         ),
-    )  # fmt: skip
+    )
     saved = {n: m for n, m in model.named_modules() if isinstance(m, ModulesToSaveWrapper)}
     for name, module in lora.named_modules():
         if isinstance(module, ModulesToSaveWrapper):

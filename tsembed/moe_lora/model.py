@@ -143,9 +143,15 @@ class MoeLoraModel(BaseTuner):
         return found
 
     def _create_and_replace(
-        self, peft_config: MoeLoraConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module,
-        current_key: str, parameter_name: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        peft_config: MoeLoraConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
         if isinstance(target, MoeLoraLinear):
             target.update_layer(adapter_name, peft_config)
             return

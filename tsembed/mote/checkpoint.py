@@ -38,10 +38,13 @@ def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:
     except ValueError as error:
         raise ValueError(f"{place}: not valid JSON: {error}") from None
     sound = (
-        isinstance(mote, dict) and set(mote) == {"routes", "blocks"}
-        and isinstance(mote["routes"], dict) and all(isinstance(expert, str) for expert in mote["routes"].values())
-        and isinstance(mote["blocks"], list) and all(type(index) is int for index in mote["blocks"])
-    )  # fmt: skip
+        isinstance(mote, dict)
+        and set(mote) == {"routes", "blocks"}
+        and isinstance(mote["routes"], dict)
+        and all(isinstance(expert, str) for expert in mote["routes"].values())
+        and isinstance(mote["blocks"], list)
+        and all(type(index) is int for index in mote["blocks"])
+    )
     if not sound:
         rule = '{"routes": {route: expert}, "blocks": [index]}'
         raise ValueError(f"{place}: must be {rule}, got {json.dumps(mote):.200}")

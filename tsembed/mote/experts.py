@@ -204,9 +204,12 @@ class TaskRouted(nn.Module):
             raise ValueError(f"{folder}: {error}") from None
         weights = load_file(folder / "model.safetensors")
         check_weights(
-            folder / "model.safetensors", shapes(weights), shapes(routed.model.state_dict()),
-            model_type=config.model_type, blocks=FAMILIES[config.model_type].blocks,
-        )  # fmt: skip
+            folder / "model.safetensors",
+            shapes(weights),
+            shapes(routed.model.state_dict()),
+            model_type=config.model_type,
+            blocks=FAMILIES[config.model_type].blocks,
+        )
         routed.model.load_state_dict(weights)
         return routed.eval()
 

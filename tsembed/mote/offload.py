@@ -159,9 +159,12 @@ def load_offloaded(folder: str | Path, route: str, *, device: str | torch.device
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     check_weights(
-        file.path, file.shapes, shapes(whole.model.state_dict()),
-        model_type=config.model_type, blocks=FAMILIES[config.model_type].blocks,
-    )  # fmt: skip
+        file.path,
+        file.shapes,
+        shapes(whole.model.state_dict()),
+        model_type=config.model_type,
+        blocks=FAMILIES[config.model_type].blocks,
+    )
     plans: dict[str | None, list[tuple[str, nn.Module, str]]] = {expert: [] for expert in (None, *whole.expert_names)}
     for name in file.shapes:
         owner, path = expert_of(name)

@@ -47,9 +47,13 @@ class TaskRoutedTransformer(InputModule):
         routes = torch.tensor([self._route(text, prompt) for text in inputs])
         texts = [prompt + text for text in inputs] if prompt and self.prepend else list(inputs)
         encoded = self.tokenizer(
-            texts, truncation=True, max_length=self.max_seq_length, padding=True, return_tensors="pt",
+            texts,
+            truncation=True,
+            max_length=self.max_seq_length,
+            padding=True,
+            return_tensors="pt",
             return_token_type_ids=False,
-        )  # fmt: skip
+        )
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"], "routes": routes}
 
     def _route(self, text: str, prompt: str | None) -> int:

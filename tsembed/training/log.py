@@ -40,9 +40,13 @@ class TrainingLog:
             return
         pairs = rate * self.training.batch_size
         row = {
-            "step": step, "task": batch.task, "dataset": batch.dataset, **values,
-            "examples_per_s": round(pairs, 2), "tokens_per_s": round(rate * tokens, 1),
-        }  # fmt: skip
+            "step": step,
+            "task": batch.task,
+            "dataset": batch.dataset,
+            **values,
+            "examples_per_s": round(pairs, 2),
+            "tokens_per_s": round(rate * tokens, 1),
+        }
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
         terminal = sys.stdout.isatty()

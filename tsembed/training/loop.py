@@ -136,14 +136,24 @@ def _train(
     )
     set_seed(seed, device_specific=True)
     sampler = TaskSampler(
-        {name: (tasks[name], len(table)) for name, table in tables.items()}, batch_size=training.batch_size,
-        steps=training.steps, batching=variant.batching, sampling=training.task_sampling, tasks=variant.tasks,
+        {name: (tasks[name], len(table)) for name, table in tables.items()},
+        batch_size=training.batch_size,
+        steps=training.steps,
+        batching=variant.batching,
+        sampling=training.task_sampling,
+        tasks=variant.tasks,
         seed=seed,
-    )  # fmt: skip
+    )
     batches = StepBatches(
-        tables, tasks, sampler, encoder, training=training, variant=variant, rank=accelerator.process_index,
+        tables,
+        tasks,
+        sampler,
+        encoder,
+        training=training,
+        variant=variant,
+        rank=accelerator.process_index,
         world_size=accelerator.num_processes,
-    )  # fmt: skip
+    )
     if training.gradient_checkpointing:
         _enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
@@ -153,9 +163,12 @@ def _train(
     start = resume_from(accelerator, folder, sampler, stages, resume)
     model.train()
     loader = torch.utils.data.DataLoader(
-        batches, batch_size=None, sampler=range(start, steps), num_workers=0 if accelerator.device.type == "cpu" else 2,
+        batches,
+        batch_size=None,
+        sampler=range(start, steps),
+        num_workers=0 if accelerator.device.type == "cpu" else 2,
         generator=torch.Generator(),  # of its own: drawing from the global one would change the dropout masks
-    )  # fmt: skip
+    )
     step = steps - 1
     with TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
         for step, micro in zip(range(start, steps), loader, strict=True):
@@ -223,9 +236,12 @@ def _backward(
         accelerator.distributed_type.name == "DEEPSPEED"
     )  # refuses no_sync; it adds up the pieces' gradients itself
     cached_backward(
-        model, batch.pieces, loss, backward=accelerator.backward,
+        model,
+        batch.pieces,
+        loss,
+        backward=accelerator.backward,
         no_sync=nullcontext if sharded else lambda: accelerator.no_sync(model),
-    )  # fmt: skip
+    )
     return seen["loss"], seen
 
 

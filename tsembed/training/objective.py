@@ -86,9 +86,13 @@ def contrastive_loss(
         return negatives.float() if weigh is None else weigh(chosen, candidates, negatives)
 
     return info_nce(
-        outputs["query"], candidates, temperature=batch.temperature, first_positive=first, chunk=rows,
+        outputs["query"],
+        candidates,
+        temperature=batch.temperature,
+        first_positive=first,
+        chunk=rows,
         negative_weights=weights(slice(None)) if rows is None else weights,
-    )  # fmt: skip
+    )
 
 
 def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[..., Tensor]:

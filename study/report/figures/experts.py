@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 LAYER_AXIS = "adapted layer (ticks: first of a block)"
 MOST_TICKS = 8
 SHORT = {
-    "image_classification": "classification", "image_retrieval": "retrieval", "visual_question_answering": "answering",
+    "image_classification": "classification",
+    "image_retrieval": "retrieval",
+    "visual_question_answering": "answering",
     "visual_grounding": "grounding",
-}  # fmt: skip
+}
 
 
 def expert_use(use: "pd.DataFrame", blocks: Sequence[str], *, run: str) -> "Figure":
@@ -50,9 +52,14 @@ def expert_use(use: "pd.DataFrame", blocks: Sequence[str], *, run: str) -> "Figu
 
 
 def specialisation(
-    history: "pd.DataFrame", switches: "pd.DataFrame", layers: "pd.DataFrame", blocks: Sequence[str], *, seeds: str,
+    history: "pd.DataFrame",
+    switches: "pd.DataFrame",
+    layers: "pd.DataFrame",
+    blocks: Sequence[str],
+    *,
+    seeds: str,
     interval: str,
-) -> "Figure":  # fmt: skip
+) -> "Figure":
     """Mutual information of task and expert: over training, a line per seed; by layer at its end.
 
     Args:
@@ -71,9 +78,14 @@ def specialisation(
             for k, (_, run) in enumerate(mine.groupby("seed")):
                 label = look.label if k == 0 else None
                 over_time.plot(
-                    run.step + 1, run.mutual_information, color=look.colour, marker=look.marker, markersize=3,
-                    linewidth=0.9, label=label,
-                )  # fmt: skip
+                    run.step + 1,
+                    run.mutual_information,
+                    color=look.colour,
+                    marker=look.marker,
+                    markersize=3,
+                    linewidth=0.9,
+                    label=label,
+                )
             for step in switches.step[(switches.method == method) & (switches.step > 0)]:
                 over_time.axvline(step, color=look.colour, linestyle=":", linewidth=1)
             shown = layers[layers.method == method]
@@ -130,9 +142,19 @@ def _points(
 
     error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]
     axes.errorbar(
-        x, rows["mean"], yerr=error, color=colour, marker=marker, linestyle=line, fillstyle=fill, label=label,
-        markersize=3, linewidth=0.8, elinewidth=0.6, capsize=1,
-    )  # fmt: skip
+        x,
+        rows["mean"],
+        yerr=error,
+        color=colour,
+        marker=marker,
+        linestyle=line,
+        fillstyle=fill,
+        label=label,
+        markersize=3,
+        linewidth=0.8,
+        elinewidth=0.6,
+        capsize=1,
+    )
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
 

@@ -75,9 +75,16 @@ def _panel(axes: "Axes", rows: "pd.DataFrame") -> None:
         filled = "none" if row.verdict.startswith("inconclusive") else "full"
         error = [[row.difference - row.low], [row.high - row.difference]]
         axes.errorbar(
-            row.difference, y, xerr=error, color=look.colour, marker=look.marker, fillstyle=filled, capsize=1.2,
-            elinewidth=0.9, markersize=3.8,
-        )  # fmt: skip
+            row.difference,
+            y,
+            xerr=error,
+            color=look.colour,
+            marker=look.marker,
+            fillstyle=filled,
+            capsize=1.2,
+            elinewidth=0.9,
+            markersize=3.8,
+        )
     signs = {"greater": ">", "less": "<"}
     claimed = [f"{signs[r.claimed]} {r.than:g}".replace("-", "−") for r in rows.itertuples()]
     axes.set_yticks(range(len(rows)), rows.claim, fontsize=6)
@@ -95,12 +102,17 @@ def _verdict_legend(figure: "Figure", found: "pd.DataFrame") -> None:
 
     entries = [
         Line2D(
-            [], [], color=look.colour, marker=look.marker, linestyle="none", label=look.label,
+            [],
+            [],
+            color=look.colour,
+            marker=look.marker,
+            linestyle="none",
+            label=look.label,
             fillstyle="none" if look.marker == "s" else "full",
         )
         for verdict, look in VERDICTS.items()
         if (found.verdict == verdict).any()
-    ]  # fmt: skip
+    ]
     if found.paper.notna().any():
         entries.append(
             Line2D([], [], color="#222222", marker="D", fillstyle="none", linestyle="none", label="the paper's")
@@ -200,9 +212,16 @@ def time_ratios(times: "pd.DataFrame", *, note: str) -> "Figure":
             look, place = METHODS[row.method], workloads.index(row.workload)
             y = labels.index(row.label) + (place - (len(workloads) - 1) / 2) * step
             axes.errorbar(
-                row.median, y, xerr=[[row.median - row.low], [row.high - row.median]], color=look.colour,
-                marker=look.marker, fillstyle=FILLS[place], markerfacecoloralt="white", capsize=1.5, elinewidth=0.8,
-            )  # fmt: skip
+                row.median,
+                y,
+                xerr=[[row.median - row.low], [row.high - row.median]],
+                color=look.colour,
+                marker=look.marker,
+                fillstyle=FILLS[place],
+                markerfacecoloralt="white",
+                capsize=1.5,
+                elinewidth=0.8,
+            )
             if row.bar == row.bar:  # not NaN
                 axes.plot(
                     [row.bar, row.bar], [y - 0.7 * step, y + 0.7 * step], color="#222222", linewidth=1.2, zorder=5

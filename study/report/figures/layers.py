@@ -69,9 +69,13 @@ def expert_distance(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figu
             _line(axes, rows[rows.pair == pair], LOOKS[number % len(LOOKS)], short, scale=100)
         axes.set(xlabel="block", ylabel="distance of two experts\n(% of the initial norm)", ylim=(0, None))
         figure.legend(
-            *axes.get_legend_handles_labels(), loc="outside upper center", ncols=1 + (len(pairs) > 3),
-            handlelength=1.6, columnspacing=0.8, handletextpad=0.5,
-        )  # fmt: skip
+            *axes.get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=1 + (len(pairs) > 3),
+            handlelength=1.6,
+            columnspacing=0.8,
+            handletextpad=0.5,
+        )
         _note(figure, f"{seeds}; bars: {interval}")
     return figure
 
@@ -117,8 +121,16 @@ def _line(
     rows = rows.astype({"block": int}).sort_values("block")
     mean, low, high = (scale * rows[name] for name in ("mean", "low", "high"))
     axes.errorbar(
-        rows.block, mean, yerr=[(mean - low).clip(lower=0), (high - mean).clip(lower=0)], color=look.colour,
-        marker=look.marker, capsize=1.5, elinewidth=0.8, linestyle="--" if dashed else "-",
-        linewidth=0.9 if dashed else 1.2, fillstyle="none" if dashed else "full", label=label,
-    )  # fmt: skip
+        rows.block,
+        mean,
+        yerr=[(mean - low).clip(lower=0), (high - mean).clip(lower=0)],
+        color=look.colour,
+        marker=look.marker,
+        capsize=1.5,
+        elinewidth=0.8,
+        linestyle="--" if dashed else "-",
+        linewidth=0.9 if dashed else 1.2,
+        fillstyle="none" if dashed else "full",
+        label=label,
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -31,10 +31,14 @@ def similarity_panels(
         for axes, pair in zip(panels, pairs, strict=False):
             here = similarities[similarities.pair == pair]
             boxes = axes.boxplot(
-                [here.similarity[here.method == m] for m in methods], whis=(5, 95), widths=0.55, patch_artist=True,
-                tick_labels=[METHODS[m].label for m in methods], medianprops={"color": "white", "linewidth": 1},
+                [here.similarity[here.method == m] for m in methods],
+                whis=(5, 95),
+                widths=0.55,
+                patch_artist=True,
+                tick_labels=[METHODS[m].label for m in methods],
+                medianprops={"color": "white", "linewidth": 1},
                 flierprops={"marker": ".", "markersize": 2, "alpha": 0.4},
-            )  # fmt: skip
+            )
             for box, method in zip(boxes["boxes"], methods, strict=True):
                 box.set(facecolor=METHODS[method].colour, edgecolor=METHODS[method].colour)
             axes.set_title(f"{pair}\n{p_value(pvalues[pair])}")

@@ -69,13 +69,14 @@ def cost_table(sizes: "pd.DataFrame", times: "pd.DataFrame", *, baseline: str, b
     added = sizes.parameters
     return pd.DataFrame(
         {
-            "Method": [METHODS[m].label for m in sizes.index], "parameters": [f"{n:,}" for n in added],
+            "Method": [METHODS[m].label for m in sizes.index],
+            "parameters": [f"{n:,}" for n in added],
             f"parameters / {first}": [f"{n / added[baseline]:.3f}" for n in added],
             "of the backbone": [MISSING if backbone is None else f"{n / backbone:.1%}" for n in added],
             "MB": [f"{b / 1e6:.2f}" for b in sizes.bytes],
             f"step time / {first}": [interval(*times.loc[m, ["mean", "low", "high"]], 3) for m in sizes.index],
         }
-    )  # fmt: skip
+    )
 
 
 def ablation_table(rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -93,11 +94,15 @@ def ablation_table(rows: "pd.DataFrame") -> "pd.DataFrame":
         cells = {r.row: gain_interval(r.gain, r.low, r.high) for r in group.itertuples()}
         found.append(
             {
-                "Ablation": first.label, "changes": f"{first.panel} ({first.main})", **cells,
-                "detectable": margin(first.detectable), "Holm": p_value(first.p_holm), "seeds": first.seeds,
+                "Ablation": first.label,
+                "changes": f"{first.panel} ({first.main})",
+                **cells,
+                "detectable": margin(first.detectable),
+                "Holm": p_value(first.p_holm),
+                "seeds": first.seeds,
                 "parameters": f"{first['size']:.3f}",
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(found).fillna(MISSING)
 
 
@@ -113,11 +118,13 @@ def published_table(mmeb: Mapping[str, Any]) -> "pd.DataFrame":
     rows = sorted(mmeb["rows"].values(), key=lambda row: row["overall"])
     return pd.DataFrame(
         {
-            "Method": [row["label"] for row in rows], "Backbone": [row["backbone"] for row in rows],
-            "Overall": [f"{row['overall']:.1f}" for row in rows], "Source": [row["source"] for row in rows],
+            "Method": [row["label"] for row in rows],
+            "Backbone": [row["backbone"] for row in rows],
+            "Overall": [f"{row['overall']:.1f}" for row in rows],
+            "Source": [row["source"] for row in rows],
             "Taken from": [whence[row["transcribed"]] for row in rows],
         }
-    )  # fmt: skip
+    )
 
 
 def _one_digit(value: float) -> str:

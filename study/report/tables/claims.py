@@ -20,14 +20,17 @@ def table(found: "pd.DataFrame") -> "pd.DataFrame":
     rows = [(row, DIGITS[row.unit]) for row in found.itertuples()]
     return pd.DataFrame(
         {
-            "Claim": found.claim, "Place": found.place, "Paper's": [gain(r.paper, n) for r, n in rows],
+            "Claim": found.claim,
+            "Place": found.place,
+            "Paper's": [gain(r.paper, n) for r, n in rows],
             "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
-            "Unit": found.unit, "Seen from": [_size(r.detectable, n) for r, n in rows],
+            "Unit": found.unit,
+            "Seen from": [_size(r.detectable, n) for r, n in rows],
             "Seeds": [_size(r.seeds, 0) for r, _ in rows],
             "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in found.verdict],
             "Notebook": found.notebook.str.split("_").str[0],
         }
-    )  # fmt: skip
+    )
 
 
 def _size(value: float, digits: int) -> str:

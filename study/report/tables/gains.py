@@ -54,13 +54,18 @@ def tests_table(gains: "pd.DataFrame") -> "pd.DataFrame":
     rows = gains
     return pd.DataFrame(
         {
-            "Task type": rows.row, "Method": [METHODS[m].label for m in rows.method], "Datasets": rows.datasets,
-            "Gain": rows.gain.map(gain), "detectable": rows.detectable.map(margin),
-            "paired t": rows.p_t.map(p_value), "Holm": rows.p_holm.map(p_value),
-            "Wilcoxon": rows.p_wilcoxon.map(p_value), "Welch (paper)": rows.p_welch.map(p_value),
+            "Task type": rows.row,
+            "Method": [METHODS[m].label for m in rows.method],
+            "Datasets": rows.datasets,
+            "Gain": rows.gain.map(gain),
+            "detectable": rows.detectable.map(margin),
+            "paired t": rows.p_t.map(p_value),
+            "Holm": rows.p_holm.map(p_value),
+            "Wilcoxon": rows.p_wilcoxon.map(p_value),
+            "Welch (paper)": rows.p_welch.map(p_value),
             "d_z": rows.d_z.map(gain),
         }
-    )  # fmt: skip
+    )
 
 
 def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
@@ -69,12 +74,16 @@ def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
 
     return pd.DataFrame(
         {
-            "Pair": tests.pair, "IC": tests.ic.map("{:.3f}".format), "MoTE": tests.mote.map("{:.3f}".format),
+            "Pair": tests.pair,
+            "IC": tests.ic.map("{:.3f}".format),
+            "MoTE": tests.mote.map("{:.3f}".format),
             "MoTE − IC": [gain_interval(r.difference, r.low, r.high, 3) for r in tests.itertuples()],
-            "Welch (paper)": tests.welch.map(p_value), "paired t, Holm": tests.paired_t_holm.map(p_value),
-            "Wilcoxon, Holm": tests.wilcoxon_holm.map(p_value), "d_z": tests.d_z.map(gain),
+            "Welch (paper)": tests.welch.map(p_value),
+            "paired t, Holm": tests.paired_t_holm.map(p_value),
+            "Wilcoxon, Holm": tests.wilcoxon_holm.map(p_value),
+            "d_z": tests.d_z.map(gain),
         }
-    )  # fmt: skip
+    )
 
 
 def claim_table(judged: "pd.DataFrame", digits: int = 2) -> "pd.DataFrame":
@@ -83,8 +92,10 @@ def claim_table(judged: "pd.DataFrame", digits: int = 2) -> "pd.DataFrame":
 
     return pd.DataFrame(
         {
-            "Claim": judged.claim, "Paper": judged.place,
+            "Claim": judged.claim,
+            "Paper": judged.place,
             "Difference": [gain_interval(r.difference, r.low, r.high, digits) for r in judged.itertuples()],
-            "Seeds": judged.seeds, "Verdict": judged.verdict,
+            "Seeds": judged.seeds,
+            "Verdict": judged.verdict,
         }
-    )  # fmt: skip
+    )

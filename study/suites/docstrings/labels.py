@@ -44,7 +44,7 @@ _TYPES: tuple[tuple[str, re.Pattern], ...] = (
     ("array", re.compile(r"(array([_-]?like)?|(np\.)?ndarray|(torch\.)?\w*tensor)( of .*)?|\{?array-like")),
     ("mapping", re.compile(r"dict.*|mapping.*")),
     ("sequence", re.compile(r"(list|sequence|tuple|iterable)(\[.*| of .*|-like)?")),
-)  # fmt: skip
+)
 _TYPE_WORDS = set(
     words("bool boolean booleans int integer integers float floats number numbers str string strings callable function")
     + words("functions array arrays ndarray tensor tensors dict dictionary mapping list lists tuple sequence iterable")

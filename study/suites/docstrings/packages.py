@@ -67,11 +67,29 @@ PACKAGES = SEEN + HELD_OUT
 
 # Folders of tests, vendored copies and benchmarks; files that are generated or differ between builds.
 _FOLDERS = {
-    "tests", "test", "testing", "_testing", "benchmarks", "bench", "externals", "_vendor", "vendor", "vendored",
+    "tests",
+    "test",
+    "testing",
+    "_testing",
+    "benchmarks",
+    "bench",
+    "externals",
+    "_vendor",
+    "vendor",
+    "vendored",
     "test_utils",
-    "_external", "extern", "_extern", "array_api_compat", "array_api_extra", "generated", "examples",
-}  # fmt: skip
-_FILES = re.compile(r"(_?version|_?version_info|__config__|_distributor_init|setup|conftest|testing\w*|test_\w+|\w+_test|dummy_\w+)\.py")  # fmt: skip  # noqa: E501
+    "_external",
+    "extern",
+    "_extern",
+    "array_api_compat",
+    "array_api_extra",
+    "generated",
+    "examples",
+}
+_FILES = re.compile(
+    r"(_?version|_?version_info|__config__|_distributor_init|setup|conftest"
+    r"|testing\w*|test_\w+|\w+_test|dummy_\w+)\.py"
+)
 _GENERATED = re.compile(r"(?i)(auto-?generated|generated (by|from)|do not edit)")
 
 

@@ -15,14 +15,52 @@ NATURAL = 0.7  # least share of a sentence's tokens that look like words
 
 _PROSE = {"", "note", "notes", "description", "details", "extended summary", "summary", "overview"}
 _PARAMETERS = {
-    "parameters", "parameter", "args", "arguments", "other parameters", "keyword args", "keyword arguments", "params",
+    "parameters",
+    "parameter",
+    "args",
+    "arguments",
+    "other parameters",
+    "keyword args",
+    "keyword arguments",
+    "params",
     "kwargs",
-}  # fmt: skip
-_TITLES = _PROSE | _PARAMETERS | {
-    "return", "returns", "yield", "yields", "raises", "raise", "warns", "warning", "warnings", "attributes", "methods",
-    "example", "examples", "input", "inputs", "output", "outputs", "shape", "reference", "references", "see also",
-    "usage", "tip", "todo", "caution", "properties", "class attributes", "variables", "side effects", "history",
-}  # fmt: skip
+}
+_TITLES = (
+    _PROSE
+    | _PARAMETERS
+    | {
+        "return",
+        "returns",
+        "yield",
+        "yields",
+        "raises",
+        "raise",
+        "warns",
+        "warning",
+        "warnings",
+        "attributes",
+        "methods",
+        "example",
+        "examples",
+        "input",
+        "inputs",
+        "output",
+        "outputs",
+        "shape",
+        "reference",
+        "references",
+        "see also",
+        "usage",
+        "tip",
+        "todo",
+        "caution",
+        "properties",
+        "class attributes",
+        "variables",
+        "side effects",
+        "history",
+    }
+)
 _GOOGLE = re.compile(r"([A-Z][A-Za-z ]{2,24}?)\s*::?")
 _UNDERLINE = re.compile(r"([-=~^*#\"])\1{2,}")
 _FIELD = re.compile(r":(\w+)(?:[ ]+([^:]+?))?:(?:\s+(.*)|$)")
@@ -32,7 +70,9 @@ _BULLET = re.compile(r"(?:[-*+•]|\(?(?:\d{1,2}|[a-z])[.)])\s+")
 _RULED = re.compile(r"[\s=+|~^\"#*:.-]+|[|+].*")
 _NUMPY_ITEM = re.compile(r"\*{0,2}(\w+)\s*(?::\s*(.*))?")
 _GOOGLE_ITEM = re.compile(r"[-*]?\s*[`*]{0,2}(\w+)[`*]{0,2}\s*(?:\((.*?)\))?\s*:(?:\s+(.*)|$)")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|fig|figs|al|resp|eq|eqs|no|ref|refs|approx|incl|sec|dr|ch|p|pp)|\b[A-Z])\.$", re.I)  # fmt: skip  # noqa: E501
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|cf|vs|fig|figs|al|resp|eq|eqs|no|ref|refs|approx|incl|sec|dr|ch|p|pp)|\b[A-Z])\.$", re.I
+)
 _BETWEEN = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\x00])")
 _ASIDE = re.compile(
     r"(?i:todo|see |for (?:more|further) |refer to )|[A-Z]\. ?([A-Z]\. ?)?[A-Z][a-z]+,"
@@ -42,7 +82,12 @@ _REJECTED = re.compile(r"[\x00`\\|{}$<>^~@]|==|::|>>>|__|\w\(\w*[^)\s]*$|:\w+:")
 _UNSAID = "\x00"  # stands for markup without words: its sentence is left out
 
 _INLINE: tuple[tuple[re.Pattern, str], ...] = (
-    (re.compile(r"</?(?:tip|br|p|img|a|div|code|b|i|em|li|ul|ol|pre|span|strong|h\d|frameworkcontent)\b[^<>]*>", re.I), " "),  # noqa: E501
+    (
+        re.compile(
+            r"</?(?:tip|br|p|img|a|div|code|b|i|em|li|ul|ol|pre|span|strong|h\d|frameworkcontent)\b[^<>]*>", re.I
+        ),
+        " ",
+    ),
     (re.compile(r":math:`[^`]*`|\$[^$\n]+\$"), _UNSAID),
     (re.compile(r"\[`~?(?:[\w.]*\.)?(\w+)(?:\(\))?`\](?:\([^)]*\)|\[[^\]]*\])?"), r"\1"),
     (re.compile(r":[\w:+-]+:`~(?:[^`]*\.)?([^`.]+)`"), r"\1"),
@@ -60,7 +105,7 @@ _INLINE: tuple[tuple[re.Pattern, str], ...] = (
     (re.compile(r"\\([*_`'\"|])"), r"\1"),
     (re.compile(r"(?<=\w)\(\)"), ""),
     (re.compile(r"\b([A-Za-z]\w+)_(?=[\s.,;)]|$)"), r"\1"),
-)  # fmt: skip
+)
 
 _MARKED = re.compile(r"[`*_\[<$|\\]|\(\)|://|www\.")  # without any of these, no pattern of _INLINE matches
 
