@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .. import checkout
+from tests import checkout
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.moe_lora.models import ROUTES
+from tests.tsembed.moe_lora.models import ROUTES
 from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import THREAD, forward_pass
 from tsembed.moe_lora.layer import MoeLoraLinear, add_product, weigh

@@ -10,8 +10,8 @@ import pytest
 
 from study import paths
 from study.analysis import experts, results
-from tests.report.adapter_runs import BATCHES, LAYERS, STEPS, WINDOW, write_study
-from tests.report.samples import use_folder
+from tests.study.report.adapter_runs import BATCHES, LAYERS, STEPS, WINDOW, write_study
+from tests.study.report.samples import use_folder
 from tsembed.tasks import IMAGE_TASKS
 
 METHODS = ["vl_lora_wide", "vl_moe"]

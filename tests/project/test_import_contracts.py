@@ -12,7 +12,7 @@ from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("tasks", "inputs"),
     ("settings",),

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from . import checkout
+from tests import checkout
 
 TOOLS = ("bash", "env", "dirname", "cat", "head", "mkdir")
 

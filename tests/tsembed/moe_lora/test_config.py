@@ -12,7 +12,7 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType
 
-from tests.moe_lora.models import ROUTES
+from tests.tsembed.moe_lora.models import ROUTES
 from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.model import MoeLoraModel
 

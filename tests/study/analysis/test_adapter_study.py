@@ -13,8 +13,8 @@ import pytest
 from study import paths
 from study.analysis import ablations, cost, gains, results
 from study.presets import load_variants
-from tests.report.adapter_runs import STEPS, write_study
-from tests.report.samples import use_folder
+from tests.study.report.adapter_runs import STEPS, write_study
+from tests.study.report.samples import use_folder
 from tsembed.tasks import TASK_OF_IMAGE_TYPE
 
 MAIN = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.mote.test_experts import batch, disturbed, pool
 from tests.tiny import tiny
+from tests.tsembed.mote.test_experts import batch, disturbed, pool
 from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import PerExpert, TaskRouted, average_experts, upcycle
 from tsembed.mote.offload import load_offloaded, offload

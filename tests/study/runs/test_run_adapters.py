@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from study import paths
 from study.runs.export import export
 from study.runs.launch import launch_command
-from tests.test_run import start, start_command
+from tests.study.runs.test_run import start, start_command
 from tests.tiny_images import item
 from tsembed.encoder.text import Encoder
 

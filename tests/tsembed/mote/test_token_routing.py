@@ -12,8 +12,8 @@ import copy
 import pytest
 import torch
 
-from tests.mote.test_experts import batch
 from tests.tiny import FAMILIES, tiny
+from tests.tsembed.mote.test_experts import batch
 from tsembed.contrastive.losses import load_balancing_of
 from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import Routing, TokenRouted, balance, route_tokens, routing_record

@@ -18,7 +18,8 @@ import torch
 from peft import PeftModel, TaskType
 from torch import nn
 
-from tests.moe_lora.models import (
+from tests.tiny import tiny
+from tests.tsembed.moe_lora.models import (
     FAMILIES,
     ROUTERS,
     ROUTES,
@@ -30,7 +31,6 @@ from tests.moe_lora.models import (
     pool,
     qwen2_vl,
 )
-from tests.tiny import tiny
 from tsembed.contrastive.losses import load_balancing_of
 from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import THREAD

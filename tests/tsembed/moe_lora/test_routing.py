@@ -8,8 +8,8 @@
 import pytest
 import torch
 
-from tests.moe_lora.models import adapted, batch, peft_of_old_names
 from tests.plain import load_balancing
+from tests.tsembed.moe_lora.models import adapted, batch, peft_of_old_names
 from tsembed.contrastive.losses import load_balancing_of
 from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import forward_pass

@@ -9,8 +9,8 @@ import pytest
 import torch
 from peft import PeftModel
 
-from tests.moe_lora.models import ROUTES, adapted, batch, embed, peft_of_old_names
 from tests.tiny import tiny
+from tests.tsembed.moe_lora.models import ROUTES, adapted, batch, embed, peft_of_old_names
 from tsembed.moe_lora.layer import MoeLoraLinear
 from tsembed.moe_lora.merge import mean_gates, to_lora
 from tsembed.moe_lora.routing import routing_record

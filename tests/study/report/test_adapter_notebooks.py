@@ -13,8 +13,8 @@ from study import paths
 from study.analysis import claims
 from study.report import style
 from study.report.tables import write as tables
-from tests.report.adapter_runs import STUDIES, write_study
-from tests.report.samples import use_folder
+from tests.study.report.adapter_runs import STUDIES, write_study
+from tests.study.report.samples import use_folder
 
 NOTEBOOKS, CONFIGS, REFERENCES = paths.NOTEBOOKS, paths.CONFIGS, paths.REFERENCES
 
