@@ -164,6 +164,7 @@ def _build(folder: Path, *, conda: bool) -> None:
             _assert_no_cuda(python)
     (folder / "tsembed-stamp").unlink(missing_ok=True)
     _install([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], "this package")
+    _put_study_on_the_path(python)
     _kernel(folder)
     partial = folder / "tsembed-stamp.partial"
     partial.write_text(json.dumps(wanted) + "\n")
@@ -260,6 +261,13 @@ def _assert_no_cuda(python: Path) -> None:
     names = subprocess.run([python, "-I", "-c", listing], capture_output=True, text=True, check=True).stdout.split()
     if cuda := sorted(n for n in names if CUDA.match(n)):
         raise Failed(f"CUDA packages came into the CPU environment: {', '.join(cuda)}")
+
+
+def _put_study_on_the_path(python: Path) -> None:
+    """Make `python -m study` work from any folder: the wheel has no study, so the checkout itself goes on the path."""
+    ask = [python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
+    (packages / "tsembed-study.pth").write_text(f"{ROOT}\n")
 
 
 def _kernel(folder: Path) -> None:

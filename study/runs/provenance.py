@@ -17,6 +17,8 @@ def environment() -> dict[str, Any]:
 
     import torch
 
+    from tsembed.encoder.precision import mixed_precision
+
     lock = paths.ROOT / "requirements.lock"
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
@@ -30,6 +32,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: version(name) for name in PACKAGES},
         "processor": _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "auto_precision": mixed_precision("auto"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": _memory_gib(),

@@ -19,9 +19,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DECLARED = [Requirement(line) for line in [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]]
 DECLARED = [
-    Requirement(r) for r in [*PROJECT["dependencies"], *sum(PROJECT.get("optional-dependencies", {}).values(), [])]
-]
+    requirement for requirement in DECLARED if requirement.name != PROJECT["name"]
+]  # an extra that joins others
 LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
 LOCKED = [Requirement(line) for line in LINES]
 
@@ -37,6 +39,12 @@ def test_every_dependency_is_pinned_to_a_version_it_allows():
         versions = [next(iter(pin.specifier)).version for pin in pins(requirement.name)]
         assert versions, f"{requirement} is not in requirements.lock: ./run_all.sh lock"
         assert all(requirement.specifier.contains(v) for v in versions), f"{requirement}, but the lock has {versions}"
+
+
+def test_the_library_takes_ranges_and_the_study_has_them_all():
+    assert [r for r in map(Requirement, PROJECT["dependencies"]) if any(s.operator == "==" for s in r.specifier)] == []
+    (joined,) = [r for r in map(Requirement, EXTRAS["study"]) if r.name == PROJECT["name"]]
+    assert joined.extras == set(EXTRAS) - {"study", "test", "docs"}
 
 
 def test_the_lock_pins_exactly_and_names_no_machine():

@@ -65,7 +65,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     (partial / "reference.json").write_text(json.dumps(about, indent=1) + "\n")
     _write_datasets(preset, partial / "datasets.csv")
     site.build(preset, into=partial, reference=about)
-    if faults := [*_dead_links(partial), *_traces(partial)]:
+    if faults := [*dead_links(partial), *machine_traces(partial)]:
         raise ValueError(f"{partial} is not fit to be committed:\n  " + "\n  ".join(faults))
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -219,7 +219,8 @@ def _copy_report(report: Path, target: Path) -> None:
             shutil.copyfile(path, target / kind / path.name)
 
 
-def _dead_links(folder: Path) -> list[str]:
+def dead_links(folder: Path) -> list[str]:
+    """Links of the pages of a report that lead nowhere, a line each; links to other sites are not followed."""
     faults = []
     for page in sorted([folder / "index.html", *folder.glob("notebooks/*.html")]):
         for link in re.findall(r'\b(?:href|src)="([^"]+)"', page.read_text()):
@@ -232,7 +233,8 @@ def _dead_links(folder: Path) -> list[str]:
     return faults
 
 
-def _traces(folder: Path) -> list[str]:
+def machine_traces(folder: Path) -> list[str]:
+    """Files of a folder that name a path, host or package index of the machine that wrote them, a line each."""
     known = machine_names()
     found = {p.relative_to(folder): traces(p, known) for p in sorted(folder.rglob("*")) if p.is_file()}
     return [f"{path} names this machine or another: {', '.join(names)}" for path, names in found.items() if names]

@@ -17,6 +17,7 @@ PATH = re.compile(r"(?<![\w./:-])/(?:home|Users|root|tmp|work|mnt|opt|srv|data|p
 WINDOWS = re.compile(r"\b[A-Z]:\\\\?Users\\")
 EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 INDEXES = ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "DEFAULT_INDEX", "INDEX")
+PUBLIC_INDEXES = ("pypi.org", "pythonhosted.org", "pytorch.org")  # say nothing about a machine
 TEXT = (".html", ".csv", ".tex", ".json", ".yaml", ".svg", ".md")
 
 
@@ -53,9 +54,7 @@ def _index_hosts() -> set[str]:
     hosts = {
         urlparse(word).hostname for word in re.findall(r"https?://[^\s'\"]+", " ".join([*values, _pip_settings()]))
     }
-    return {
-        host for host in hosts if host and not re.search(r"(^|\.)(pypi\.org|pythonhosted\.org|pytorch\.org)$", host)
-    }
+    return {host for host in hosts if host and not f".{host}".endswith(tuple(f".{name}" for name in PUBLIC_INDEXES))}
 
 
 @functools.cache

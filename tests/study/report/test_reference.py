@@ -185,6 +185,8 @@ def test_what_only_looks_like_one_is_not(tmp_path, text):
 
 def test_the_index_of_the_environment_is_a_name(monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:word@mirror.example:8443/simple")
-    monkeypatch.setenv("UV_INDEX_URL", "https://pypi.org/simple")
+    public = machine_names.PUBLIC_INDEXES[0]
+    monkeypatch.setenv("UV_INDEX_URL", f"https://{public}/simple")
+    monkeypatch.setenv("UV_EXTRA_INDEX_URL", f"https://not-{public}/simple")
     names = machine_names.machine_names()
-    assert "mirror.example" in names and "pypi.org" not in names
+    assert {"mirror.example", f"not-{public}"} <= set(names) and public not in names
