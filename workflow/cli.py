@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,12 +19,15 @@ def main(words: list[str]) -> None:
         words.remove("--conda")
         os.environ["TSEMBED_ENV"] = "conda"
     command = words[0] if words else "run"
-    if command in ("test", "lab", "lock"):
+    if command in ("test", "check", "lab", "lock"):
         python = environment.ready()
         rest = words[1:]
         if command == "test":
             os.environ.update(OFFLINE)
             _become(python, "-m", "pytest", *rest)
+        if command == "check":
+            os.environ.update(OFFLINE)
+            sys.exit(_check(python))
         if command == "lab":
             _become(python, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *rest)
         sys.exit(environment.lock(python))
@@ -102,6 +106,21 @@ def _clean(preset: str, yes: bool) -> int:
         for folder in folders:
             shutil.rmtree(folder)
     print(f"deleted {named}")
+    return 0
+
+
+def _check(python: Path) -> int:
+    """Lint, format, types and the fast tests, in this order; the status of the first that fails."""
+    words = (
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", "--numprocesses=auto"),
+    )
+    for command in words:
+        print(f"::: {' '.join(command)}", flush=True)
+        if status := subprocess.run([python, "-m", *command], cwd=ROOT).returncode:
+            return status
     return 0
 
 

@@ -43,7 +43,8 @@ def test_help_lists_the_commands_and_needs_no_python(root, bare):
     answer = checkout.call(root, "--help", PATH=str(bare))
     assert answer.returncode == 0 and answer.stderr == ""
     assert all(
-        f"\n  {command}" in answer.stdout for command in ("test", "plan", "status", "verify", "lab", "clean", "lock")
+        f"\n  {command}" in answer.stdout
+        for command in ("test", "check", "plan", "status", "verify", "lab", "clean", "lock")
     )
     assert not (root / ".cache").exists()
 
