@@ -96,8 +96,8 @@ class Preset(Study):
 
     def runs(self, study: str | None = None) -> list[tuple[str, int]]:
         """All (variant, seed) of the preset or of one study, seed by seed, so that an early stop leaves whole seeds."""
-        chosen = self.studies.values() if study is None else [self.studies[study]]
-        counts = {v: n for one in chosen for v, n in one.variants.items()}
+        experiments = self.studies.values() if study is None else [self.studies[study]]
+        counts = {v: n for experiment in experiments for v, n in experiment.variants.items()}
         return [(v, s) for s in range(max(counts.values())) for v, n in counts.items() if s < n]
 
 
@@ -144,7 +144,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     shared = {key: content[key] for key in ("backbone", "data", "training", "evaluation") if key in content}
     also = content.get("also")
     if isinstance(also, dict):
-        also = {key: shared | one if isinstance(one, dict) else one for key, one in also.items()}
+        also = {key: shared | source if isinstance(source, dict) else source for key, source in also.items()}
         content["also"] = also
     for section in [content, *(also.values() if isinstance(also, dict) else ())]:
         data = section.get("data") if isinstance(section, dict) else None
@@ -152,7 +152,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
             section["data"] = data | {"path": path}
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
-    present = {key: one for key, one in preset.also.items() if _has_its_pictures(preset, key)}
+    present = {key: source for key, source in preset.also.items() if _has_its_pictures(preset, key)}
     return preset.model_copy(update={"also": present})
 
 
@@ -167,21 +167,21 @@ def _has_its_pictures(preset: Preset, study: str) -> bool:
 
 def _check_variants(preset: Preset, file: str) -> None:
     """That each variant is known, is in one study, and has the seeds of the one whose weights it takes."""
-    known = load_variants()
+    variants = load_variants()
     counts: dict[str, int] = {}
-    for study, one in preset.studies.items():
+    for study, experiment in preset.studies.items():
         place = f"{file}: " + (f"also: {study}: variants" if study else "variants")
-        if unknown := set(one.variants) - set(known):
-            raise ValueError(f"{place}: {sorted(unknown)} are not in configs/variants; known: {', '.join(known)}")
-        if study in known or study == OWN:
+        if unknown := set(experiment.variants) - set(variants):
+            raise ValueError(f"{place}: {sorted(unknown)} are not in configs/variants; known: {', '.join(variants)}")
+        if study in variants or study == OWN:
             raise ValueError(f"{file}: also: {study}: a study must not have the name of a variant, nor {OWN!r}")
-        if twice := set(one.variants) & set(counts):
+        if twice := set(experiment.variants) & set(counts):
             raise ValueError(f"{place}: {sorted(twice)} are in another study too")
-        counts |= one.variants
+        counts |= experiment.variants
     for name, seeds in counts.items():
-        other = known[name].other
-        if other is not None and counts.get(other, 0) < seeds:
-            raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {other}'s weights, which has fewer")
+        partner = variants[name].other
+        if partner is not None and counts.get(partner, 0) < seeds:
+            raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {partner}'s weights, which has fewer")
 
 
 def load_variants() -> dict[str, Variant]:
@@ -193,13 +193,13 @@ def load_variants() -> dict[str, Variant]:
 @lru_cache(maxsize=4)
 def _variants_of(files: tuple[tuple[Path, int], ...]) -> dict[str, Variant]:
     """The rows of files in their state of some times: reading them anew for every run of a study takes seconds."""
-    found: dict[str, Variant] = {}
+    variants: dict[str, Variant] = {}
     for path, _ in files:
         for name, row in _read(path).items():
-            if name in found:
+            if name in variants:
                 raise ValueError(f"{path}: {name}: this variant is defined twice")
-            found[name] = check(Variant, row, f"{path}: {name}")
-    return found
+            variants[name] = check(Variant, row, f"{path}: {name}")
+    return variants
 
 
 def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:

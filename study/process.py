@@ -107,19 +107,19 @@ def die_with_parent(parent: int, signum: int) -> None:
 
 def _supervise(command: list[str]) -> int:
     """Run the command in a group of its own; end the group on SIGTERM and when the command has ended."""
-    asked = []
-    signal.signal(signal.SIGTERM, lambda signum, _: asked.append(signum))
+    signals = []
+    signal.signal(signal.SIGTERM, lambda signum, _: signals.append(signum))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         child = subprocess.Popen(command, start_new_session=True)
     except OSError as error:
         print(f"cannot start {command[0]}: {error}", file=sys.stderr)
         return 127
-    while child.poll() is None and not asked:
+    while child.poll() is None and not signals:
         time.sleep(0.05)
     _signal_group(child.pid, signal.SIGTERM)
     end = time.monotonic() + GRACE
-    while time.monotonic() < end and asked and (child.poll() is None or _signal_group(child.pid, 0)):
+    while time.monotonic() < end and signals and (child.poll() is None or _signal_group(child.pid, 0)):
         time.sleep(0.05)
     _signal_group(child.pid, signal.SIGKILL)
     code = child.wait()

@@ -143,8 +143,8 @@ class Variant(Strict):
             raise ValueError(f"{CAPTIONING} is trained alone, not with {', '.join(self.tasks)}")
         if self.experts is not None:
             if unknown := set(self.experts) - set(self.routes):
-                known = ", ".join(self.routes)
-                raise ValueError(f"experts has routes {sorted(unknown)}, which are unknown; known: {known}")
+                routes = ", ".join(self.routes)
+                raise ValueError(f"experts has routes {sorted(unknown)}, which are unknown; known: {routes}")
             if missing := set(self.routes) - set(self.experts):
                 raise ValueError(f"experts has no expert for {sorted(missing)}")
         return self

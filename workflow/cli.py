@@ -33,15 +33,15 @@ def main(words: list[str]) -> None:
         sys.exit(environment.lock(python))
     if command not in ("plan", "status", "verify", "clean"):
         command, words = "run", ["run", *words]
-    given = _arguments(command, words[1:])
+    arguments = _arguments(command, words[1:])
     if command == "clean":
-        sys.exit(_clean(given.preset, given.yes))
+        sys.exit(_clean(arguments.preset, arguments.yes))
     python = environment.ready()
     if command == "verify":
         os.environ.update(OFFLINE)
-        _become(python, "-m", "study", "verify", given.preset)
-    options = [f"--{name}={value}" for name, value in vars(given).items() if name != "preset" and value]
-    _become(python, str(ROOT / "workflow" / "scheduler.py"), command, given.preset, *options)
+        _become(python, "-m", "study", "verify", arguments.preset)
+    options = [f"--{name}={value}" for name, value in vars(arguments).items() if name != "preset" and value]
+    _become(python, str(ROOT / "workflow" / "scheduler.py"), command, arguments.preset, *options)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,9 +66,9 @@ def _arguments(command: str, words: list[str]) -> argparse.Namespace:
 
 
 def _preset(name: str) -> str:
-    known = sorted(p.stem for p in (ROOT / "configs" / "presets").glob("*.yaml"))
-    if name not in known:
-        raise argparse.ArgumentTypeError(f"{name!r} is neither a command nor a preset; presets: {', '.join(known)}")
+    presets = sorted(p.stem for p in (ROOT / "configs" / "presets").glob("*.yaml"))
+    if name not in presets:
+        raise argparse.ArgumentTypeError(f"{name!r} is neither a command nor a preset; presets: {', '.join(presets)}")
     return name
 
 

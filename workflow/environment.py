@@ -52,14 +52,14 @@ def ready() -> Path:
     else:
         raise Failed(f"TSEMBED_ENV={kind} is not one of venv, conda, as-is")
     python = folder / "bin" / "python"
-    if _stamp(folder) == _wanted(python if kind == "conda" else None):
+    if _stamp(folder) == _expected_stamp(python if kind == "conda" else None):
         return python
     if sys.prefix != sys.base_prefix and Path(sys.prefix) == folder:  # leave what is about to be removed
         base = getattr(sys, "_base_executable", "")
         os.execv(base, [base, "-s", *sys.orig_argv[sys.orig_argv.index("-s") + 1 :]])
     waiting = "Another call is building the environment; waiting for it."
     with locked(ROOT / ".cache" / "environment.lock", waiting=waiting):
-        if _stamp(folder) != _wanted(python if kind == "conda" else None):
+        if _stamp(folder) != _expected_stamp(python if kind == "conda" else None):
             _build(folder, conda=kind == "conda")
     return python
 
@@ -92,14 +92,14 @@ def lock(python: Path) -> int:
         ],
         "the packages of pyproject.toml",
     )
-    kept = [line for line in draft.read_text().splitlines() if not CUDA.match(line)]
+    pins = [line for line in draft.read_text().splitlines() if not CUDA.match(line)]
     header = [
         "# Generated from pyproject.toml by: ./run_all.sh lock",
         "# All packages of all extras, for Python >= 3.11 on Linux and macOS. torch's CUDA packages are not here: on a",
         "# machine without an NVIDIA GPU none is installed, elsewhere torch itself pins them.",
     ]
-    target.write_text("\n".join([*header, *kept]) + "\n")
-    print(f"{target.name}: {len(kept)} packages")
+    target.write_text("\n".join([*header, *pins]) + "\n")
+    print(f"{target.name}: {len(pins)} packages")
     return 0
 
 
@@ -124,7 +124,7 @@ def locked(path: Path, *, waiting: str | None = None) -> Iterator[bool]:
         yield True
 
 
-def _wanted(python: Path | None) -> dict[str, str]:
+def _expected_stamp(python: Path | None) -> dict[str, str]:
     """The stamp of a whole environment; `python` is asked for its version if it is not this one."""
     version = platform.python_version()
     if python is not None and python.is_file():
@@ -144,12 +144,16 @@ def _stamp(folder: Path) -> dict[str, str]:
 
 
 def _build(folder: Path, *, conda: bool) -> None:
-    wanted, found, began = _wanted(folder / "bin" / "python" if conda else None), _stamp(folder), time.monotonic()
+    expected, present, began = (
+        _expected_stamp(folder / "bin" / "python" if conda else None),
+        _stamp(folder),
+        time.monotonic(),
+    )
     python, uv = folder / "bin" / "python", shutil.which("uv")
     torch = _torch_build()
     install = [uv, "pip", "install", "--python", str(python), "--compile-bytecode"] if uv else None
     install = install or [str(python), "-m", "pip", "install", "--no-input", "--progress-bar=off"]
-    if found.get("packages") != wanted["packages"]:
+    if present.get("packages") != expected["packages"]:
         free, needed = shutil.disk_usage(ROOT).free / 1e9, NEEDED_GB[torch]
         needed = float(os.environ.get("TSEMBED_NEEDED_GB") or needed)
         if free < needed:
@@ -167,18 +171,18 @@ def _build(folder: Path, *, conda: bool) -> None:
     _put_study_on_the_path(python)
     _kernel(folder)
     partial = folder / "tsembed-stamp.partial"
-    partial.write_text(json.dumps(wanted) + "\n")
+    partial.write_text(json.dumps(expected) + "\n")
     partial.replace(folder / "tsembed-stamp")
     print(f"The environment is ready after {time.monotonic() - began:.0f} s.", flush=True)
 
 
 def _torch_build() -> str:
     """ "cpu" on Linux without a working NVIDIA GPU, else "default"."""
-    asked = os.environ.get("TSEMBED_TORCH")
-    if asked:
-        if asked not in NEEDED_GB:
-            raise Failed(f"TSEMBED_TORCH={asked} is not one of {', '.join(NEEDED_GB)}")
-        return asked
+    build = os.environ.get("TSEMBED_TORCH")
+    if build:
+        if build not in NEEDED_GB:
+            raise Failed(f"TSEMBED_TORCH={build} is not one of {', '.join(NEEDED_GB)}")
+        return build
     if sys.platform != "linux":
         return "default"
     smi = shutil.which("nvidia-smi")
@@ -220,10 +224,10 @@ def _install_packages(install: list[str], torch: str) -> None:
     _install([*install, "--no-deps", "-r", "requirements.lock"], "the packages of requirements.lock")
 
 
-def _install(command: list[str], what: str, quiet: bool = False) -> None:
+def _install(command: list[str], subject: str, quiet: bool = False) -> None:
     """Run an installer; its output goes to .cache/install.log."""
     log, began = ROOT / ".cache" / "install.log", time.monotonic()
-    print(f"  {what} …", end="", flush=True)
+    print(f"  {subject} …", end="", flush=True)
     variables = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_HTTP_TIMEOUT": "60"}
     for pip, uv in (("PIP_FIND_LINKS", "UV_FIND_LINKS"), ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")):
         if pip in os.environ and uv not in os.environ:  # uv does not read pip's settings
@@ -241,7 +245,7 @@ def _install(command: list[str], what: str, quiet: bool = False) -> None:
         return
     print(" not there" if quiet else " failed", flush=True)
     text = log.read_text(errors="replace")
-    raise Failed(f"cannot install {what}: {_cause(text)} (log: .cache/install.log)")
+    raise Failed(f"cannot install {subject}: {_cause(text)} (log: .cache/install.log)")
 
 
 def _cause(text: str) -> str:

@@ -47,8 +47,8 @@ class Study:
     def needs(self, variant: str, seed: int) -> list[str]:
         """The nodes that a run reads: its data, and those of the runs whose weights it takes."""
         members = self.settings.members(variant, seed)
-        others = [self._variants[member].other for member in members]
-        jobs = [self.settings.job_of(other) for other in others if other]
+        partners = [self._variants[member].other for member in members]
+        jobs = [self.settings.job_of(partner) for partner in partners if partner]
         jobs = [f"{job}/seed{seed}" for job in jobs if job != variant]
         return [self.data_node(self.settings.study_of(members[0])), *dict.fromkeys(jobs)]
 
@@ -79,10 +79,10 @@ class Study:
 
     def inputs_of(self, notebook: str) -> list[str]:
         """The nodes that an analysis reads. Notebooks 20 to 29 read the preset's own study, and wait for no other."""
-        others = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
-        own = {presets.OWN, *self.settings.variants}
-        runs = [(v, s) for v, s in self.runs if v in own or not notebook.startswith("2")]
-        return [*(f"{variant}/seed{seed}" for variant, seed in runs), *others]
+        other_analyses = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
+        own_experiments = {presets.OWN, *self.settings.variants}
+        runs = [(v, s) for v, s in self.runs if v in own_experiments or not notebook.startswith("2")]
+        return [*(f"{variant}/seed{seed}" for variant, seed in runs), *other_analyses]
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -149,8 +149,8 @@ class Study:
         return _hash(_content(_code(site=True)), *self._labels())
 
     def _labels(self) -> list[str]:
-        known = self._variants
-        return [f"{v}={known[v].label}" for study in self.settings.studies.values() for v in study.variants]
+        variants = self._variants
+        return [f"{v}={variants[v].label}" for study in self.settings.studies.values() for v in study.variants]
 
     @staticmethod
     def _relative(path: Path) -> Path:

@@ -37,7 +37,7 @@ class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP has come."""
 
 
-def run(study: nodes.Study, given: argparse.Namespace) -> int:
+def run(study: nodes.Study, options: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 a node failed, 130 interrupted."""
     lock = paths.RUNS / ".lock"
     with environment.locked(lock) as free:
@@ -45,12 +45,12 @@ def run(study: nodes.Study, given: argparse.Namespace) -> int:
             print(f"run_all.sh: already running in this checkout: {lock.read_text().strip()}", file=sys.stderr)
             return 1
         lock.write_text(f"preset {study.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        return _run(study, given)
+        return _run(study, options)
 
 
-def plan(study: nodes.Study, given: argparse.Namespace) -> int:
+def plan(study: nodes.Study, options: argparse.Namespace) -> int:
     """Print every node with what would happen to it and why."""
-    answer = subprocess.run(_snakemake(study, given, "--dry-run"), capture_output=True, text=True)
+    answer = subprocess.run(_snakemake(study, options, "--dry-run"), capture_output=True, text=True)
     if answer.returncode != 0:
         print(f"run_all.sh: {_cause(answer.stdout + answer.stderr)}", file=sys.stderr)
         return 1
@@ -77,7 +77,7 @@ def status(study: nodes.Study) -> int:
     return 0
 
 
-def _run(study: nodes.Study, given: argparse.Namespace) -> int:
+def _run(study: nodes.Study, options: argparse.Namespace) -> int:
     logs, began, session = nodes.log_dir(study.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
     logs.mkdir(parents=True, exist_ok=True)
     variables = os.environ | (OFFLINE if study.offline else {}) | {"TSEMBED_SESSION": session}
@@ -86,7 +86,7 @@ def _run(study: nodes.Study, given: argparse.Namespace) -> int:
     shown: dict[str, str] = {}
     with (logs / "snakemake.log").open("wb") as sink:
         process = subprocess.Popen(
-            launcher("exec", *_snakemake(study, given)),
+            launcher("exec", *_snakemake(study, options)),
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -145,8 +145,8 @@ def _show(study: nodes.Study, session: str, shown: dict[str, str]) -> None:
         shown[node] = state["state"]
 
 
-def _snakemake(study: nodes.Study, given: argparse.Namespace, *more: str) -> list[str]:
-    profile = given.profile or "local"
+def _snakemake(study: nodes.Study, options: argparse.Namespace, *more: str) -> list[str]:
+    profile = options.profile or "local"
     command = [
         sys.executable,
         "-m",
@@ -161,8 +161,8 @@ def _snakemake(study: nodes.Study, given: argparse.Namespace, *more: str) -> lis
         str(HERE / "profiles" / profile),
         *more,
     ]
-    if given.jobs:
-        command += ["--jobs" if profile == "slurm" else "--cores", given.jobs]
+    if options.jobs:
+        command += ["--jobs" if profile == "slurm" else "--cores", options.jobs]
     given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
     settings = {"preset": study.preset, "data": study.data, "gpus": given_gpus}
     return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
@@ -189,21 +189,21 @@ def _running(study: nodes.Study, session: str) -> list[dict]:
 
 
 def _interrupt(signum, frame):
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     raise Interrupted
 
 
 def _reasons(text: str) -> dict[str, str]:
     """Output -> why it would be made, from a dry run."""
-    found = {}
+    processes = {}
     for block in re.split(r"\n(?=(?:local)?rule )", text):
         output, reason = (re.search(rf"^    {key}: (.+)$", block, re.MULTILINE) for key in ("output", "reason"))
         if output and reason:
-            found[output[1].strip()] = next(
+            processes[output[1].strip()] = next(
                 (ours for theirs, ours in REASONS.items() if theirs in reason[1]), reason[1]
             )
-    return found
+    return processes
 
 
 def _cause(text: str) -> str:
@@ -228,12 +228,12 @@ def main() -> int:
     parser.add_argument("preset")
     for name in ("data", "jobs", "profile"):
         parser.add_argument(f"--{name}", default="")
-    given = parser.parse_args()
-    study = nodes.Study(given.preset, given.data)
+    options = parser.parse_args()
+    study = nodes.Study(options.preset, options.data)
     try:
-        if given.command == "status":
+        if options.command == "status":
             return status(study)
-        return run(study, given) if given.command == "run" else plan(study, given)
+        return run(study, options) if options.command == "run" else plan(study, options)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 1

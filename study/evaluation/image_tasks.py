@@ -45,8 +45,8 @@ def tasks(folder: Path) -> "list[mteb.AbsTask]":
 def task(folder: Path, entry: dict) -> "mteb.AbsTask":
     """The MTEB task of one manifest entry; its class is made here, since MTEB asks it for metadata."""
     tables = manifest.load_table(folder, "eval", entry["name"])
-    asked = _modalities(tables["queries"], "query", "query_image")
-    found = _modalities(tables["candidates"], "text", "image")
+    query_modalities = _modalities(tables["queries"], "query", "query_image")
+    candidate_modalities = _modalities(tables["candidates"], "text", "image")
     metadata = TaskMetadata(
         name=entry["name"],
         description=f"{entry['task']} set {entry['name']}; origin: {entry['origin']}",
@@ -55,8 +55,8 @@ def task(folder: Path, entry: dict) -> "mteb.AbsTask":
         dataset={"path": entry["name"], "revision": entry["sha256"]},
         eval_splits=["test"],
         eval_langs=["eng-Latn"],
-        modalities=sorted({*asked, *found}),
-        category=f"{LETTERS[asked]}2{LETTERS[found]}",
+        modalities=sorted({*query_modalities, *candidate_modalities}),
+        category=f"{LETTERS[query_modalities]}2{LETTERS[candidate_modalities]}",
     )
     return type(entry["name"], (Ranking,), {"metadata": metadata, "folder": folder})()
 
@@ -109,10 +109,10 @@ class ImageMteb:
         **_: Any,
     ) -> np.ndarray:
         """Embeddings (items, dim) of a loader's texts and pictures."""
-        found = [item for batch in inputs for item in _items(batch)]
+        inputs_of_batches = [item for batch in inputs for item in _items(batch)]
         used = TASKS[self.task_of[task_metadata.name]]
         route = used.query_route if getattr(prompt_type, "value", prompt_type) == "query" else used.document_route
-        return self.encoder.encode(found, route, **self.settings)
+        return self.encoder.encode(inputs_of_batches, route, **self.settings)
 
     def similarity(self, a: np.ndarray, b: np.ndarray):
         """Cosine similarity (n, m); the embeddings have unit norm."""
@@ -143,11 +143,11 @@ def _modalities(table: Dataset, text: str, image: str) -> tuple[str, ...]:
 
 
 def _columns(table: Dataset, letter: str, text: str, image: str) -> Dataset:
-    kept = _modalities(table, text, image)
+    modalities = _modalities(table, text, image)
     columns: dict[str, Any] = {"id": [f"{letter}{i}" for i in range(len(table))]}
-    if "text" in kept:
+    if "text" in modalities:
         columns["text"] = table[text][:]
-    if "image" in kept:
+    if "image" in modalities:
         columns["image"] = table[image][:]
-    made = Dataset.from_dict(columns)
-    return made.cast_column("image", Image(mode="RGB")) if "image" in kept else made
+    dataset = Dataset.from_dict(columns)
+    return dataset.cast_column("image", Image(mode="RGB")) if "image" in modalities else dataset

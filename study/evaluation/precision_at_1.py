@@ -46,24 +46,24 @@ def evaluate(
     for entry in listing["datasets"]:
         if entry["part"] == "eval" and entry["form"] == "ranking":
             sets.setdefault((entry["task"], entry["group"]), []).append(entry)
-    chosen = [entry for found in sets.values() for entry in found[:sets_per_type]]
+    selected = [entry for entries in sets.values() for entry in entries[:sets_per_type]]
     rows = []
-    for entry in chosen:
+    for entry in selected:
         begin = time.monotonic()
         tables = manifest.load_table(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")
         queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)
         documents = memory.embed(items(tables["candidates"], "text", "image"), task.document_route, rng)
-        asked = zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True)
+        questions = zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True)
         right = [
-            is_first(queries[i], documents, np.array(rng.sample(found, len(found))), positives)
-            for i, (found, positives) in enumerate(asked)
+            is_first(queries[i], documents, np.array(rng.sample(candidates, len(candidates))), positives)
+            for i, (candidates, positives) in enumerate(questions)
         ]
         score = 100 * float(np.mean(right))
         rows.append({"task_type": TYPE_OF_TASK[task.name], "dataset": entry["name"], "metric": METRIC, "score": score})
         seconds = time.monotonic() - begin
-        print(f"{len(rows)}/{len(chosen)}  {entry['name']}  {METRIC} {score:.2f}  {seconds:.1f} s", flush=True)
+        print(f"{len(rows)}/{len(selected)}  {entry['name']}  {METRIC} {score:.2f}  {seconds:.1f} s", flush=True)
     return rows
 
 
@@ -101,10 +101,10 @@ class Memory:
         self.encoder, self.settings = encoder, settings
         self._vectors: dict[tuple[str, bytes], np.ndarray] = {}
 
-    def embed(self, found: Sequence[Item], route: str, rng: random.Random) -> Float[np.ndarray, "items dim"]:
+    def embed(self, inputs: Sequence[Item], route: str, rng: random.Random) -> Float[np.ndarray, "items dim"]:
         """Embeddings in the order of the items; new ones are encoded in an order drawn from `rng`."""
-        keys = [(route, _digest(item)) for item in found]
-        new = {key: item for key, item in zip(keys, found, strict=True) if key not in self._vectors}
+        keys = [(route, _digest(item)) for item in inputs]
+        new = {key: item for key, item in zip(keys, inputs, strict=True) if key not in self._vectors}
         order = rng.sample(list(new), len(new))
         for start in range(0, len(order), BLOCK):
             block = order[start : start + BLOCK]

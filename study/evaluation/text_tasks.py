@@ -40,8 +40,8 @@ def tasks(folder: Path, task_types: tuple[str, ...] | None = None) -> list:
     names = [entry["name"] for entry in entries]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"{folder}: evaluation sets {sorted(repeated)} have the same name; a task's name is unique")
-    wanted = set(MTEB_TYPE.values()) if task_types is None else set(task_types)
-    return [task(folder, entry) for entry in entries if MTEB_TYPE[entry["form"]] in wanted]
+    wanted_types = set(MTEB_TYPE.values()) if task_types is None else set(task_types)
+    return [task(folder, entry) for entry in entries if MTEB_TYPE[entry["form"]] in wanted_types]
 
 
 def task(folder: Path, entry: dict):
@@ -108,8 +108,8 @@ class Clustering(Prepared, AbsTaskClusteringLegacy):
         count = -(-len(order) // CLUSTERING_SET)
         sets = [order[i::count] for i in range(count)]
         columns = {
-            "sentences": [[texts[i] for i in chosen] for chosen in sets],
-            "labels": [[labels[i] for i in chosen] for chosen in sets],
+            "sentences": [[texts[i] for i in members] for members in sets],
+            "labels": [[labels[i] for i in members] for members in sets],
         }
         return DatasetDict({"test": Dataset.from_dict(columns)})
 

@@ -75,19 +75,19 @@ def task_gradients_conflict(
 
     if batches < 2:
         raise ValueError(f"batches must be >= 2 to compare a task with itself, got {batches}")
-    found: dict[str, list[Gradients]] = {}
+    gradients_of: dict[str, list[Gradients]] = {}
     was_training = encoder.training
     encoder.eval()
     for batch in probe_batches(encoder, tables, tasks, settings, batches, seed):
-        found.setdefault(batch.task, []).append(_gradients(encoder, batch, settings.training.precision))
+        gradients_of.setdefault(batch.task, []).append(_gradients(encoder, batch, settings.training.precision))
     encoder.train(was_training)
-    names = [task for task in TASKS if task in found]
+    names = [task for task in TASKS if task in gradients_of]
     rows = []
     for first, second in combinations(names, 2):
-        for number, (a, b) in enumerate(zip(found[first], found[second], strict=True)):
+        for number, (a, b) in enumerate(zip(gradients_of[first], gradients_of[second], strict=True)):
             rows += _rows(number, first, second, a, b)
     for name in names:
-        for number, (a, b) in enumerate(combinations(found[name], 2)):
+        for number, (a, b) in enumerate(combinations(gradients_of[name], 2)):
             rows += _rows(number, name, name, a, b)
     return pd.DataFrame(rows)
 

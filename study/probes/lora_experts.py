@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 PAIRS = 8  # of each dataset
-ALL = "all"  # layers, or tasks
+ALL_LAYERS = "all"  # layers, or tasks
 
 
 class Observed(NamedTuple):
@@ -49,15 +49,15 @@ def observe(
 
     encoder.eval()
     parts, _ = encoder.prepare(inputs, routes, max_tokens=max_tokens, token_budget=token_budget)
-    found, vectors, names = [], [], []
+    signatures, vectors, names = [], [], []
     with autocast(encoder.device, precision):
         for part in parts:
             with routing.routing_record() as record:
                 vectors.append(encoder.embed_chunk(part).cpu())
-            found.append(routing.signatures(record).float().cpu())
-            names = [one.layer for one in record]
+            signatures.append(routing.signatures(record).float().cpu())
+            names = [layer_routing.layer for layer_routing in record]
     order = torch.cat([part.positions for part in parts]).argsort()
-    return Observed(torch.cat(found)[order], torch.cat(vectors)[order]), names
+    return Observed(torch.cat(signatures)[order], torch.cat(vectors)[order]), names
 
 
 def measure(
@@ -84,55 +84,55 @@ def measure(
         rows = table[: min(PAIRS, len(table))]
         names += [name] * len(rows["group"])
         groups += rows["group"]
-        for side, found in sides.items():
-            found += inputs_of(rows, side)
-    seen: dict[str, Observed] = {}
+        for side, side_inputs in sides.items():
+            side_inputs += inputs_of(rows, side)
+    trained: dict[str, Observed] = {}
     random: dict[str, Observed] = {}
-    other = with_random_routers(encoder, seed)
+    randomised = with_random_routers(encoder, seed)
     layers: list[str] = []
     for side, inputs in sides.items():
         routes = [getattr(TASKS[tasks[name]], f"{side}_route") for name in names]
-        seen[side], layers = observe(encoder, inputs, routes, **encode)
-        random[side], _ = observe(other, inputs, routes, **encode)
+        trained[side], layers = observe(encoder, inputs, routes, **encode)
+        random[side], _ = observe(randomised, inputs, routes, **encode)
     use = [
         {"task": tasks[name], "dataset": name, "side": side, "layer": layer, "expert": expert, "share": share}
-        for side, observed in seen.items()
+        for side, observed in trained.items()
         for name in tables
         for layer, gates in zip(layers, observed.signatures[[n == name for n in names]].mean(0).tolist(), strict=True)
         for expert, share in enumerate(gates)
     ]
     of_task = np.array([tasks[name] for name in names])
-    reference = (seen["query"].vectors @ seen["document"].vectors.T).numpy()
+    reference = (trained["query"].vectors @ trained["document"].vectors.T).numpy()
     rows = []
-    for router, found in (("trained", seen), ("random", random)):
-        rows += _proxy(found, reference, of_task, np.array(groups), router)
+    for router, observed_sides in (("trained", trained), ("random", random)):
+        rows += _proxy(observed_sides, reference, of_task, np.array(groups), router)
     return pd.DataFrame(use), pd.DataFrame(rows)
 
 
 def with_random_routers(encoder: Encoder, seed: int) -> Encoder:
     """A copy of which every router weight is drawn anew, with the trained one's mean and deviation."""
     generator = torch.Generator().manual_seed(seed)
-    other = copy.deepcopy(encoder)
+    randomised = copy.deepcopy(encoder)
     with torch.no_grad():
-        for name, weight in other.named_parameters():
+        for name, weight in randomised.named_parameters():
             if "moe_lora_router" in name:
                 drawn = torch.randn(weight.shape, generator=generator).to(weight)
                 weight.copy_(weight.mean() + weight.std() * drawn)
-    return other
+    return randomised
 
 
-def _proxy(found: dict[str, Observed], reference: np.ndarray, tasks: np.ndarray, groups: np.ndarray, router: str):
+def _proxy(observed: dict[str, Observed], reference: np.ndarray, tasks: np.ndarray, groups: np.ndarray, router: str):
     apart = ~np.eye(len(tasks), dtype=bool)
     answers = (groups[:, None] == groups[None, :]).astype(float)
     same = tasks[:, None] == tasks[None, :]
-    query, document = found["query"].signatures, found["document"].signatures
+    query, document = observed["query"].signatures, observed["document"].signatures
     rows = []
-    for layer in (ALL, *range(query.shape[1])):
-        chosen = slice(None) if layer == ALL else slice(layer, layer + 1)
-        similarity = signature_similarity(query[:, chosen], document[:, chosen]).numpy()
+    for layer in (ALL_LAYERS, *range(query.shape[1])):
+        layers = slice(None) if layer == ALL_LAYERS else slice(layer, layer + 1)
+        similarity = signature_similarity(query[:, layers], document[:, layers]).numpy()
         for pool, pairs in (("all", apart), ("same task", apart & same)):
-            for name, other in (("embedding", reference), ("answer", answers)):
-                correlation = spearman(similarity[pairs], other[pairs])
+            for name, target in (("embedding", reference), ("answer", answers)):
+                correlation = spearman(similarity[pairs], target[pairs])
                 row = {"router": router, "layer": str(layer), "pool": pool, "reference": name}
                 rows.append(row | {"correlation": correlation, "pairs": int(pairs.sum())})
     return rows

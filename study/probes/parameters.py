@@ -29,9 +29,9 @@ def place(name: str, model_type: str) -> tuple[str, Part]:
     family = FAMILIES.get(model_type)
     if family is None:
         raise ValueError(f"the blocks of model_type {model_type!r} are not known; known: {', '.join(FAMILIES)}")
-    found = re.search(rf"(?:^|\.){re.escape(family.blocks)}\.(\d+)\.(.+)", name)
-    if found is None:
+    match = re.search(rf"(?:^|\.){re.escape(family.blocks)}\.(\d+)\.(.+)", name)
+    if match is None:
         return "embeddings", "embeddings"
-    block, inside = found.groups()
+    block, inside = match.groups()
     expert = any(inside.startswith(f"{module}.") for module in family.expert)
     return block, "feed_forward" if expert else "attention"

@@ -89,16 +89,16 @@ def _layers(encoder: Encoder, texts: Sequence[str], route: str, max_tokens: int,
         max_tokens=token_budget,
         padding_side=encoder.tokenizer.padding_side,
     )
-    found = []
+    rows = []
     with autocast(encoder.device, precision), _hidden_states(encoder) as states:
         for part in parts:
             states.clear()
             mask = part.attention_mask.to(encoder.device)
             last = encoder(part.input_ids.to(encoder.device), mask, route)
             pooled = [torch.nn.functional.normalize(encoder.pool(state, mask), dim=-1) for state in states]
-            found.append(torch.stack([*pooled[:-1], last]).cpu())  # a norm may follow the last block
+            rows.append(torch.stack([*pooled[:-1], last]).cpu())  # a norm may follow the last block
     order = torch.cat([part.positions for part in parts]).argsort()
-    return torch.cat(found, dim=1)[:, order].numpy()
+    return torch.cat(rows, dim=1)[:, order].numpy()
 
 
 @contextmanager

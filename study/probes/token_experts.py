@@ -29,7 +29,7 @@ def expert_shares(encoder: Encoder, texts: Sequence[str], **encode) -> "pd.DataF
         with routing_record() as record:
             encoder.encode(texts, route, **encode)
         for block in sorted({routing.block for routing in record}):
-            chosen = torch.cat([routing.chosen.flatten() for routing in record if routing.block == block])
-            counts = torch.bincount(chosen, minlength=encoder.backbone.num_experts)
-            rows += [(route, block, expert, n / len(chosen)) for expert, n in enumerate(counts.tolist())]
+            choices = torch.cat([routing.chosen.flatten() for routing in record if routing.block == block])
+            counts = torch.bincount(choices, minlength=encoder.backbone.num_experts)
+            rows += [(route, block, expert, n / len(choices)) for expert, n in enumerate(counts.tolist())]
     return pd.DataFrame(rows, columns=["route", "block", "expert", "share"]).assign(texts=len(texts))

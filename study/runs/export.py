@@ -78,13 +78,15 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
     if missing := [name for name in needed if not (folder / name).is_file()]:
         raise ValueError(f"{folder} is a half-finished run (no {', '.join(missing)}): finish it first{way_on}")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    found = {path.parent: manifest(path.parent) for path in sorted(folder.parent.parent.glob("data*/manifest.json"))}
-    data = next((place for place, listing in found.items() if listing["sha256"] == config["data_sha256"]), None)
+    manifests = {
+        path.parent: manifest(path.parent) for path in sorted(folder.parent.parent.glob("data*/manifest.json"))
+    }
+    data = next((place for place, listing in manifests.items() if listing["sha256"] == config["data_sha256"]), None)
     if data is None:
-        known = ", ".join(map(str, found)) or f"{folder.parent.parent} has none"
-        raise ValueError(f"the data that {folder} was trained on are not there ({known}){way_on}")
+        folders = ", ".join(map(str, manifests)) or f"{folder.parent.parent} has none"
+        raise ValueError(f"the data that {folder} was trained on are not there ({folders}){way_on}")
     env, scores = (json.loads((folder / name).read_text()) for name in ("env.json", "scores.json"))
-    return folder / "model", Run(config, env, scores, found[data], data)
+    return folder / "model", Run(config, env, scores, manifests[data], data)
 
 
 @torch.inference_mode()
@@ -98,7 +100,7 @@ def _routing_of_pairs(encoder: "Encoder", run: Run) -> list:
 
     variant = Variant.model_validate(run.config["variant"])
     part = "validation" if sets(run.manifest, "validation", variant) else "train"
-    found = []
+    routings = []
     for name, task in sets(run.manifest, part, variant).items():
         table = load_table(run.data, part, name)
         rows = table[: min(PAIRS, len(table))]
@@ -109,10 +111,10 @@ def _routing_of_pairs(encoder: "Encoder", run: Run) -> list:
             for chunk in parts:
                 with routing.routing_record() as record:
                     encoder.embed_chunk(chunk)
-                for one in record:  # their means alone: gates of every token of every pair are many
-                    means = one.mean[:, None]
-                    found.append(one._replace(gates=means, probabilities=means))
-    return found
+                for layer_routing in record:  # their means alone: gates of every token of every pair are many
+                    means = layer_routing.mean[:, None]
+                    routings.append(layer_routing._replace(gates=means, probabilities=means))
+    return routings
 
 
 def scores_of(encoder: "Encoder", run: Run) -> list[dict[str, Any]]:

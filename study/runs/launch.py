@@ -22,8 +22,8 @@ def prepare_command(preset: str, variant: str) -> list[str]:
 
 def _study(preset: str, variant: str) -> str:
     """The study whose prepared data a variant, or a study whose runs share a process, reads."""
-    chosen = load_preset(preset)
-    return chosen.data_of(variant if variant in chosen.also else chosen.study_of(variant))
+    settings = load_preset(preset)
+    return settings.data_of(variant if variant in settings.also else settings.study_of(variant))
 
 
 def launch_command(preset: str, variant: str, seed: int) -> list[str]:

@@ -36,8 +36,8 @@ def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path
     revision = weights_hash(encoder, json.dumps(scored))
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
-    chosen = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
-    return evaluate(model, chosen, cache)
+    selected_tasks = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
+    return evaluate(model, selected_tasks, cache)
 
 
 def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[str, pd.DataFrame]":
@@ -53,28 +53,28 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
 
     variant, encode = settings.variant, _encoding(settings)
     articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
-    found = {}
+    probes = {}
     if encoder.specialised and articles:
         texts = [text for name in articles for text in load_table(data, "eval", name)["rows"]["text"]]
         drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
-        found["similarity"] = inter_task_similarity(encoder, drawn, **encode)
+        probes["similarity"] = inter_task_similarity(encoder, drawn, **encode)
         if variant.probe:
-            found["layers"] = similarity_by_layer(encoder, drawn, **encode)
+            probes["layers"] = similarity_by_layer(encoder, drawn, **encode)
         if variant.token_routing is not None:
-            found["routing"] = expert_shares(encoder, drawn, **encode)
+            probes["routing"] = expert_shares(encoder, drawn, **encode)
     if variant.probe:
         trained = sets(listing, "train", variant)
         tables = {name: load_table(data, "train", name) for name in trained}
-        found["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
+        probes["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
         if variant.adapter is None:
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
-            found["drift"] = expert_drift(encoder.backbone, dense)
+            probes["drift"] = expert_drift(encoder.backbone, dense)
     if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
         part = "validation" if sets(listing, "validation", variant) else "train"
-        held = sets(listing, part, variant)
-        pairs = {name: load_table(data, part, name) for name in held}
-        found["use"], found["proxy"] = lora_experts.measure(encoder, pairs, held, **encode)
-    return found
+        tasks_of_part = sets(listing, part, variant)
+        pairs = {name: load_table(data, part, name) for name in tasks_of_part}
+        probes["use"], probes["proxy"] = lora_experts.measure(encoder, pairs, tasks_of_part, **encode)
+    return probes
 
 
 def _encoding(settings: RunSettings) -> dict[str, Any]:
@@ -88,15 +88,15 @@ def mteb_tasks(evaluation: Evaluation, data: Path) -> list:
     if evaluation.benchmark is None:
         from ..evaluation.text_tasks import tasks
 
-        found = tasks(data)
+        all_tasks = tasks(data)
     else:
         import mteb
 
-        found = list(mteb.get_benchmark(evaluation.benchmark).tasks)
-    if unknown := set(evaluation.without) - {task.metadata.name for task in found}:
+        all_tasks = list(mteb.get_benchmark(evaluation.benchmark).tasks)
+    if unknown := set(evaluation.without) - {task.metadata.name for task in all_tasks}:
         raise ValueError(f"evaluation.without: {sorted(unknown)} are no tasks of {evaluation.benchmark or data}")
     by_type: dict[str, list] = {}
-    for task in found:
+    for task in all_tasks:
         if task.metadata.name not in evaluation.without:
             by_type.setdefault(task.metadata.type, []).append(task)
     return [task for tasks in by_type.values() for task in tasks[: evaluation.sets_per_type]]

@@ -67,8 +67,8 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     model = _weights(settings, folder)
     trained = sets(listing, "train", settings.variant)
     if not model.is_dir():
-        every = (load_table(data, "train", name) for name in sets(listing, "train"))
-        texts = (text for table in every for side in ("query", "document") for text in table[side])
+        training_tables = (load_table(data, "train", name) for name in sets(listing, "train"))
+        texts = (text for table in training_tables for side in ("query", "document") for text in table[side])
         tables = {name: load_table(data, "train", name) for name in trained}
         if not _train(settings, tables, trained, texts, folder, resume):
             return
@@ -135,13 +135,13 @@ def _weights(settings: RunSettings, folder: Path) -> Path:
     return folder / "model" if variant.average else _model_of(variant.weights_of, folder)
 
 
-def _model_of(other: str, folder: Path) -> Path:
+def _model_of(variant: str, folder: Path) -> Path:
     """The model of another variant's run, of the same preset and seed as the run of `folder`.
 
     Raises:
         ValueError: If that run is not finished.
     """
-    run = folder.parent.parent / other / folder.name
+    run = folder.parent.parent / variant / folder.name
     if not (run / "done.json").is_file():
         raise ValueError(f"{folder.parent.name} takes the weights of {run}, which is not finished; run that first")
     return run / "model"
@@ -158,10 +158,10 @@ def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
         partial.replace(path)
         return
     old = yaml.safe_load(path.read_text())
-    known = check(
+    old_settings = check(
         RunSettings, {k: v for k, v in old.items() if k != "data_sha256"}, str(path)
     )  # new settings: defaults
-    changed = _differences(known.model_dump(mode="json") | {"data_sha256": old.get("data_sha256")}, content)
+    changed = _differences(old_settings.model_dump(mode="json") | {"data_sha256": old.get("data_sha256")}, content)
     if changed:
         raise ValueError(
             f"{path}: this run has other settings: {'; '.join(changed)}. "
@@ -171,10 +171,10 @@ def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        found = []
+        differences = []
         for name in sorted(set(old) | set(new)):
-            found += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-        return found
+            differences += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        return differences
     return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
 
 

@@ -115,25 +115,25 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         if not adapters:
             return self.base_layer(x, *args, **kwargs)
         base = self.base_layer
-        own = type(base) is nn.Linear and not base._forward_hooks and not base._forward_pre_hooks
+        plain_linear = type(base) is nn.Linear and not base._forward_hooks and not base._forward_pre_hooks
         # A product of flat tokens is no view of another tensor, so that autograd takes sums in place.
-        result = base(x.reshape(-1, self.in_features) if own else x, *args, **kwargs)
+        result = base(x.reshape(-1, self.in_features) if plain_linear else x, *args, **kwargs)
         flat = result.reshape(-1, self.out_features)  # (tokens, out)
         for adapter in adapters:
-            flat = self._add_experts(flat, x, adapter, in_place=own)
+            flat = self._add_experts(flat, x, adapter, in_place=plain_linear)
         return flat.view(*x.shape[:-1], self.out_features)
 
     def _add_experts(self, result: Tensor, x: Tensor, adapter: str, *, in_place: bool) -> Tensor:
         config, A, B = self.settings[adapter], self.moe_lora_A[adapter], self.moe_lora_B[adapter]
         forward, autocast = THREAD.forward, torch.is_autocast_enabled(x.device.type)
         dropout = self.moe_lora_dropout[adapter]
-        seen = dropout(x)
+        dropped = dropout(x)
         if not autocast:
-            seen = self._cast_input_dtype(seen, A.dtype)
+            dropped = self._cast_input_dtype(dropped, A.dtype)
         hidden = logits = None
         if config.router == "token" and config.has_router and not autocast and _is_joint(dropout, A):
             router = self.moe_lora_router[adapter]
-            hidden, logits = linear(seen, torch.cat([A, router])).split([len(A), len(router)], dim=-1)
+            hidden, logits = linear(dropped, torch.cat([A, router])).split([len(A), len(router)], dim=-1)
         with torch.autocast(x.device.type, enabled=False):
             gates, probabilities = self._gates(x, adapter, forward, logits)
             if forward is not None and forward.record is not None and forward.fits(x):
@@ -141,7 +141,7 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         if isinstance(gates, int):  # the other experts have gate 0
             A, B = self._of_expert(A, gates, config, axis=0), self._of_expert(B, gates, config, axis=1)
         if hidden is None:
-            hidden = linear(seen, A)  # (..., ranks)
+            hidden = linear(dropped, A)  # (..., ranks)
         if isinstance(gates, int):
             hidden = hidden * config.scaling
         else:
@@ -171,8 +171,8 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
             gates = torch.ones((*x.shape[:-1], 1), device=x.device)
             return gates, gates
         if logits is None:
-            seen = self._mean(x, forward) if config.router == "sequence" else _at_least_fp32(x)
-            logits = linear(seen, self.moe_lora_router[adapter].to(seen.dtype))
+            router_input = self._mean(x, forward) if config.router == "sequence" else _at_least_fp32(x)
+            logits = linear(router_input, self.moe_lora_router[adapter].to(router_input.dtype))
         probabilities, gates = gate(logits, config.top_k)
         return gates, probabilities
 

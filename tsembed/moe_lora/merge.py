@@ -24,10 +24,10 @@ def mean_gates(record: Sequence[LayerRouting]) -> dict[str, Float[Tensor, " expe
         raise ValueError("the record is empty: no adapted layer had an input with the (batch, seq) axes of the mask")
     sums: dict[str, Tensor] = {}
     tokens: dict[str, Tensor] = {}
-    for one in record:
-        counts = one.lengths.double()
-        sums[one.layer] = sums.get(one.layer, 0) + counts @ one.mean.detach().double()
-        tokens[one.layer] = tokens.get(one.layer, 0) + counts.sum()
+    for layer_routing in record:
+        counts = layer_routing.lengths.double()
+        sums[layer_routing.layer] = sums.get(layer_routing.layer, 0) + counts @ layer_routing.mean.detach().double()
+        tokens[layer_routing.layer] = tokens.get(layer_routing.layer, 0) + counts.sum()
     return {layer: (sums[layer] / tokens[layer]).float() for layer in sums}
 
 
@@ -56,11 +56,11 @@ def to_lora(
     """
     config = getattr(model, "peft_config", {}).get(adapter)
     if not isinstance(config, MoeLoraConfig):
-        known = ", ".join(getattr(model, "peft_config", {})) or "none"
-        raise ValueError(f"the model has no MoE-LoRA adapter {adapter!r}; its adapters: {known}")
+        adapters = ", ".join(getattr(model, "peft_config", {})) or "none"
+        raise ValueError(f"the model has no MoE-LoRA adapter {adapter!r}; its adapters: {adapters}")
     if (route is None) == (gates is None):
-        given = "neither" if route is None else "both"
-        raise ValueError(f"give a route or gates, got {given}")
+        arguments = "neither" if route is None else "both"
+        raise ValueError(f"give a route or gates, got {arguments}")
     if route is not None and config.router != "task":
         raise ValueError(f"a route is for router='task', adapter {adapter!r} has router={config.router!r}: give gates")
     layers = {
@@ -71,12 +71,12 @@ def to_lora(
     if any(layer.merged for layer in layers.values()):
         raise ValueError("the adapter is merged into the base weights: call unmerge_adapter() first")
     if route is not None:
-        kept = [config.expert_of(route)]
-        weights = {name: _fixed(layer, adapter, kept, torch.ones(1)) for name, layer in layers.items()}
+        experts = [config.expert_of(route)]
+        weights = {name: _fixed(layer, adapter, experts, torch.ones(1)) for name, layer in layers.items()}
     else:
-        kept = list(range(config.num_experts))
+        experts = list(range(config.num_experts))
         fixed = {name: _gates_of(name, gates, config) for name in layers}
-        weights = {name: _fixed(layer, adapter, kept, fixed[name]) for name, layer in layers.items()}
+        weights = {name: _fixed(layer, adapter, experts, fixed[name]) for name, layer in layers.items()}
     return _lora_model(model, adapter, config, weights)
 
 

@@ -112,8 +112,8 @@ class MoeLoraModel(BaseTuner):
         if peft_config.target_modules is None:
             model_type = model_config.get("model_type")
             if model_type not in self.target_module_mapping:
-                known = ", ".join(self.target_module_mapping)
-                raise ValueError(f"give target_modules: model_type {model_type!r} has no default; known: {known}")
+                families = ", ".join(self.target_module_mapping)
+                raise ValueError(f"give target_modules: model_type {model_type!r} has no default; known: {families}")
             peft_config.target_modules = self.target_module_mapping[model_type]
         return peft_config
 
@@ -122,8 +122,8 @@ class MoeLoraModel(BaseTuner):
         targets = peft_config.target_modules
         if isinstance(targets, str):
             if targets.lower() == "all-linear":
-                found = _maybe_include_all_linear_layers(peft_config, model).target_modules
-                peft_config.target_modules = tuple(sorted(name for name in found if not _in_vision_tower(name)))
+                targets = _maybe_include_all_linear_layers(peft_config, model).target_modules
+                peft_config.target_modules = tuple(sorted(name for name in targets if not _in_vision_tower(name)))
             return
         names = [name for name, _ in model.named_modules()]
         if unknown := [t for t in targets if not any(_ends_in(name, t) for name in names)]:
@@ -137,10 +137,10 @@ class MoeLoraModel(BaseTuner):
 
     @staticmethod
     def _check_target_module_exists(peft_config: MoeLoraConfig, key: str):
-        found = check_target_module_exists(peft_config, key)
-        if found and _in_vision_tower(key) and not _names_vision_tower(peft_config.target_modules, key):
+        is_target = check_target_module_exists(peft_config, key)
+        if is_target and _in_vision_tower(key) and not _names_vision_tower(peft_config.target_modules, key):
             return False
-        return found
+        return is_target
 
     def _create_and_replace(
         self,

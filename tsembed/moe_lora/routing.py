@@ -102,9 +102,9 @@ def gate(
     probabilities = logits.softmax(-1)
     if top_k is None or top_k == logits.shape[-1]:
         return probabilities, probabilities
-    kept = probabilities * _one_hot_of_best(probabilities, top_k)
-    total = kept.sum(-1, keepdim=True)
-    return probabilities, kept / (total.detach() if top_k == 1 else total)
+    gates = probabilities * _one_hot_of_best(probabilities, top_k)
+    total = gates.sum(-1, keepdim=True)
+    return probabilities, gates / (total.detach() if top_k == 1 else total)
 
 
 def _one_hot_of_best(gates: Tensor, top_k: int) -> Tensor:
@@ -174,6 +174,6 @@ def balance(record: Sequence[LayerRouting]) -> Float[Tensor, "1 layers columns"]
 def _check_one_call(record: Sequence[LayerRouting]) -> None:
     if not record:
         raise ValueError("the record is empty: no adapted layer had an input with the (batch, seq) axes of the mask")
-    names = [one.layer for one in record]
+    names = [layer_routing.layer for layer_routing in record]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"the record holds layer {twice} more than once: use one routing_record per forward call")
