@@ -24,7 +24,7 @@ def main(words: list[str]) -> None:
         rest = words[1:]
         if command == "test":
             os.environ.update(OFFLINE)
-            _become(python, "-m", "pytest", *rest)
+            _become(python, "-m", "pytest", *_side_by_side(rest), *rest)
         if command == "check":
             os.environ.update(OFFLINE)
             sys.exit(_check(python))
@@ -107,6 +107,12 @@ def _clean(preset: str, yes: bool) -> int:
             shutil.rmtree(folder)
     print(f"deleted {named}")
     return 0
+
+
+def _side_by_side(words: list[str]) -> list[str]:
+    """One process per core for the tests, four at most, unless the caller says how many or debugs."""
+    decided = ("-n", "--numprocesses", "--pdb", "--trace", "--co", "--collect-only")
+    return [] if any(word.startswith(decided) for word in words) else ["--numprocesses=auto", "--maxprocesses=4"]
 
 
 def _check(python: Path) -> int:

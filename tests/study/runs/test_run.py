@@ -24,6 +24,8 @@ from study.runs.launch import launch_command
 from tests.tiny import tiny
 from tsembed.tasks import ROUTES
 
+pytestmark = pytest.mark.processor
+
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 
 

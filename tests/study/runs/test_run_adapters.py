@@ -24,6 +24,8 @@ from tests.study.runs.test_run import start, start_command
 from tests.tiny_images import item
 from tsembed.encoder.text import Encoder
 
+pytestmark = pytest.mark.processor
+
 PRESET = {
     "about": "a test",
     "backbone": {"name": "random:qwen2-vl", "pooling": "last", "patch_size": 4, "num_layers": 1},

@@ -24,6 +24,8 @@ from tsembed.inputs import Item, open_image
 from tsembed.settings import Adapter, Backbone, Variant
 from tsembed.tasks import IMAGE_ROUTES
 
+pytestmark = pytest.mark.processor
+
 ROUTE = "image_retrieval"
 MIXED = [
     item("which colour is it", "red"),

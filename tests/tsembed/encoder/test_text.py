@@ -23,6 +23,8 @@ from tsembed.mote.experts import upcycle
 from tsembed.settings import Backbone, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
+pytestmark = pytest.mark.processor
+
 MINILM = Backbone(name="embedded:all-MiniLM-L6-v2")
 TEXTS = ["one", "a few words here", "the same word " * 30, "What is it?", "some more words, and a comma"] * 3
 

@@ -25,6 +25,8 @@ from tsembed.mote.experts import average_experts, upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
+pytestmark = pytest.mark.processor
+
 TEXTS = ["one", "What is it?", "a few words here, and a comma", "the same word " * 30, "some more words "] * 2
 TOKENS = 24
 CLOSE = {"atol": 1e-5, "rtol": 0}

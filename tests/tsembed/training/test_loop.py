@@ -29,6 +29,8 @@ from tsembed.training.loop import learning_rate, make_optimizer
 from tsembed.training.objective import contrastive_loss
 from tsembed.training.sampler import TaskSampler
 
+pytestmark = pytest.mark.processor
+
 TASKS = {"c": "classification", "k": "clustering", "r": "retrieval"}
 MOTE = Variant(label="MoTE", experts={route: route for route in ROUTES})
 TLR = Variant(label="TLR", token_routing=TokenRouting())

@@ -26,6 +26,8 @@ from tsembed.training.batches import StepBatches, inputs_of
 from tsembed.training.objective import PairEncoder, contrastive_loss, weighting
 from tsembed.training.sampler import TaskSampler
 
+pytestmark = pytest.mark.processor
+
 TASKS = {"c": "image_classification", "g": "visual_grounding"}
 EXPERTS = {route: route for route in IMAGE_ROUTES}
 TSEMBED = {"adapter": Adapter(r=4), "negatives": Negatives(stage_one=0.5, beta=30.0)}
