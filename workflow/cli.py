@@ -116,11 +116,10 @@ def _side_by_side(words: list[str]) -> list[str]:
 
 
 def _check(python: Path) -> int:
-    """Lint, format, types and the fast tests, in this order; the status of the first that fails."""
+    """Lint, format and the fast tests, in this order; the status of the first that fails."""
     words = (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("mypy",),
         ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", "--numprocesses=auto"),
     )
     for command in words:
