@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from tsembed.contrastive.eans import negative_weights
 from tsembed.contrastive.grad_cache import cached_backward
-from tsembed.contrastive.losses import info_nce, same_group_weights
+from tsembed.contrastive.losses import info_nce, negatives_of
 
 from .efficiency import activations
 from .offload import memory
@@ -136,7 +136,7 @@ def eans(pairs: int, rounds: int) -> list[Row]:
     targets = ["query", "key", "value", "attention.output.dense"]
     config = MoeLoraConfig(num_experts=EXPERTS, r=16, target_modules=targets)
     model = get_peft_model(minilm(), config).train()
-    batch, groups = tokens(pairs), torch.arange(pairs)
+    batch, groups = tokens(pairs), torch.arange(pairs)[:, None]
     drawn = torch.Generator().manual_seed(1)
     gates = {
         side: [torch.rand(*ids.shape, EXPERTS, generator=drawn).softmax(-1).requires_grad_() for _ in range(LAYERS)]
@@ -144,7 +144,7 @@ def eans(pairs: int, rounds: int) -> list[Row]:
     }
 
     def weigh(routed: list[Tensor]) -> Tensor:
-        return negative_weights(*(r.detach() for r in routed), beta=5.0, negatives=groups[:, None] != groups)
+        return negative_weights(*(r.detach() for r in routed), beta=5.0, negatives=negatives_of(groups, groups))
 
     def added() -> None:
         routed = []
@@ -163,7 +163,7 @@ def eans(pairs: int, rounds: int) -> list[Row]:
             if with_eans:
                 assert len(record) == LAYERS
                 routed.append(signatures(record))
-        weights = weigh(routed) if with_eans else same_group_weights(groups, groups)
+        weights = weigh(routed) if with_eans else negatives_of(groups, groups).float()
         loss = info_nce(*outputs.values(), temperature=TEMPERATURE, negative_weights=weights)
         loss.backward()
 

@@ -17,6 +17,7 @@ from study.presets import load_preset, resolve
 from study.probes.gradients import probe_batches
 from study.runs.launch import data_folder
 from tsembed.contrastive.eans import UNITS, centered, negative_weights, signature_similarity
+from tsembed.contrastive.losses import negatives_of
 from tsembed.encoder.text import Encoder
 from tsembed.training.objective import PairEncoder
 
@@ -41,7 +42,7 @@ def main() -> None:
     for batch in probe_batches(encoder, tables, tasks, settings, options.batches):
         parts = [pairs(piece) for piece in batch.pieces]
         outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        negatives = batch.groups[:, None] != batch.groups
+        negatives = negatives_of(batch.query_groups, batch.document_groups)
         signatures = [outputs["query_signature"], outputs["document_signature"]]
         if options.centered:
             signatures = centered(*signatures)

@@ -2,8 +2,10 @@
 
 Pairs with pictures have `query_image` and `document_image` beside them.
 
-`group` is a stable 64-bit number; two documents of one group are never each other's negatives. Every draw comes from a
-`random.Random` that is seeded with a text, so the same settings give the same rows on every machine.
+`group` is a stable 64-bit number of the label, or of the document where there are no labels; two pairs of one group are
+never each other's negatives. Pairs of the same query need no number here: `tsembed.training.batches.groups_of` compares
+the texts of a batch. Every draw comes from a `random.Random` that is seeded with a text, so the same settings give the
+same rows on every machine.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 # Weights of the negatives of some queries, (rows, docs); one that makes them when asked never holds them all at once.
@@ -128,17 +128,27 @@ def _log_weights(weights: Tensor | RowWeights, rows: slice, positives: Tensor, s
     return own.to(scores.dtype).log().scatter_(1, positives[:, None], 0.0)
 
 
-def same_group_weights(
-    query_groups: Int[Tensor, " batch"], document_groups: Int[Tensor, " docs"]
-) -> Float[Tensor, "batch docs"]:
-    """Negative weights that drop documents of the query's own group: 0 where the groups are equal, else 1.
+def negatives_of(
+    query_groups: Int[Tensor, "batch kinds"], document_groups: Int[Tensor, "docs kinds"]
+) -> Bool[Tensor, "batch docs"]:
+    """Which documents are negatives of which queries: those that share no group with them, of whatever kind.
 
-    A group is a label of a labelled source, or a text that stands in the batch twice; neither is a negative.
+    A kind of group is a reason why a document may answer a query that it does not stand beside: the pairs have the same
+    label, the same query, or the same document. One reason is enough. A query's own positive is never its negative.
 
-    >>> same_group_weights(torch.tensor([1, 2]), torch.tensor([1, 2, 1])).tolist()
-    [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
+    Args:
+        query_groups: Number of the group that each query belongs to, a column per kind.
+        document_groups: The same of the documents, in the same columns.
+
+    >>> queries = torch.tensor([[1, 10], [2, 20]])
+    >>> negatives_of(queries, torch.tensor([[1, 10], [2, 20], [1, 30], [3, 20], [3, 30]])).tolist()
+    [[False, True, False, True, True], [True, False, True, False, True]]
     """
-    return (query_groups[:, None] != document_groups[None, :]).float()
+    shape = (len(query_groups), len(document_groups))
+    negatives = torch.ones(shape, dtype=torch.bool, device=query_groups.device)
+    for queries, documents in zip(query_groups.unbind(1), document_groups.unbind(1), strict=True):
+        negatives &= queries[:, None] != documents[None, :]  # (batch, docs)
+    return negatives
 
 
 def load_balancing_of(statistics: Float[Tensor, "calls layers columns"]) -> Float[Tensor, ""]:

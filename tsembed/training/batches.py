@@ -3,6 +3,7 @@
 A batch comes in pieces: one where it is computed at once, several where its gradients are cached.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +35,8 @@ class Batch(NamedTuple):
     """Pairs that are each other's negatives, on one rank."""
 
     pieces: list[Piece]
-    groups: Int[Tensor, " batch"]  # two documents of one group are never each other's negatives
+    query_groups: Int[Tensor, "batch kinds"]  # a document that shares a group with a query is no negative of it
+    document_groups: Int[Tensor, "batch kinds"]
     tasks: Int[Tensor, " batch"]  # of each pair, its index in `tasks.TASKS`
     temperature: float
     task: str
@@ -107,7 +109,8 @@ class StepBatches(torch.utils.data.Dataset):
                 pieces.append(one)
                 tokens += more
             tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
-            batches.append(Batch(pieces, torch.tensor(groups), tasks, temperature, step.task, step.dataset, tokens))
+            sides = groups_of(queries, documents, groups)
+            batches.append(Batch(pieces, *sides, tasks, temperature, step.task, step.dataset, tokens))
         return batches
 
     def _read(self, datasets: tuple[str, ...], owners: np.ndarray, rows: np.ndarray):
@@ -130,6 +133,33 @@ class StepBatches(torch.utils.data.Dataset):
         routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
         found, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
         return Piece(asked, found), query_tokens + document_tokens
+
+
+def groups_of(
+    queries: list[Any], documents: list[Any], groups: list[int]
+) -> tuple[Int[Tensor, "batch kinds"], Int[Tensor, "batch kinds"]]:
+    """Groups of the queries and of the documents of some pairs, for `losses.negatives_of`.
+
+    The kinds are: the pair's own group, the same query, the same document, and a document that is the query itself.
+    Texts and pictures are compared by a hash that is the same on every rank, made here, when the batch is read.
+
+    Args:
+        queries, documents: Texts or items, one per pair.
+        groups: The column `group` of the pairs, made when the data was prepared: of a labelled source its label.
+    """
+    query_numbers, document_numbers = ([_number(one) for one in side] for side in (queries, documents))
+    of_queries = zip(groups, query_numbers, document_numbers, query_numbers, strict=True)
+    of_documents = zip(groups, query_numbers, document_numbers, document_numbers, strict=True)
+    return torch.tensor(list(of_queries)), torch.tensor(list(of_documents))
+
+
+def _number(one: str | Item) -> int:
+    """A signed 64-bit hash of a text or an item; a text and an item without picture are the same."""
+    text, image = (one, None) if isinstance(one, str) else one
+    digest = hashlib.blake2b(text.encode(), digest_size=8)
+    if image is not None:
+        digest.update(b"\0" + image)
+    return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 def inputs_of(rows: Mapping[str, list], side: str) -> list[Any]:

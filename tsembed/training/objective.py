@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..contrastive.eans import centered, hardness_weights, negative_weights, shuffled_weights
 from ..contrastive.gather import gather, gather_with_grad
-from ..contrastive.losses import info_nce
+from ..contrastive.losses import info_nce, negatives_of
 from ..encoder.chunks import Chunk
 from ..encoder.text import Encoder
 from ..mote import token_routing
@@ -72,17 +72,19 @@ def contrastive_loss(
 ) -> Tensor:
     """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2).
 
+    A document that shares a group with the query is no negative of it (`losses.negatives_of`).
+
     Args:
         outputs: What `PairEncoder` returns of the whole batch.
         weigh: (rows, candidates, negatives) -> weights on the negatives of some rows; None: all alike.
         rows: Queries whose scores are in memory at once; None: all.
     """
     candidates, first = gather_with_grad(outputs["document"])
-    groups = batch.groups.to(candidates.device)
-    everyone = gather(groups)
+    query_groups = batch.query_groups.to(candidates.device)
+    document_groups = gather(batch.document_groups.to(candidates.device))
 
     def weights(chosen: slice) -> Tensor:
-        negatives = groups[chosen, None] != everyone[None, :]  # (rows, docs)
+        negatives = negatives_of(query_groups[chosen], document_groups)  # (rows, docs)
         return negatives.float() if weigh is None else weigh(chosen, candidates, negatives)
 
     return info_nce(

@@ -2,6 +2,7 @@
 
 - Hand-worked values; weights of 1 change nothing, 0 drops, 2 counts twice; the positive's own weight is ignored.
 - No gradient through the weights. The value does not overflow at low temperature.
+- A document that shares a group of any kind with a query is no negative of it.
 - A gathered call (first_positive) equals the part of a whole call.
 - In chunks, value and gradients are those of the whole matrix, whatever the weights and under autocast; the gradients
   pass gradcheck; no tensor is as large as the whole matrix; weights are asked for once per chunk, in order.
@@ -14,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tsembed.contrastive.losses import info_nce, same_group_weights
+from tsembed.contrastive.losses import info_nce, negatives_of
 
 
 def unit(n, dim=8, seed=0):
@@ -63,9 +64,10 @@ def test_bad_arguments_name_value_and_rule():
         info_nce(torch.eye(2), torch.eye(2), temperature=1.0, first_positive=1)
 
 
-def test_same_group_documents_are_no_negatives():
-    w = same_group_weights(torch.tensor([7, 8]), torch.tensor([7, 8, 7, 9]))
-    assert w.tolist() == [[0, 1, 0, 1], [1, 0, 1, 1]]
+def test_a_shared_group_of_any_kind_makes_a_document_no_negative():
+    queries = torch.tensor([[7, 1], [8, 2]])
+    documents = torch.tensor([[7, 1], [8, 2], [7, 3], [9, 2], [1, 7], [9, 3]])  # the fifth shares across kinds only
+    assert negatives_of(queries, documents).int().tolist() == [[0, 1, 0, 1, 1, 1], [1, 0, 1, 0, 1, 1]]
 
 
 def gradients(q, d, temperature=0.05, autocast=False, **options):

@@ -1,0 +1,58 @@
+"""Invariants of the batches of a run.
+
+- Which pairs are each other's negatives follows from their labels, queries and documents, and from nothing else.
+- An item without picture is the same as its text; a picture makes another item.
+"""
+
+from datasets import Dataset
+
+from tests.tiny import tiny
+from tsembed.contrastive.losses import negatives_of
+from tsembed.encoder.text import Encoder
+from tsembed.inputs import Item
+from tsembed.settings import Training, Variant
+from tsembed.training.batches import StepBatches, groups_of
+from tsembed.training.sampler import TaskSampler
+
+ROWS = [
+    # query, document, group, and the rows whose documents are no negatives of the query
+    ("fjord", "a sea inlet", 1, {0, 1, 2, 3, 6}),
+    ("fjord", "cliffs on both sides", 2, {0, 1, 2}),  # the same query as row 0
+    ("inlet", "fjord", 3, {2}),  # its document is the query of rows 0 and 1
+    ("a bay", "a sea inlet", 4, {0, 3}),  # the same document as row 0
+    ("grove", "some trees", 5, {4, 5}),
+    ("copse", "a thicket", 5, {4, 5}),  # the same label as row 4
+    ("delta", "a river's mouth", 1, {0, 6}),  # the same label as row 0
+]
+
+
+def batches(tokenizer, **options):
+    query, document, group, _ = zip(*ROWS, strict=True)
+    table = Dataset.from_dict({"query": query, "document": document, "group": group})
+    sampler = TaskSampler({"r": ("retrieval", len(ROWS))}, batch_size=len(ROWS), steps=1, tasks=("retrieval",))
+    training = Training(batch_size=len(ROWS), max_query_tokens=8, max_document_tokens=8)
+    encoder = Encoder(tiny("bert"), tokenizer)
+    return StepBatches(
+        {"r": table}, {"r": "retrieval"}, sampler, encoder, training=training, variant=Variant(label="EM"), **options
+    )
+
+
+def test_pairs_of_one_label_query_or_document_and_the_query_itself_are_no_negatives(tokenizer):
+    steps = batches(tokenizer)
+    (batch,) = steps[0]
+    order = steps.sampler[0].rows.tolist()
+    assert sorted(order) == list(range(len(ROWS)))
+    expected = [[column not in ROWS[row][3] for column in order] for row in order]
+    assert negatives_of(batch.query_groups, batch.document_groups).tolist() == expected
+
+
+def test_an_item_without_picture_is_its_text_and_a_picture_makes_another():
+    queries = ["red", Item("red"), Item("red", b"one"), Item("red", b"two"), Item("red", b"one")]
+    negatives = negatives_of(*groups_of(queries, list("abcde"), [1, 2, 3, 4, 5]))
+    assert negatives.int().tolist() == [
+        [0, 0, 1, 1, 1],
+        [0, 0, 1, 1, 1],
+        [1, 1, 0, 1, 0],
+        [1, 1, 1, 0, 1],
+        [1, 1, 0, 1, 0],
+    ]
