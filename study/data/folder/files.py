@@ -10,6 +10,7 @@ from pathlib import Path
 from ..schema import clean
 
 MAX_FAULTS = 10
+UNTITLED = "untitled_text"  # a column of no file: a corpus text as it stands, without its title
 
 
 class Faults:
@@ -63,7 +64,9 @@ def _parsed(line: bytes) -> dict:
 
 
 def _titled(row: dict, types: dict[str, str]) -> dict:
-    """A corpus row with its title before its text, as MTEB joins them."""
+    """A corpus row with its title before its text, as MTEB joins them; `UNTITLED`, if wanted, is the text alone."""
+    if UNTITLED in types:
+        row = row | {UNTITLED: row.get("text")}
     title = row.get("title") if "doc_id" in types and isinstance(row.get("text"), str) else None
     if title is None:
         return row

@@ -3,7 +3,8 @@
 The whole folder is checked first, so that one error names up to ten faults with file, line and rule. Then the sources
 are read, each in a stream. A training row with a text that an evaluation part of the same folder scores is left out and
 counted in the manifest's notes (contamination). Of a retrieval set that is its queries and its relevant documents; the
-other documents of a corpus are no such texts: a corpus may hold what was seen in training, as in MTEB.
+other documents of a corpus are no such texts: a corpus may hold what was seen in training, as in MTEB. A relevant
+document is compared with its title, as it is scored, and without, as a training file may hold the same passage.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from ...presets import Data
 from ..schema import FORMS, NAME, Source
-from .files import Faults, provenance, read
+from .files import UNTITLED, Faults, provenance, read
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
 # form -> stem of a file -> the part that it serves. The other parts of a form are listed in the manifest as unused.
@@ -141,20 +142,22 @@ def _files(form: str, folder: Path, faults: Faults) -> dict[str, Path]:
 
 def _check(dataset: Set, held: set[bytes], faults: Faults) -> None:
     """Reads every file of a set once: its columns, then the rules that tie rows together; fills `held`."""
-    seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digest
+    seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digests
     for stem in sorted(dataset.files, key=["train", "queries", "corpus", "passages", "qrels", "dev", "test"].index):
         path, types = dataset.files[stem], dataset.types(stem)
         evaluated = USED[dataset.form].get(stem) == "eval" and dataset.form != "wikipedia"
         known, number = seen.setdefault(stem, {}), 0
+        if stem == "corpus":
+            types = types | {UNTITLED: "maybe"}
         for number, row in read(path, types, faults):
             if rule := _rule(dataset.form, stem, row, seen):
                 faults.add(path, number, rule)
             elif stem == "corpus":
-                known[row["doc_id"]] = _digest(row["text"])
+                known[row["doc_id"]] = {_digest(row["text"]), _digest(row[UNTITLED] or row["text"])}
             elif stem == "qrels":
                 known[row["query_id"], row["doc_id"]] = None
                 if row["score"] > 0:
-                    held.add(seen["corpus"][row["doc_id"]])
+                    held |= seen["corpus"][row["doc_id"]]
             else:
                 known[row.get("query_id") or row.get("id") or row.get("label")] = None
                 if evaluated:

@@ -103,6 +103,14 @@ def test_an_evaluated_text_is_not_trained_on(folder):
     assert notes["contamination"].startswith("1 train rows")
 
 
+def test_a_relevant_passage_without_its_title_is_not_trained_on(folder):
+    pairs = [{"anchor": f"why {i}", "positive": f"page {i}"} for i in range(5)]  # the corpus has them under a title
+    write(folder / "pairs/faq/train.jsonl", pairs)
+    tables, notes = rows_of(folder, "train", "faq")
+    assert [row["anchor"] for row in tables["rows"]] == ["why 3", "why 4"]  # relevant to no query
+    assert notes["contamination"].startswith("3 train rows")
+
+
 GOOD = {"text": "a", "label": "l0"}
 ROW_FAULTS = [
     ('{"text": "a", "label"', "not JSON"),
