@@ -101,18 +101,6 @@ def load(folder, **kwargs):
     return SentenceTransformer(str(folder), device="cpu", local_files_only=True, **kwargs)
 
 
-@pytest.fixture(scope="module")
-def code_cache(tmp_path_factory):
-    """Where transformers copies a model's code to: not the user's own cache."""
-    from transformers import dynamic_module_utils
-
-    folder = tmp_path_factory.mktemp("modules")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(folder))
-        patch.syspath_prepend(folder)
-        yield folder
-
-
 def test_one_route_is_a_plain_dense_model(encoders, tmp_path):
     encoder, out = encoders["mote"], tmp_path / "out"
     main([str(make_run(tmp_path, encoder)), str(out), "--route", "search_query"])
@@ -198,15 +186,41 @@ def test_all_experts_take_the_route_of_the_prompt(encoders, tmp_path, code_cache
         encoder.encode([t], r)[0] for t, r in [("one", ROUTES[2]), ("one", ROUTES[1]), ("What is it?", ROUTES[2])]
     ]
     np.testing.assert_allclose(mixed, expected, **CLOSE)
-    with pytest.raises(ValueError, match="the text 'one' has no prompt.*encode_query.*'clustering: '"):
+    with pytest.raises(ValueError, match="the text 'one' has no known prompt.*encode_query.*'clustering: '"):
         model.encode(["one"])
-    with pytest.raises(ValueError, match="prompt 'query: ' is unknown"):
+    with pytest.raises(ValueError, match="the text 'query : one' has no known prompt"):
         model.encode(["one"], prompt="query: ")
     with pytest.raises(ValueError, match="takes none"):
         load(out, trust_remote_code=True, model_kwargs={"dtype": "bfloat16"})
     model.save(str(tmp_path / "again"), create_model_card=False)
     again = load(tmp_path / "again", trust_remote_code=True)
     np.testing.assert_array_equal(again.encode_query(TEXTS), model.encode_query(TEXTS))
+
+
+def test_a_task_is_the_same_as_the_prompt_of_its_route(encoders, tmp_path, code_cache):
+    export(make_run(tmp_path, encoders["mote"]), tmp_path / "all")
+    model = load(tmp_path / "all", trust_remote_code=True)
+    assert model.get_model_kwargs() == ["task"]
+    routes = {"query": "search_query", "document": "search_document"} | {route: route for route in ROUTES}
+    for task, route in routes.items():
+        np.testing.assert_array_equal(model.encode(TEXTS, task=task), model.encode(TEXTS, prompt_name=route))
+    both = model.encode_query(TEXTS, prompt_name="clustering")  # its task is "query"; the prompt takes precedence
+    np.testing.assert_array_equal(both, model.encode(TEXTS, prompt_name="clustering"))
+    with pytest.raises(ValueError, match="task 'sts' is unknown; tasks: query, document, classification"):
+        model.encode(TEXTS, task="sts")
+
+
+def test_a_missing_route_is_an_error_of_the_embedding_not_of_the_tokens(encoders, tmp_path, code_cache):
+    export(make_run(tmp_path, encoders["mote"]), tmp_path / "all")
+    model = load(tmp_path / "all", trust_remote_code=True)
+    features = model.preprocess(["one", "clustering: a"])  # as the trainer's model card counts tokens
+    assert features["routes"].tolist() == [-1, 1] and features["attention_mask"].sum(1).tolist() == [
+        3,
+        6,
+    ]  # "cluster", "##ing", ":", "a"
+    with pytest.raises(ValueError, match="the text 'one' has no known prompt and no task"):
+        model(features)
+    assert model.preprocess(["one " * 50], task="query", max_length=7)["input_ids"].shape == (1, 7)
 
 
 def test_experts_without_instructions_take_the_prompt_as_a_name_alone(encoders, tmp_path, code_cache):
@@ -217,7 +231,8 @@ def test_experts_without_instructions_take_the_prompt_as_a_name_alone(encoders, 
     for route in ROUTES:
         expected = encoder.encode(TEXTS, route, max_tokens=TOKENS)
         np.testing.assert_allclose(model.encode(TEXTS, prompt_name=route), expected, **CLOSE)
-    with pytest.raises(ValueError, match="has no prompt"):
+        np.testing.assert_allclose(model.encode(TEXTS, task=route), expected, **CLOSE)
+    with pytest.raises(ValueError, match="has no known prompt"):
         model.encode(["clustering: one"])
 
 
