@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..mote.experts import TaskRouted, upcycle
@@ -64,7 +65,7 @@ def build(
         parts = load_backbone(backbone, texts=texts, seed=seed)
         base: dict[str, Any] = {"backbone": backbone.model_dump(mode="json", exclude_defaults=True)}
     else:
-        found = load(start)
+        found = load(start, "cpu")  # the training chooses the device
         parts = Parts(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
         base = {"folder": start}
     model = parts.model
@@ -88,10 +89,11 @@ def build(
     )
 
 
-def load(folder: str | Path, *, offloaded: str | None = None) -> Encoder:
+def load(folder: str | Path, device: str | torch.device | None = None, *, offloaded: str | None = None) -> Encoder:
     """The encoder that `Encoder.save` wrote to a folder; an `ImageEncoder` where it was one.
 
     Args:
+        device: Where it goes; by default to the accelerator if there is one, else to the CPU.
         offloaded: Of a MoTE encoder: read the expert of this route alone, and any other when it is used, in place
             (`mote.offload.load_offloaded`). The encoder then has the memory of a dense one.
 
@@ -103,19 +105,25 @@ def load(folder: str | Path, *, offloaded: str | None = None) -> Encoder:
     folder = Path(folder)
     if not (folder / "tsembed.json").is_file():
         raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
+    device = best_device() if device is None else torch.device(device)
     settings = json.loads((folder / "tsembed.json").read_text())
     if base := settings.get("base"):
         settings["base"] = base = {k: folder / v if k == "folder" else v for k, v in base.items()}
         backbone = _with_adapters(folder, base)
     elif offloaded is not None:
-        backbone = load_offloaded(folder, offloaded)
+        backbone = load_offloaded(folder, offloaded, device=device)
     elif (folder / "mote.json").is_file():
         backbone = TaskRouted.from_pretrained(folder)
     elif (folder / "token_routing.json").is_file():
         backbone = TokenRouted.from_pretrained(folder)
     else:
         backbone = from_checkpoint(str(folder))
-    return make(Parts(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings)
+    return make(Parts(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings).to(device)
+
+
+def best_device() -> torch.device:
+    """The accelerator of this machine, or the CPU where there is none."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def make(parts: Parts, folder: Path | None = None, **settings: Any) -> Encoder:
@@ -137,7 +145,7 @@ def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
     if "folder" in base:
         if not (base["folder"] / "tsembed.json").is_file():
             raise ValueError(f"{folder}: its backbone, {base['folder'].resolve()}, is not there")
-        model = load(base["folder"]).backbone
+        model = load(base["folder"], "cpu").backbone
     else:
         model = load_backbone(check(Backbone, base["backbone"], f"{folder}/tsembed.json")).model
     return load_adapters(model, folder)

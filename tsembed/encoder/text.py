@@ -23,6 +23,15 @@ from .precision import autocast
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer's limit is unknown
+
+
+def _first_position(config: Any) -> int:
+    """Index of a text's first position: RoBERTa and its kin count from behind the padding's index."""
+    if config.model_type in ("roberta", "xlm-roberta"):
+        return config.pad_token_id + 1
+    return 2 if config.model_type == "mpnet" else 0  # MPNet's padding index is 1 whatever its config says
+
 
 class Encoder(nn.Module):
     """Backbone, pooling and unit norm, under a route.
@@ -77,6 +86,18 @@ class Encoder(nn.Module):
     def dim(self) -> int:
         """Length of an embedding."""
         return self.backbone.config.get_text_config().hidden_size
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens an input may have, special tokens included: what positions and tokenizer allow.
+
+        A tokenizer that knows no limit says a huge number; where the model has no positions either, it is 512.
+        """
+        limits = [self.tokenizer.model_max_length]
+        config = self.backbone.config.get_text_config()
+        if positions := getattr(config, "max_position_embeddings", None):
+            limits.append(positions - _first_position(config))
+        return min([limit for limit in limits if limit < _NO_LIMIT], default=512)
 
     @property
     def specialised(self) -> bool:
@@ -173,16 +194,18 @@ class Encoder(nn.Module):
         )
         return encoded["input_ids"]
 
-    @torch.inference_mode()
     def encode(
         self,
         inputs: Any,
         route: str,
         *,
-        max_tokens: int = 512,
+        max_tokens: int | None = None,
         token_budget: int = 1536,
         precision: str = "fp32",
-    ) -> Float[np.ndarray, "*inputs dim"]:
+        truncate_dim: int | None = None,
+        convert_to_tensor: bool = False,
+        show_progress_bar: bool = False,
+    ) -> Float[np.ndarray, "*inputs dim"] | Float[Tensor, "*inputs dim"]:
         """Unit-norm embeddings, fp32, in the order of the inputs: (inputs, dim), or (dim,) of a single text.
 
         They are sorted by length and packed into batches of at most `token_budget` tokens, padding included.
@@ -191,26 +214,48 @@ class Encoder(nn.Module):
             inputs: A text, or a sequence, array or column of texts, which are taken by position whatever its index; of
                 an encoder of images, also `inputs.Item`s.
             route: One of `routes`.
+            max_tokens: Longer inputs are cut; by default at what model and tokenizer take, `self.max_tokens`.
             precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
+            truncate_dim: Keep this many leading dimensions and normalise anew, so that the shorter embeddings have unit
+                norm too. For models that were trained for it.
+            convert_to_tensor: Return a tensor on the encoder's device in place of a numpy array.
+            show_progress_bar: Count the embedded inputs on stderr.
 
         Raises:
-            ValueError: If the route is unknown, or the inputs are neither; names the first position that is no text.
+            ValueError: If the route is unknown, `truncate_dim` is not in 1..dim, or the inputs are neither; names the
+                first position that is no text.
         """
-        if isinstance(inputs, self.input_types):
-            inputs = [inputs]
-            return self.encode(inputs, route, max_tokens=max_tokens, token_budget=token_budget, precision=precision)[0]
-        inputs = self._as_list(inputs)
-        if not len(inputs):
-            return np.zeros((0, self.dim), dtype=np.float32)
+        single = isinstance(inputs, self.input_types)
+        listed = self._as_list([inputs] if single else inputs)
+        dim = self.dim if truncate_dim is None else truncate_dim
+        if not 1 <= dim <= self.dim:
+            raise ValueError(f"truncate_dim must be in 1..{self.dim}, got {truncate_dim}")
+        out = torch.zeros(len(listed), dim, device=self.device if convert_to_tensor else "cpu")
+        if listed:
+            max_tokens = self.max_tokens if max_tokens is None else max_tokens
+            parts, _ = self.prepare(listed, route, max_tokens=max_tokens, token_budget=token_budget)
+            self._embed_into(out, parts, precision, show_progress_bar)
+        vectors = out if convert_to_tensor else out.numpy()
+        return vectors[0] if single else vectors
+
+    @torch.inference_mode()
+    def _embed_into(self, out: Tensor, parts: Sequence[Chunk], precision: str, show_progress_bar: bool) -> None:
+        """Write the chunks' embeddings into `out` (inputs, dim), cut to its dim, without dropout."""
+        from tqdm.auto import tqdm
+
         was_training = self.training
         self.eval()
-        parts, _ = self.prepare(inputs, route, max_tokens=max_tokens, token_budget=token_budget)
-        out = np.empty((len(inputs), self.dim), dtype=np.float32)
-        with autocast(self.device, precision):
+        with (
+            autocast(self.device, precision),
+            tqdm(total=len(out), unit="input", disable=not show_progress_bar) as bar,
+        ):
             for part in parts:
-                out[part.positions.numpy()] = self.embed_chunk(part).cpu().numpy()
+                vectors = self.embed_chunk(part)[:, : out.shape[1]]  # (batch, dim)
+                if out.shape[1] < self.dim:
+                    vectors = nn.functional.normalize(vectors, dim=-1)
+                out[part.positions.to(out.device)] = vectors.to(out)
+                bar.update(len(vectors))
         self.train(was_training)
-        return out
 
     def save(self, folder: str | Path) -> None:
         """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json."""
@@ -227,8 +272,10 @@ class Encoder(nn.Module):
         (folder / "tsembed.json").write_text(json.dumps(settings, indent=2) + "\n")
 
     @staticmethod
-    def load(folder: str | Path, *, offloaded: str | None = None) -> "Encoder":
+    def load(
+        folder: str | Path, device: str | torch.device | None = None, *, offloaded: str | None = None
+    ) -> "Encoder":
         """The same as `encoder.build.load`."""
         from .build import load
 
-        return load(folder, offloaded=offloaded)
+        return load(folder, device, offloaded=offloaded)

@@ -46,7 +46,7 @@ class MtebEncoder:
         name: str,
         revision: str,
         task_of_type: dict[str, str] | None = None,
-        max_tokens: int = 512,
+        max_tokens: int | None = None,
         token_budget: int = 1536,
         precision: str = "fp32",
     ):

@@ -17,7 +17,7 @@ from ..encoder.image import ImageEncoder
 from ..encoder.text import Encoder
 from . import dense
 from .model_card import Run, model_card
-from .sentence_transformers import Prompts, max_tokens_of, prompts_of, verify, verify_images, write
+from .sentence_transformers import Prompts, prompts_of, verify, verify_images, write
 
 
 def export_encoder(
@@ -56,7 +56,7 @@ def export_encoder(
         encoder = trained = dense.choose(encoder, source, route, average)
     images = isinstance(encoder, ImageEncoder)
     prompts = Prompts({}, None) if images else prompts_of(encoder, route, run)
-    tokens = run.config["evaluation"]["max_tokens"] if run else max_tokens_of(encoder)
+    tokens = run.config["evaluation"]["max_tokens"] if run else encoder.max_tokens
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

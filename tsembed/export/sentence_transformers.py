@@ -9,7 +9,6 @@ from ..tasks import INSTRUCTIONS, ROUTES, TASKS
 from .model_card import Run, task_of_type
 
 CODE = ("sentence_transformer.py", "experts.py", "checkpoint.py")  # what an export with all experts carries
-DEFAULT_TOKENS = 512  # as of Encoder.encode, for a model folder: it does not say at how many tokens it was evaluated
 _PROBES = ("one", "a few words, and a comma", "a text that is longer than the others are " * 30)
 
 
@@ -147,13 +146,6 @@ def _routed(encoder) -> bool:
     from ..mote.experts import TaskRouted
 
     return isinstance(encoder.backbone, TaskRouted)
-
-
-def max_tokens_of(encoder) -> int:
-    """At how many tokens a text is cut where no run says it: what the positions and the tokenizer allow."""
-    config = encoder.backbone.config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", DEFAULT_TOKENS)
-    return min(DEFAULT_TOKENS, positions, encoder.tokenizer.model_max_length)
 
 
 def _dump(path: Path, content: Any) -> None:

@@ -4,8 +4,12 @@
 - An embedding has unit norm and never depends on its batch-mates or on the token budget.
 - The instruction belongs to the route, and counts as tokens. Saving and loading changes nothing.
 - One text gives one vector; sequences, arrays and columns are taken by position; what is no text is named.
+- A loaded encoder is where it was wanted, by default on the accelerator. Without max_tokens, texts are cut where the
+  model or its tokenizer ends. Truncated embeddings have unit norm.
 - Embedded weights that are not the official ones, and checkpoints that lack weights, are errors.
 """
+
+import copy
 
 import datasets
 import numpy as np
@@ -150,3 +154,72 @@ def test_one_text_gives_one_vector_and_sequences_are_taken_by_position(tokenizer
 def test_what_is_no_text_is_an_error_with_its_position(inputs, message, tokenizer):
     with pytest.raises(ValueError, match=message):
         Encoder(tiny("bert"), tokenizer).encode(inputs, "clustering")
+
+
+def test_a_loaded_encoder_is_on_the_device_that_was_named(tokenizer, tmp_path):
+    mote(tokenizer).save(tmp_path)
+    assert Encoder.load(tmp_path, "meta").device.type == "meta"
+    assert Encoder.load(tmp_path, device="cpu").device.type == "cpu"
+    there = torch.accelerator.current_accelerator(check_available=True)
+    assert Encoder.load(tmp_path).device.type == ("cpu" if there is None else there.type)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator")
+def test_a_loaded_encoder_goes_to_the_accelerator(tokenizer, tmp_path):
+    encoder = mote(tokenizer)
+    encoder.save(tmp_path)
+    again = Encoder.load(tmp_path)
+    assert again.device.type == torch.accelerator.current_accelerator().type != "cpu"
+    vectors = again.encode(TEXTS, "search_query", convert_to_tensor=True)
+    assert vectors.device == again.device
+    np.testing.assert_allclose(vectors.cpu(), encoder.encode(TEXTS, "search_query"), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "of_tokenizer", "limit"),
+    [
+        ("bert", int(1e30), 512),  # transformers' word for unknown: the positions decide
+        ("bert", 128, 128),
+        ("nomic_bert", int(1e30), 2048),
+        ("roberta", int(1e30), 511),  # its positions begin behind the padding's index, 0 here
+        ("mpnet", int(1e30), 510),
+    ],
+)
+def test_texts_are_cut_where_model_or_tokenizer_ends(model_type, of_tokenizer, limit, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = of_tokenizer
+    encoder = Encoder(tiny(model_type), tokenizer).eval()
+    assert encoder.max_tokens == limit
+    long = "word " * 3000
+    assert np.array_equal(encoder.encode(long, "clustering"), encoder.encode(long, "clustering", max_tokens=limit))
+
+
+def test_truncated_embeddings_are_the_first_dimensions_with_unit_norm(tokenizer):
+    encoder = mote(tokenizer)
+    whole, short = encoder.encode(TEXTS, "clustering"), encoder.encode(TEXTS, "clustering", truncate_dim=8)
+    assert short.shape == (len(TEXTS), 8)
+    np.testing.assert_allclose(short, whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True), atol=1e-6)
+    assert encoder.encode("one", "clustering", truncate_dim=8).shape == (8,)
+    assert encoder.encode([], "clustering", truncate_dim=8).shape == (0, 8)
+    for wrong in (0, 33):
+        with pytest.raises(ValueError, match=rf"truncate_dim must be in 1\.\.32, got {wrong}"):
+            encoder.encode(TEXTS, "clustering", truncate_dim=wrong)
+
+
+def test_a_tensor_holds_the_same_embeddings_and_may_be_trained_on(tokenizer):
+    encoder = mote(tokenizer).train()
+    vectors = encoder.encode(TEXTS, "clustering", convert_to_tensor=True)
+    assert isinstance(vectors, torch.Tensor) and vectors.device == encoder.device and encoder.training
+    assert np.array_equal(vectors.numpy(), encoder.encode(TEXTS, "clustering"))
+    head = torch.nn.Linear(32, 1)
+    head(vectors).sum().backward()  # autograd refuses tensors of inference mode
+    assert head.weight.grad.abs().sum() > 0
+
+
+def test_the_progress_bar_counts_inputs_where_it_is_wanted(tokenizer, capsys):
+    encoder = mote(tokenizer)
+    encoder.encode(TEXTS, "clustering")
+    assert capsys.readouterr().err == ""
+    encoder.encode(TEXTS, "clustering", show_progress_bar=True)
+    assert "15/15" in capsys.readouterr().err
