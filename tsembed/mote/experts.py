@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -112,11 +112,26 @@ class TaskRouted(nn.Module):
         """The dense encoder's config."""
         return self.model.config
 
-    def forward(self, routes: str | Tensor, *, pool: Callable | None = None, **inputs: Tensor):
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in: that of the first, as transformers has it."""
+        return next(self.model.parameters()).dtype
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many weights there are, those of all experts included."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def forward(self, routes: str | Sequence[str] | Tensor, *, pool: Callable | None = None, **inputs: Tensor):
         """The encoder's output under the routes, in the order of the inputs.
 
         Args:
-            routes: One route for all, or its index in `self.routes` per sequence: int64 (batch,), best on the CPU.
+            routes: One route for all, a route per sequence, or its index in `self.routes` per sequence: int64 (batch,),
+                best on the CPU.
             pool: `pool(last_hidden_state, attention_mask) -> (batch, dim)`. With it only the pooled vectors are
                 brought back into the inputs' order and returned; without it the whole output of one-expert batches,
                 and an output with `last_hidden_state` alone of mixed ones.
@@ -139,12 +154,20 @@ class TaskRouted(nn.Module):
             return output
         return type(output)(last_hidden_state=output.last_hidden_state[order.argsort()])
 
-    def _sort(self, routes: str | Tensor, batch: int) -> tuple[Tensor | None, tuple[int, ...]]:
+    def _sort(self, routes: str | Sequence[str] | Tensor, batch: int) -> tuple[Tensor | None, tuple[int, ...]]:
         """Order that sorts the sequences by expert (None if they are), and the number of sequences per expert."""
         if isinstance(routes, str):
             if routes not in self.routes:
                 raise ValueError(f"route {routes!r} has no expert; routes: {', '.join(self.routes)}")
             return None, tuple(batch * (name == self.routes[routes]) for name in self.expert_names)
+        if not isinstance(routes, Tensor):
+            index_of = {route: index for index, route in enumerate(self.routes)}
+            for position, route in enumerate(routes):
+                if route not in index_of:
+                    raise ValueError(
+                        f"route {route!r} of sequence {position} has no expert; routes: {', '.join(self.routes)}"
+                    )
+            routes = torch.tensor([index_of[route] for route in routes], dtype=torch.int64)
         routes = routes.cpu()  # DistributedDataParallel moves every tensor of its inputs to its own device
         if routes.shape != (batch,):
             raise ValueError(f"routes has shape {tuple(routes.shape)} for a batch of {batch} sequences")
@@ -155,10 +178,23 @@ class TaskRouted(nn.Module):
         in_order = bool((experts.diff() >= 0).all())
         return (None if in_order else experts.argsort(stable=True)), counts
 
-    def gradient_checkpointing_enable(self) -> None:
-        """Recompute activations in the backward pass, under the routes of their own forward pass."""
-        kwargs = {"use_reentrant": False, "context_fn": _checkpoint_contexts}
-        self.model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs)
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **settings: Any
+    ) -> None:
+        """Recompute activations in the backward pass, under the routes of their own forward pass.
+
+        Args:
+            gradient_checkpointing_kwargs: Of `torch.utils.checkpoint.checkpoint`, for example determinism_check="none".
+            settings: As of transformers' `activation_checkpointing_enable`: `every_n_layers`, `offload`.
+
+        Raises:
+            ValueError: For use_reentrant=True or a context_fn: the routes of a pass come back through our own.
+        """
+        given = dict(gradient_checkpointing_kwargs or {})
+        if given.get("use_reentrant") or given.get("context_fn"):
+            raise ValueError(f"task experts need use_reentrant=False and their own context_fn, got {given}")
+        kwargs = given | {"use_reentrant": False, "context_fn": _checkpoint_contexts}
+        self.model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs, **settings)
 
     def dense_state_dict(self, expert: str) -> dict[str, Tensor]:
         """The weights of one expert and all that is shared, under the dense encoder's names."""
@@ -181,7 +217,9 @@ class TaskRouted(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.config.save_pretrained(folder)
+        config = copy.deepcopy(self.config)
+        config.dtype = self.dtype
+        config.save_pretrained(folder)
         weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "mote.json").write_text(json.dumps({"routes": self.routes, "blocks": self.blocks}, indent=2) + "\n")
@@ -210,7 +248,7 @@ class TaskRouted(nn.Module):
             model_type=config.model_type,
             blocks=FAMILIES[config.model_type].blocks,
         )
-        routed.model.load_state_dict(weights)
+        load_weights(routed.model, weights)
         return routed.eval()
 
 
@@ -230,12 +268,13 @@ def upcycle(
         blocks: Which blocks get experts: "every" (EB), "every_other" (EOB: 1, 3, 5, …; Table 6), or indices.
 
     Raises:
-        ValueError: For an unknown family, no routes, a name that no module can have, a block out of range, or a model
-            that has experts already.
+        ValueError: For an unknown family, a model with a task head, no routes, a name that no module can have, a block
+            out of range, or a model that has experts already.
     """
     family = FAMILIES.get(model.config.model_type)
     if family is None:
         raise ValueError(f"no MoTE for model_type {model.config.model_type!r}; known: {', '.join(FAMILIES)}")
+    check_no_task_head(model)
     drop_pooling_head(model)
     routes = dict(routes) if isinstance(routes, Mapping) else {route: route for route in routes}
     if not routes:
@@ -301,6 +340,21 @@ def new_encoder(config) -> nn.Module:
         return AutoModel.from_config(config, **pooler_off(config.model_type))
 
 
+def check_no_task_head(model: nn.Module) -> None:
+    """Check that a model of one of `FAMILIES` is the encoder itself.
+
+    Raises:
+        ValueError: If it has a head of a task around the encoder, as BertForSequenceClassification; names the submodule
+            to pass in its place.
+    """
+    blocks = FAMILIES[model.config.model_type].blocks
+    paths = [name.removesuffix(f".{blocks}") for name, _ in model.named_modules() if f".{name}".endswith(f".{blocks}")]
+    if blocks in paths:
+        return
+    inside = f"pass the encoder inside, model.{paths[0]}" if paths else f"it has no blocks at {blocks}"
+    raise ValueError(f"a {type(model).__name__} is no plain encoder: {inside}")
+
+
 def drop_pooling_head(model: nn.Module) -> None:
     """Take out the pooling head that BERT and its kin have: no loss reaches it, and dense models are made without."""
     if getattr(model, "pooler", None) is not None:
@@ -317,7 +371,15 @@ def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights into the model, which stores each as it comes: bf16 stays bf16."""
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(weights[name].dtype)
+    model.load_state_dict(weights)
+    model.config.dtype = next(model.parameters()).dtype
+
+
 def _dense_model(config, kind: type[nn.Module], weights: dict[str, Tensor]) -> nn.Module:
-    dense = kind(config, **pooler_off(config.model_type))
-    dense.load_state_dict(weights)
+    dense = kind(copy.deepcopy(config), **pooler_off(config.model_type))
+    load_weights(dense, weights)
     return dense.eval()

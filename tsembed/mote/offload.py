@@ -169,7 +169,11 @@ def load_offloaded(folder: str | Path, route: str, *, device: str | torch.device
     for name in file.shapes:
         owner, path = expert_of(name)
         parent, _, last = path.rpartition(".")
-        plans[owner].append((name, dense.get_submodule(parent), last))
+        module = dense.get_submodule(parent)
+        if owner in (None, routes.get(route)):  # memory of the file's own dtype: bf16 stays bf16, fp32 loses nothing
+            tensor = getattr(module, last)
+            tensor.data = tensor.data.to(file.entries[name][0])
+        plans[owner].append((name, module, last))
     file.read(plans[None])
     return Offloaded(dense.to(device), routes, blocks, lambda expert: file.read(plans[expert]), route)
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .experts import FAMILIES, PerExpert, block_indices, drop_pooling_head, new_encoder
+from .experts import FAMILIES, PerExpert, block_indices, check_no_task_head, drop_pooling_head, new_encoder
 
 
 class Routing(NamedTuple):
@@ -243,6 +243,7 @@ def route_tokens(
         raise ValueError(f"top_k must be in 1..num_experts ({num_experts}), got {top_k}")
     if any(isinstance(module, PerExpert | _TokenExperts) for module in model.modules()):
         raise ValueError("this model has experts already")
+    check_no_task_head(model)
     drop_pooling_head(model)
     layers = model.get_submodule(family.blocks)
     indices = block_indices(blocks, len(layers))

@@ -8,6 +8,8 @@
   is exactly the dense model.
 - A pooling head, as AutoModel gives BERT one, is taken out: the model then extracts, averages, saves and loads.
 - What from_pretrained returns is in evaluation mode: dropout does not move an embedding.
+- bf16 stays bf16 through saving, loading, extracting and averaging. A model with a task head is an error that names
+  the encoder inside.
 - A checkpoint of another family, task map, choice of blocks or size is one line that names folder, value and rule.
 """
 
@@ -192,6 +194,96 @@ def test_a_loaded_model_does_not_drop_out(tmp_path):
     assert torch.equal(*(loaded(ROUTES[0], **batch()).last_hidden_state for _ in range(2)))
     active = loaded.train()
     assert not torch.equal(*(active(ROUTES[0], **batch()).last_hidden_state for _ in range(2)))
+
+
+def test_routes_may_be_a_list_of_names():
+    routed, inputs = disturbed(), batch()
+    by_index = routed(torch.tensor([3, 0, 2, 0, 1]), pool=pool, **inputs)
+    names = ["search_document", "classification", "search_query", "classification", "clustering"]
+    assert torch.equal(routed(names, pool=pool, **inputs), by_index)
+    assert torch.equal(routed(tuple(names), pool=pool, **inputs), by_index)
+    with pytest.raises(ValueError, match="route 'sts' of sequence 1 has no expert; routes: classification"):
+        routed(["clustering", "sts", "clustering", "clustering", "clustering"], **inputs)
+    with pytest.raises(ValueError, match=r"shape \(2,\) for a batch of 5"):
+        routed(["clustering"] * 2, **inputs)
+
+
+def test_device_dtype_and_size_are_those_of_the_weights():
+    dense = tiny("bert")
+    size = sum(p.numel() for p in dense.parameters())
+    expert = (32 * 64 + 64) + (64 * 32 + 32) + 2 * (32 + 32)  # of one block: two linear maps and two norms
+    routed = upcycle(dense, ROUTES, [1])
+    assert routed.num_parameters() == size + 3 * expert
+    routed.model.embeddings.requires_grad_(False)
+    embeddings = sum(p.numel() for p in routed.model.embeddings.parameters())
+    assert routed.num_parameters(only_trainable=True) == size + 3 * expert - embeddings
+    assert routed.device.type == "cpu" and routed.dtype == torch.float32
+    assert routed.to("meta").device.type == "meta" and routed.to(torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_bf16_stays_bf16(model_type, tmp_path):
+    from transformers import AutoModel
+
+    routed = disturbed(model_type).to(torch.bfloat16)
+    routed.save_pretrained(tmp_path / "experts")
+    loaded = TaskRouted.from_pretrained(tmp_path / "experts")
+    extracted, averaged = loaded.extract_expert("search_query"), average_experts(loaded)
+    extracted.save_pretrained(tmp_path / "dense")
+    assert json.loads((tmp_path / "dense" / "config.json").read_text())["dtype"] == "bfloat16"
+    for model in (loaded, extracted, averaged, AutoModel.from_pretrained(tmp_path / "dense", dtype="auto")):
+        assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    for name, tensor in routed.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor), name
+    name = next(name for name in routed.dense_state_dict("search_query") if "norm" in name.lower())
+    assert torch.equal(extracted.state_dict()[name], routed.dense_state_dict("search_query")[name])
+    assert loaded.config.dtype == torch.bfloat16
+
+
+def test_weights_of_several_dtypes_keep_them(tmp_path):
+    routed = disturbed().to(torch.bfloat16)
+    routed.model.embeddings.float()
+    routed.save_pretrained(tmp_path)
+    for model in (TaskRouted.from_pretrained(tmp_path).model, routed.extract_expert("clustering")):
+        assert {p.dtype for p in model.embeddings.parameters()} == {torch.float32}
+        assert {p.dtype for p in model.encoder.parameters()} == {torch.bfloat16}
+
+
+def test_gradient_checkpointing_takes_the_settings_of_transformers():
+    routed = disturbed().train()
+    calls = []
+    for layer in routed.model.encoder.layer:
+        layer.intermediate.register_forward_hook(lambda *_: calls.append(1))
+    routed.gradient_checkpointing_enable({"use_reentrant": False, "determinism_check": "none"}, every_n_layers=2)
+    layers = [layer for layer in routed.model.encoder.layer if layer.gradient_checkpointing]
+    assert layers[0]._gradient_checkpointing_func.keywords["determinism_check"] == "none"
+    routed("clustering", pool=pool, **batch()).sum().backward()
+    assert len(layers) == 1 and len(calls) == 3  # one of the two layers was computed again
+    for wrong in ({"use_reentrant": True}, {"context_fn": lambda: None}):
+        with pytest.raises(ValueError, match="use_reentrant=False and their own context_fn, got"):
+            routed.gradient_checkpointing_enable(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        ("BertForSequenceClassification", "model.bert"),
+        ("BertForMaskedLM", "model.bert"),
+        ("XLMRobertaForMaskedLM", "model.roberta"),
+        ("DistilBertForSequenceClassification", "model.distilbert"),
+        ("ModernBertForSequenceClassification", "model.model"),
+        ("Qwen3ForCausalLM", "model.model"),
+    ],
+)
+def test_a_model_with_a_task_head_names_the_encoder_inside(kind, inside):
+    import transformers
+
+    family = {"X": "xlm-roberta", "D": "distilbert", "M": "modernbert", "Q": "qwen3"}.get(kind[0], "bert")
+    model = getattr(transformers, kind)(tiny(family).config)
+    message = f"a {kind} is no plain encoder: pass the encoder inside, {inside}$"
+    with pytest.raises(ValueError, match=message):
+        upcycle(model, ROUTES)
+    assert isinstance(upcycle(model.get_submodule(inside.removeprefix("model.")), ROUTES), TaskRouted)
 
 
 @pytest.mark.parametrize(

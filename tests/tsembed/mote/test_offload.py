@@ -7,6 +7,7 @@
 """
 
 import gc
+import json
 import threading
 
 import numpy as np
@@ -179,3 +180,16 @@ def test_a_file_that_changes_or_does_not_fit_is_named(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ValueError, match="no readable safetensors file"):
         load_offloaded(tmp_path, "clustering")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_an_offloaded_checkpoint_keeps_its_dtype_whatever_its_config_says(dtype, tmp_path):
+    routed = upcycle(tiny("bert"), ROUTES).to(dtype)
+    routed.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    loaded = load_offloaded(tmp_path, "clustering")
+    assert {p.dtype for p in loaded.parameters()} == {dtype}
+    expected = routed.dense_state_dict("search_query")
+    for name, tensor in loaded.dense_state_dict("search_query").items():
+        assert torch.equal(tensor, expected[name]), name
