@@ -184,22 +184,44 @@ def _check_variants(preset: Preset, file: str) -> None:
             raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {partner}'s weights, which has fewer")
 
 
+class Look(Strict):
+    """How a variant is drawn in figures. What is not given is picked by `study.report.method_styles`."""
+
+    label: str | None = None  # where a figure has no room for the variant's label
+    colour: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] | None = None
+    marker: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # as matplotlib names it
+
+
 def load_variants() -> dict[str, Variant]:
     """All rows of `configs/variants/*.yaml` by name."""
+    return {name: variant for name, (variant, _) in _load_rows().items()}
+
+
+def load_looks() -> dict[str, Look]:
+    """The `look` of all rows of `configs/variants/*.yaml` by name.
+
+    It is no field of `Variant`: a run's settings, and so its identity, do not depend on a colour.
+    """
+    return {name: look for name, (_, look) in _load_rows().items()}
+
+
+def _load_rows() -> dict[str, tuple[Variant, Look]]:
     files = sorted((paths.CONFIGS / "variants").glob("*.yaml"))
-    return dict(_variants_of(tuple((path, path.stat().st_mtime_ns) for path in files)))
+    return _rows_of(tuple((path, path.stat().st_mtime_ns) for path in files))
 
 
 @lru_cache(maxsize=4)
-def _variants_of(files: tuple[tuple[Path, int], ...]) -> dict[str, Variant]:
+def _rows_of(files: tuple[tuple[Path, int], ...]) -> dict[str, tuple[Variant, Look]]:
     """The rows of files in their state of some times: reading them anew for every run of a study takes seconds."""
-    variants: dict[str, Variant] = {}
+    rows: dict[str, tuple[Variant, Look]] = {}
     for path, _ in files:
         for name, row in _read(path).items():
-            if name in variants:
+            if name in rows:
                 raise ValueError(f"{path}: {name}: this variant is defined twice")
-            variants[name] = check(Variant, row, f"{path}: {name}")
-    return variants
+            look = row.get("look", {}) if isinstance(row, dict) else {}
+            settings = {key: value for key, value in row.items() if key != "look"} if isinstance(row, dict) else row
+            rows[name] = check(Variant, settings, f"{path}: {name}"), check(Look, look, f"{path}: {name}: look")
+    return rows
 
 
 def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:

@@ -149,8 +149,9 @@ class Study:
         return _hash(_content(_code(site=True)), *self._labels())
 
     def _labels(self) -> list[str]:
-        variants = self._variants
-        return [f"{v}={variants[v].label}" for study in self.settings.studies.values() for v in study.variants]
+        variants, looks = self._variants, presets.load_looks()
+        names = [v for study in self.settings.studies.values() for v in study.variants]
+        return [f"{v}={variants[v].label} {looks[v].model_dump_json()}" for v in names]
 
     @staticmethod
     def _relative(path: Path) -> Path:

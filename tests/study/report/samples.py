@@ -1,7 +1,9 @@
 """Notebooks that the tests write themselves."""
 
+import shutil
 from pathlib import Path
 
+VARIANTS = Path(__file__).resolve().parents[3] / "configs/variants"
 PARAMETERS = "preset = 'tiny'\nseed = 0\nrate = 0.5\nlimit = None"
 
 
@@ -23,9 +25,10 @@ def write_notebook(
 
 
 def use_folder(monkeypatch, folder: Path) -> None:
-    """Make `folder` the checkout's root, here and in kernels."""
+    """Make `folder` the checkout's root, here and in kernels, with a copy of the variants."""
     from study import paths
 
+    shutil.copytree(VARIANTS, folder / "configs/variants", dirs_exist_ok=True)
     for name in ("configs", "notebooks", "references", "runs", "reports"):
         monkeypatch.setattr(paths, name.upper(), folder / name)
     monkeypatch.setattr(paths, "ROOT", folder)

@@ -130,8 +130,34 @@ def test_methods_of_one_figure_differ_in_marker(methods):
     assert len({method_styles.METHODS[m].marker for m in methods}) == len(methods)
 
 
-def test_every_variant_has_a_look():
-    assert set(load_variants()) <= set(method_styles.METHODS)
+def test_a_row_of_yaml_alone_is_drawn_with_its_label(study):
+    (study / "configs/variants/mine.yaml").write_text("mine: {label: My own rows, batching: homogeneous}\n")
+    drawn = GAINS.replace({"method": {"mote": "mine"}})
+    assert "My own rows" in texts(interval_figures.gains(drawn, PUBLISHED, interval="95 % bootstrap"))
+    colour, marker = method_styles.METHODS["mine"][1:]
+    assert colour in method_styles.COLOURS and marker in method_styles.MARKERS
+
+
+def test_a_new_row_changes_no_other_look(study):
+    before = dict(method_styles.METHODS)
+    (study / "configs/variants/mine.yaml").write_text("mine: {label: Mine}\n")
+    assert {name: look for name, look in method_styles.METHODS.items() if name != "mine"} == before
+
+
+def test_a_look_of_the_config_is_taken(study):
+    look = 'look: {label: short, colour: "#123456", marker: o}'
+    (study / "configs/variants/mine.yaml").write_text(f"mine: {{label: A long label, {look}}}\n")
+    assert method_styles.METHODS["mine"] == ("short", "#123456", "o")
+
+
+def test_a_wrong_colour_is_named_with_its_file(study):
+    (study / "configs/variants/mine.yaml").write_text("mine: {label: Mine, look: {colour: red}}\n")
+    with pytest.raises(ValueError, match=r"mine.yaml: mine: look: .*colour"):
+        load_variants()
+
+
+def test_a_look_is_no_setting_of_a_run():
+    assert set(load_variants()["mote"].model_dump()).isdisjoint({"look", "colour", "marker"})
 
 
 def test_the_legend_of_many_methods_is_inside_the_figure():

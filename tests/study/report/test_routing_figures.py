@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from study.analysis.experts import ALL_PAIRS
-from study.presets import load_variants
 from study.report import method_styles, style
 from study.report.figures import experts as expert_figures
 from study.report.figures import intervals as interval_figures
@@ -134,12 +133,7 @@ def test_one_task_is_hollow_in_the_colour_of_the_method():
     assert axes.get_yticklabels()[1].get_text() == "classification – retrieval"
 
 
-def test_the_main_rows_differ_in_marker_and_say_what_the_configs_say():
-    known = load_variants()
-    ours = [v for v in known if method_styles.METHODS[v].colour and (known[v].of_images or known[v].adapter)]
-    assert len(ours) > 25
-    for name in ours:
-        assert method_styles.METHODS[name].label == known[name].label
+def test_the_main_rows_differ_in_marker_and_colour():
     main = ["vl_base", "vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
     looks = [method_styles.METHODS[m] for m in main]
     assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(main)
