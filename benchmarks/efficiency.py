@@ -24,6 +24,7 @@ from torch import Tensor
 from study.presets import load_preset
 from study.runs.provenance import environment
 from tsembed.encoder.text import Encoder
+from tsembed.files import write_text
 from tsembed.mote.experts import FAMILIES
 from tsembed.mote.offload import Offloaded
 from tsembed.mote.token_routing import TokenRouted, routing_record
@@ -273,10 +274,7 @@ def main() -> None:
     preset = load_preset(options.preset)
     rounds = min(options.rounds, max(2, (preset.training.steps or 2 * options.rounds) // 2))
     result = {"preset": preset.name} | measure(preset.backbone, rounds, options.device)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    partial.replace(options.out)
+    write_text(options.out, json.dumps(result, indent=1) + "\n")
     for row in result["times"]:
         ratio = f"{row['median']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         print(f"{row['workload']:12} {row['part']:13} {row['contestant']:10} {1e3 * row['seconds']:8.2f} ms  {ratio}")

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.process import launcher
+from tsembed.files import write_text
 
 ROOT = Path(os.environ["TSEMBED_ROOT"])
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
@@ -170,9 +171,7 @@ def _build(folder: Path, *, conda: bool) -> None:
     _install([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], "this package")
     _put_study_on_the_path(python)
     _kernel(folder)
-    partial = folder / "tsembed-stamp.partial"
-    partial.write_text(json.dumps(expected) + "\n")
-    partial.replace(folder / "tsembed-stamp")
+    write_text(folder / "tsembed-stamp", json.dumps(expected) + "\n")
     print(f"The environment is ready after {time.monotonic() - began:.0f} s.", flush=True)
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from study import paths, presets
+from tsembed.files import write_text
 from tsembed.settings import Variant
 
 LAUNCH = "10_train"  # the notebook of one run
@@ -196,11 +197,7 @@ def read_states(preset: str) -> dict[str, dict]:
 
 
 def write_state(preset: str, node: str, **state) -> None:
-    path = log_of(preset, node).with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"node": node, **state}) + "\n")
-    partial.replace(path)
+    write_text(log_of(preset, node).with_suffix(".json"), json.dumps({"node": node, **state}) + "\n")
 
 
 def _alive(state: dict) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tsembed.files import write_text
 from tsembed.inputs import decode
 from tsembed.tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
 
@@ -85,8 +86,7 @@ def prepare(
         "datasets": datasets,
         "unused": unused,
     }
-    (partial / "manifest.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial / "manifest.json", folder / "manifest.json")
+    write_text(folder / "manifest.json", json.dumps(made, indent=1, ensure_ascii=False))
     shutil.rmtree(partial)
     return made
 

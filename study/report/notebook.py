@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tsembed.files import write_text
+
 from .. import paths
 from ..process import launcher, stream
 
@@ -106,9 +108,7 @@ def execute(
         "parameters": parameters,
         "seconds": round(time.monotonic() - started, 1),
     }
-    partial = mark.with_name(f".{mark.name}.tmp")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, mark)
+    write_text(mark, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def mark_of(output: Path) -> Path:

@@ -7,10 +7,11 @@ missing. The same inputs give the same bytes.
 import argparse
 import html
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tsembed.files import write_text
 
 from .. import paths
 from ..analysis import claims
@@ -55,7 +56,7 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     for page in pages.values():
         body = _local_links(_body(page.executed), preset)
         text = template("notebook.html.j2").render(**shared, page=page, body=body, root="../")
-        _write(report / page.href, text)
+        write_text(report / page.href, text)
     index = template("index.html.j2").render(
         **shared,
         page=None,
@@ -69,7 +70,7 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
         origins=status.origins(preset),
         data=status.data(preset),
     )
-    _write(report / "index.html", index)
+    write_text(report / "index.html", index)
     return report / "index.html"
 
 
@@ -214,13 +215,6 @@ def _environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def main(arguments: list[str] | None = None) -> None:

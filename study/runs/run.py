@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from tsembed.files import write_folder, write_text
 from tsembed.settings import check
 
 from .. import paths
@@ -152,10 +153,7 @@ def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
     content = settings.model_dump(mode="json") | {"data_sha256": data_sha256}
     path = folder / "config.yaml"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")  # every rank writes the same
-        partial.write_text(yaml.safe_dump(content, sort_keys=False))
-        partial.replace(path)
+        write_text(path, yaml.safe_dump(content, sort_keys=False))  # every rank writes the same
         return
     old = yaml.safe_load(path.read_text())
     old_settings = check(
@@ -202,15 +200,11 @@ def _train(
     ):
         return False
     if PartialState().is_main_process:
-        partial = folder / "model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        encoder.save(partial)
-        partial.rename(folder / "model")
+        with write_folder(folder / "model") as partial:
+            encoder.save(partial)
     PartialState().wait_for_everyone()
     return True
 
 
 def _write(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.rename(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -6,7 +6,6 @@ expert of its prompt. Adapters are merged into the backbone (`dense.py`); a mode
 transformers, which `encoder.build.load` reads too.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..encoder.image import ImageEncoder
 from ..encoder.text import Encoder
+from ..files import write_folder
 from . import dense
 from .model_card import Run, model_card
 from .sentence_transformers import Prompts, prompts_of, verify, verify_images, write
@@ -57,10 +57,7 @@ def export_encoder(
     images = isinstance(encoder, ImageEncoder)
     prompts = Prompts({}, None) if images else prompts_of(encoder, route, run)
     tokens = run.config["evaluation"]["max_tokens"] if run else encoder.max_tokens
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with write_folder(out) as partial:
         if images:
             encoder.save(partial)
         else:
@@ -68,9 +65,6 @@ def export_encoder(
         card = model_card(encoder, run, prompts, tokens, out.name, route, average, measured)
         (partial / "README.md").write_text(card)
         (verify_images if images else verify)(trained, partial, route, tokens)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def must_be_free(out: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import move_folder
 from .sampler import TaskSampler
 from .stages import Stages
 
@@ -30,7 +31,7 @@ def save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sampler
         progress = {"step": step, "sampler": sampler.state_dict(), "stages": stages.state_dict()}
         (partial / "progress.json").write_text(json.dumps(progress))
         older = _checkpoints(folder)
-        partial.rename(target)
+        move_folder(partial, target)
         for path in older:
             shutil.rmtree(path)
     accelerator.wait_for_everyone()

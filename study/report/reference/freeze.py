@@ -22,6 +22,8 @@ from urllib.parse import unquote, urldefrag
 
 import yaml
 
+from tsembed.files import move_folder
+
 from ... import paths
 from ...data.manifest import manifest
 from ...presets import RunSettings, load_preset, resolve
@@ -57,7 +59,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     if not allow_mixed:
         _one_commit(preset, about)
     target = folder_of(preset)
-    partial, old = target.with_name(f".{preset}.partial"), target.with_name(f".{preset}.old")
+    partial = target.with_name(f".{preset}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     large = [name for run, folder in runs.items() for name in _copy_results(folder, partial / "results" / run)]
     about["too_large"] = {name: large.count(name) for name in sorted(set(large))}
@@ -67,11 +69,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     site.build(preset, into=partial, reference=about)
     if faults := [*dead_links(partial), *machine_traces(partial)]:
         raise ValueError(f"{partial} is not fit to be committed:\n  " + "\n  ".join(faults))
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    move_folder(partial, target)
     return target
 
 
