@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ..presets import load_variants
 from . import statistics
 from .gains import gains_by_row
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tsembed.settings import Variant
 
 
@@ -37,13 +37,13 @@ _NAMES = {"eans": "EANS", "kl": "KL"}
 
 
 def ablations(
-    scores: "pd.DataFrame",
+    scores: pd.DataFrame,
     changes: Mapping[str, Sequence[str]],
     rows: Mapping[str, Sequence[str]],
     parameters: Mapping[str, int],
     *,
     label: Mapping[str, str],
-) -> "pd.DataFrame":
+) -> pd.DataFrame:
     """Difference of every ablation to its main row. Holm corrects over the ablations, on the first of the rows.
 
     Args:
@@ -56,8 +56,6 @@ def ablations(
         Columns of `gains_by_row`, and panel (the setting that is changed), main (its value in the main row), main_row,
         label, size (parameters as a ratio to the main row's).
     """
-    import pandas as pd
-
     known, frames = load_variants(), []
     for main, others in changes.items():
         for method in others:

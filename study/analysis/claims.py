@@ -2,19 +2,16 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from tsembed.settings import Strict, check
 
 from .. import paths
 from .statistics import bootstrap, minimal_detectable_effect, verdict
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 NOT_JUDGED = "not judged"
 MARKS = {"reproduced": "●", "contradicted": "✕", "inconclusive at this scale": "○", NOT_JUDGED: "–"}
@@ -64,7 +61,7 @@ def claims(notebook: str | None = None) -> list[Claim]:
     return [claim for claim in found if notebook in (None, claim.notebook)]
 
 
-def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> "pd.DataFrame":
+def verdicts(notebook: str, measure: Callable[[Claim], np.ndarray | None]) -> pd.DataFrame:
     """A row per claim of the notebook: claim, place, difference with interval, verdict.
 
     Args:
@@ -75,8 +72,6 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> 
         Columns id, quantity, claim, place, claimed, than, difference, low, high, detectable (the difference from `than`
         that the rule would have seen with a power of 0.8), seeds, verdict.
     """
-    import pandas as pd
-
     rows = []
     for claim in claims(notebook):
         values = measure(claim)
@@ -103,7 +98,7 @@ def verdicts(notebook: str, measure: "Callable[[Claim], np.ndarray | None]") -> 
     return pd.DataFrame(rows)
 
 
-def collect(preset: str) -> "pd.DataFrame":
+def collect(preset: str) -> pd.DataFrame:
     """A row per claim of references/claims.yaml, in its order, with what reports/<preset>/tables/claims_*.csv say.
 
     Returns:
@@ -114,8 +109,6 @@ def collect(preset: str) -> "pd.DataFrame":
     Raises:
         ValueError: If two tables judge the same claim, or one has an unknown verdict.
     """
-    import pandas as pd
-
     judged: dict[str, dict[str, Any]] = {}
     for path in sorted((paths.report_dir(preset) / "tables").glob("claims_*.csv")):
         for row in pd.read_csv(path).to_dict("records"):
@@ -167,12 +160,12 @@ def published(claim: Claim, numbers: dict[str, Any]) -> float:
     return float("nan") if None in values else float(values[0]) - float(values[1])
 
 
-def counts(found: "pd.DataFrame") -> dict[str, int]:
+def counts(found: pd.DataFrame) -> dict[str, int]:
     """Verdict -> number of claims that have it, in a fixed order, without those that none has."""
     return {v: n for v in MARKS if (n := int((found.verdict == v).sum()))}
 
 
-def out_of_sight(found: "pd.DataFrame") -> "pd.DataFrame":
+def out_of_sight(found: pd.DataFrame) -> pd.DataFrame:
     """The inconclusive claims that this design could not have seen at the size the paper reports.
 
     Their published difference, from the value that the claim names, is smaller than the detectable one (power 0.8).

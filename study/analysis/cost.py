@@ -5,16 +5,13 @@ import struct
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from . import statistics
 from .results import run_folders
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def model_size(folder: Path) -> tuple[int, int]:
@@ -37,19 +34,15 @@ def model_size(folder: Path) -> tuple[int, int]:
     return parameters, size
 
 
-def sizes(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+def sizes(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
     """Parameters and bytes of what each method saved (adapters without their backbone); index method."""
-    import pandas as pd
-
     folders = {variant: folder for (variant, _), folder in run_folders(preset, *studies).items()}
     rows = [(method, *model_size(folders[method] / "model")) for method in methods]
     return pd.DataFrame(rows, columns=["method", "parameters", "bytes"]).set_index("method")
 
 
-def load_steps(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+def load_steps(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
     """The training logs: method, seed, step, stage (1 or 2), loss, grad_norm, seconds (wall time of the step)."""
-    import pandas as pd
-
     frames = []
     for (variant, seed), folder in run_folders(preset, *studies).items():
         if variant in methods:
@@ -61,7 +54,7 @@ def load_steps(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFr
     return pd.concat(frames, ignore_index=True)
 
 
-def time_ratios(steps: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
+def time_ratios(steps: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Time of a step as a ratio to a baseline's, with its 95 % hierarchical bootstrap interval over seeds and steps.
 
     The ratio is taken between the same steps of the same seed, which train on the same batch; the mean is geometric.
@@ -79,6 +72,6 @@ def time_ratios(steps: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
     return found
 
 
-def second_stage(steps: "pd.DataFrame") -> "pd.DataFrame":
+def second_stage(steps: pd.DataFrame) -> pd.DataFrame:
     """First step of the second stage of each run that has one: columns method, seed, step."""
     return steps[steps.stage == 2].groupby(["method", "seed"], sort=False).step.min().reset_index()

@@ -2,16 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from . import results, statistics
 from .gains import paired
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 ALL_PAIRS = "all pairs of tasks"
 
@@ -20,7 +16,7 @@ ADAPTERS = "adapters"  # in place of a part of the block
 ONE_TASK, TWO_TASKS = "one task", "two tasks"
 
 
-def on_adapters(conflict: "pd.DataFrame", *, negative: bool = False) -> "pd.DataFrame":
+def on_adapters(conflict: pd.DataFrame, *, negative: bool = False) -> pd.DataFrame:
     """Gradient conflict over all adapted layers of a block, attention and feed-forward, as one part.
 
     Args:
@@ -31,7 +27,7 @@ def on_adapters(conflict: "pd.DataFrame", *, negative: bool = False) -> "pd.Data
     return rows.assign(cosine=(-rows.cosine).clip(lower=0)) if negative else rows
 
 
-def correlations(proxy: "pd.DataFrame", method: str, router: str, over: str) -> "pd.DataFrame":
+def correlations(proxy: pd.DataFrame, method: str, router: str, over: str) -> pd.DataFrame:
     """Rank correlation of routing similarity, (seed x layer), without the row of all layers together.
 
     Args:
@@ -52,7 +48,7 @@ def correlations(proxy: "pd.DataFrame", method: str, router: str, over: str) -> 
     return rows.astype({"layer": int}).pivot(index="seed", columns="layer", values="correlation")
 
 
-def by_layer(history: "pd.DataFrame") -> "pd.DataFrame":
+def by_layer(history: pd.DataFrame) -> pd.DataFrame:
     """Mutual information in the last window of training: columns method, seed, layer (its index), information (nats).
 
     Args:
@@ -64,7 +60,7 @@ def by_layer(history: "pd.DataFrame") -> "pd.DataFrame":
     return rows.astype({"information": float})[["method", "seed", "layer", "information"]].reset_index(drop=True)
 
 
-def information(history: "pd.DataFrame", method: str) -> "pd.DataFrame":
+def information(history: pd.DataFrame, method: str) -> pd.DataFrame:
     """Mutual information of a method in the last window of training, (seed x layer)."""
     rows = by_layer(history)
     return rows[rows.method == method].pivot(index="seed", columns="layer", values="information")
@@ -76,9 +72,9 @@ def measure(
     baseline: str | None,
     over: Sequence[str],
     *,
-    conflict: "pd.DataFrame",
-    proxy: "pd.DataFrame",
-    history: "pd.DataFrame",
+    conflict: pd.DataFrame,
+    proxy: pd.DataFrame,
+    history: pd.DataFrame,
 ) -> np.ndarray:
     """What a claim about adapters is judged on, (seeds, batches or layers): a method's own, or minus the baseline's.
 
@@ -100,14 +96,12 @@ def measure(
     return ours.to_numpy() if base is None else paired(ours, base)
 
 
-def expert_use(history: "pd.DataFrame", use: "pd.DataFrame", method: str, seed: int) -> "pd.DataFrame":
+def expert_use(history: pd.DataFrame, use: pd.DataFrame, method: str, seed: int) -> pd.DataFrame:
     """Use of the experts by one run: in the first and the last window of training, and on held-out pairs.
 
     Returns:
         Columns when (what is shown, in words), task, layer (its index), expert, share (mean gate, 0 to 1).
     """
-    import pandas as pd
-
     run = history[(history.method == method) & (history.seed == seed)].sort_values("step")
     rows = []
     for window in run.iloc[[0, -1]].drop_duplicates("step").itertuples():
@@ -130,16 +124,14 @@ def blocks_of(layers: Sequence[str]) -> list[str]:
     return [found[1] if (found := re.search(r"\.(\d+)\.", name)) else "" for name in layers]
 
 
-def load_gradients(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+def load_gradients(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
     """Gradient conflict of some studies' runs: columns method, seed, pair ("first–second"), and those of the probe."""
     rows = results.read(preset, methods, "gradients.csv", studies=studies, dtype={"block": str})
     rows.insert(2, "pair", rows["first"] + "–" + rows["second"])
     return rows
 
 
-def per_batch(
-    conflict: "pd.DataFrame", method: str, pairs: Sequence[str], *, part: str = "attention"
-) -> "pd.DataFrame":
+def per_batch(conflict: pd.DataFrame, method: str, pairs: Sequence[str], *, part: str = "attention") -> pd.DataFrame:
     """Mean cosine over the blocks, (seed x (pair, batch)), for some pairs of tasks.
 
     Raises:
@@ -151,7 +143,7 @@ def per_batch(
     return rows.pivot_table(index="seed", columns=["pair", "batch"], values="cosine", aggfunc="mean")
 
 
-def by_block(conflict: "pd.DataFrame", *, part: str = "attention") -> "pd.DataFrame":
+def by_block(conflict: pd.DataFrame, *, part: str = "attention") -> pd.DataFrame:
     """Mean cosine and its 95 % bootstrap interval over seeds and batches, per block, method and pair of tasks.
 
     Args:
@@ -161,8 +153,6 @@ def by_block(conflict: "pd.DataFrame", *, part: str = "attention") -> "pd.DataFr
         Columns pair (`ALL_PAIRS` first, with its interval over pairs too), method, same_task (False: the pair; True:
         both of its tasks, each with itself), block, mean, low, high, seeds.
     """
-    import pandas as pd
-
     rows = conflict[conflict.part == part]
     same = rows["first"] == rows["second"]
     apart = rows[~same]

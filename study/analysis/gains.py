@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from tsembed.tasks import TASK_OF_IMAGE_TYPE
 
@@ -12,16 +12,12 @@ from .. import paths
 from ..presets import load_preset
 from . import statistics
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 GROUPS = ("seen", "unseen")  # in and out of distribution, as MMEB divides its sets
 EVERYTHING = "all sets"
 _NUMBER = re.compile(r"([\d.]+) %")
 
 
-def matrix(scores: "pd.DataFrame", method: str, types: Sequence[str]) -> "pd.DataFrame":
+def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFrame:
     """Scores of a method, (seed x dataset), over the datasets of some task types.
 
     Raises:
@@ -35,8 +31,8 @@ def matrix(scores: "pd.DataFrame", method: str, types: Sequence[str]) -> "pd.Dat
 
 
 def gains(
-    scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[str], *, baseline: str = "em", seed: int = 0
-) -> "pd.DataFrame":
+    scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *, baseline: str = "em", seed: int = 0
+) -> pd.DataFrame:
     """Gain of every method over a baseline, per task type and over all datasets of the types.
 
     Differences are paired by dataset and by seed: on the seeds that method and baseline both have.
@@ -51,8 +47,6 @@ def gains(
         seeds, two-sided), p_welch (the paper's test over datasets, one-sided, unpaired), d_z, p_holm (Holm over the
         types of one method, from p_t).
     """
-    import pandas as pd
-
     rows = []
     for method in methods:
         for name, chosen in [*((t, [t]) for t in types), ("Average", list(types))]:
@@ -84,15 +78,13 @@ def gains(
     return frame
 
 
-def seed_means(scores: "pd.DataFrame", methods: Sequence[str], types: Sequence[str]) -> "pd.DataFrame":
+def seed_means(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str]) -> pd.DataFrame:
     """Mean score over the datasets of some types, per method and seed: columns method, seed, score."""
-    import pandas as pd
-
     found = [matrix(scores, m, types).mean(axis=1).rename("score").reset_index().assign(method=m) for m in methods]
     return pd.concat(found, ignore_index=True)[["method", "seed", "score"]]
 
 
-def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
+def paired(ours: pd.DataFrame, base: pd.DataFrame) -> np.ndarray:
     """Differences (seeds, datasets) of two score matrices over the same datasets, on the seeds that both have.
 
     Raises:
@@ -102,7 +94,7 @@ def paired(ours: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
     return ours.to_numpy() - base.to_numpy()
 
 
-def _of_both(ours: "pd.DataFrame", base: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":
+def _of_both(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of two score matrices that are of one seed."""
     if list(ours.columns) != list(base.columns):
         raise ValueError(f"datasets differ: {sorted(set(ours.columns) ^ set(base.columns))}")
@@ -112,17 +104,15 @@ def _of_both(ours: "pd.DataFrame", base: "pd.DataFrame") -> "tuple[pd.DataFrame,
     return ours.loc[common], base.loc[common]
 
 
-def differences(scores: "pd.DataFrame", method: str, baseline: str, types: Sequence[str]) -> np.ndarray:
+def differences(scores: pd.DataFrame, method: str, baseline: str, types: Sequence[str]) -> np.ndarray:
     """Scores of a method minus those of a baseline over the datasets of some types: (seeds, datasets), paired."""
     return paired(matrix(scores, method, types), matrix(scores, baseline, types))
 
 
-def evaluation_sets(preset: str, study: str) -> "pd.DataFrame":
+def evaluation_sets(preset: str, study: str) -> pd.DataFrame:
     """The ranking sets of a study's data: columns task_type, dataset, group ("seen" or "unseen" in training), chance
     (per cent, of a choice among all candidates) and answers (per cent, among the answers that the question can have).
     """
-    import pandas as pd
-
     from ..data.manifest import manifest
 
     types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
@@ -141,7 +131,7 @@ def evaluation_sets(preset: str, study: str) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def rows_of(sets: "pd.DataFrame", scores: "pd.DataFrame") -> dict[str, list[str]]:
+def rows_of(sets: pd.DataFrame, scores: pd.DataFrame) -> dict[str, list[str]]:
     """Row of a table -> its scored datasets: the meta-tasks, then seen and unseen, then all of them."""
     scored = sets[sets.dataset.isin(scores.dataset)]
     rows = {t: list(scored.dataset[scored.task_type == t]) for t in TASK_OF_IMAGE_TYPE}
@@ -150,8 +140,8 @@ def rows_of(sets: "pd.DataFrame", scores: "pd.DataFrame") -> dict[str, list[str]
 
 
 def mean_scores(
-    scores: "pd.DataFrame", methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, seed: int = 0
-) -> "pd.DataFrame":
+    scores: pd.DataFrame, methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, seed: int = 0
+) -> pd.DataFrame:
     """Mean score with its 95 % hierarchical bootstrap interval over seeds and datasets.
 
     Args:
@@ -161,8 +151,6 @@ def mean_scores(
     Returns:
         Columns row, method, datasets, seeds, mean, low, high.
     """
-    import pandas as pd
-
     found = []
     for name, datasets in rows.items():
         chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)
@@ -175,14 +163,12 @@ def mean_scores(
 
 
 def gains_by_row(
-    scores: "pd.DataFrame", methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, baseline: str
-) -> "pd.DataFrame":
+    scores: pd.DataFrame, methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, baseline: str
+) -> pd.DataFrame:
     """`gains` for rows that share datasets: those of `rows_of`, or task types and what sums them up.
 
     Holm corrects over the rows of a method that are single task types; the others are sums of these.
     """
-    import pandas as pd
-
     frames = []
     for name, datasets in rows.items():
         chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)

@@ -3,16 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .. import paths
 from ..presets import RunSettings, load_preset, resolve
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 
@@ -21,7 +17,7 @@ SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 METHOD_OF_VARIANT = {"sem_c": "sem", "sem_k": "sem", "sem_r": "sem"}
 
 
-def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> "pd.DataFrame":
+def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> pd.DataFrame:
     """Rows of a CSV file of the runs of some of a preset's studies, with the columns method and seed in front.
 
     Args:
@@ -33,8 +29,6 @@ def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[st
     Raises:
         ValueError: If a method has no run, or a run has no such file.
     """
-    import pandas as pd
-
     pass
 
     folders = {run: folder for run, folder in run_folders(preset, *studies).items() if run[0] in methods}
@@ -51,20 +45,18 @@ def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[st
     return pd.concat(frames, ignore_index=True)
 
 
-def load_drift(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+def load_drift(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     """Drift of a preset's runs: columns method, seed, block, first, second, distance, relative."""
     return read(preset, methods, "drift.csv")
 
 
-def read_routing(preset: str, methods: Sequence[str], file: str, *studies: str) -> "pd.DataFrame":
+def read_routing(preset: str, methods: Sequence[str], file: str, *studies: str) -> pd.DataFrame:
     """`use.csv` or `proxy.csv` of the runs of some studies, with the columns method and seed."""
     return read(preset, methods, file, studies=studies, dtype={"layer": str})
 
 
-def history(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame":
+def history(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
     """Specialisation over training: method, seed, step, stage, mutual_information (nats, mean over layers)."""
-    import pandas as pd
-
     pass
 
     frames = []
@@ -75,10 +67,8 @@ def history(preset: str, methods: Sequence[str], *studies: str) -> "pd.DataFrame
     return pd.concat(frames, ignore_index=True)
 
 
-def load_routing(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+def load_routing(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     """Expert shares of a preset's runs: method, seed and the columns of `expert_shares`."""
-    import pandas as pd
-
     pass
 
     frames = [
@@ -107,15 +97,13 @@ def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
     return folders
 
 
-def load_scores(preset: str, *studies: str) -> "pd.DataFrame":
+def load_scores(preset: str, *studies: str) -> pd.DataFrame:
     """Scores of some of a preset's studies (none: its own), one row per run and dataset.
 
     A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
 
     Columns: variant, method, seed, task_type, dataset, metric, score (0..100).
     """
-    import pandas as pd
-
     plan, folders = load_preset(preset), run_folders(preset, *studies)
     frames = []
     for (variant, seed), folder in folders.items():
@@ -132,19 +120,19 @@ def _draws_nothing(settings: RunSettings) -> bool:
     return untrained and variant.weights_of is None and not settings.backbone.name.startswith("random:")
 
 
-def load_similarity(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+def load_similarity(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
     rows = read(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
     rows["pair"] = rows["first"] + "–" + rows["second"]
     return rows[["method", "seed", "text", "pair", "similarity"]]
 
 
-def load_layers(preset: str, methods: Sequence[str]) -> "pd.DataFrame":
+def load_layers(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     """Similarities by layer of a preset's runs: method, seed, layer, text, cosine."""
     return read(preset, methods, "layers.csv")
 
 
-def per_text(similarities: "pd.DataFrame", method: str, pairs: Sequence[str]) -> np.ndarray:
+def per_text(similarities: pd.DataFrame, method: str, pairs: Sequence[str]) -> np.ndarray:
     """Mean similarity over some pairs of routes: (seeds, texts)."""
     rows = similarities[(similarities.method == method) & similarities.pair.isin(pairs)]
     return rows.pivot_table(index="seed", columns="text", values="similarity", aggfunc="mean").to_numpy()

@@ -6,14 +6,11 @@ and the p-values of a table's rows are corrected by Holm.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive at this scale"]
 
@@ -182,7 +179,7 @@ def verdict(interval: Interval, claimed: Literal["greater", "less"], *, than: fl
     return "inconclusive at this scale"
 
 
-def intervals(rows: "pd.DataFrame", value: str, by: Sequence[str], over: Sequence[str] = ()) -> "pd.DataFrame":
+def intervals(rows: pd.DataFrame, value: str, by: Sequence[str], over: Sequence[str] = ()) -> pd.DataFrame:
     """Mean of a column and its 95 % hierarchical bootstrap interval over seeds, and over `over` crossed with them.
 
     Args:
@@ -194,8 +191,6 @@ def intervals(rows: "pd.DataFrame", value: str, by: Sequence[str], over: Sequenc
     Returns:
         Columns of `by`, then mean, low, high, seeds.
     """
-    import pandas as pd
-
     found = []
     for key, group in rows.groupby(list(by), sort=False):
         table = group.assign(all="").pivot_table(index="seed", columns=[*over, "all"], values=value).to_numpy()

@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from .. import paths
 from .method_styles import METHODS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from IPython.display import HTML
     from matplotlib.figure import Figure
 
@@ -59,7 +60,7 @@ STYLE = {
 }
 
 
-def save(figure: "Figure", name: str, data: "pd.DataFrame", *, preset: str, caption: str) -> "HTML":
+def save(figure: "Figure", name: str, data: pd.DataFrame, *, preset: str, caption: str) -> "HTML":
     """Write reports/<preset>/figures/<name>.{pdf,png,csv}; what a notebook's cell displays for it.
 
     The files hold no date, so the same results give the same bytes.

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ..method_styles import METHODS
 from ..style import FULL, _drawing, _note
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -22,7 +23,7 @@ SHORT = {
 }
 
 
-def expert_use(use: "pd.DataFrame", blocks: Sequence[str], *, run: str) -> "Figure":
+def expert_use(use: pd.DataFrame, blocks: Sequence[str], *, run: str) -> "Figure":
     """Mean gate of every expert by layer: a row per task, a column per time.
 
     Args:
@@ -52,9 +53,9 @@ def expert_use(use: "pd.DataFrame", blocks: Sequence[str], *, run: str) -> "Figu
 
 
 def specialisation(
-    history: "pd.DataFrame",
-    switches: "pd.DataFrame",
-    layers: "pd.DataFrame",
+    history: pd.DataFrame,
+    switches: pd.DataFrame,
+    layers: pd.DataFrame,
     blocks: Sequence[str],
     *,
     seeds: str,
@@ -100,7 +101,7 @@ def specialisation(
     return figure
 
 
-def proxy(rows: "pd.DataFrame", blocks: Sequence[str], *, seeds: str, interval: str) -> "Figure":
+def proxy(rows: pd.DataFrame, blocks: Sequence[str], *, seeds: str, interval: str) -> "Figure":
     """Rank correlation of routing similarity by layer, trained and random routers: a panel per reference and pool.
 
     Args:
@@ -135,7 +136,7 @@ def proxy(rows: "pd.DataFrame", blocks: Sequence[str], *, seeds: str, interval: 
 
 
 def _points(
-    axes: "Axes", rows: "pd.DataFrame", x, colour: str, marker: str, line: str, fill: str, label: str | None
+    axes: "Axes", rows: pd.DataFrame, x, colour: str, marker: str, line: str, fill: str, label: str | None
 ) -> None:
     """Means with bars from low to high."""
     from matplotlib.ticker import MaxNLocator
@@ -168,7 +169,7 @@ def _ticks(axes: "Axes", blocks: Sequence[str], *, extra: int | None = None) -> 
     axes.set_xticks(places, labels)
 
 
-def expert_shares(shares: "pd.DataFrame", *, seeds: str, texts: int) -> "Figure":
+def expert_shares(shares: pd.DataFrame, *, seeds: str, texts: int) -> "Figure":
     """Share of tokens per expert under each instruction, a panel per route, blocks from left to right.
 
     Args:

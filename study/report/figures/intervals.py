@@ -3,13 +3,14 @@
 import math
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ...analysis.claims import NOT_JUDGED
 from ..method_styles import METHODS, Look
 from ..style import COLUMN, FULL, _drawing, _legend, _note, seeds_text
 from .experts import SHORT
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -37,7 +38,7 @@ QUANTITIES = {
 }
 
 
-def forest(found: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+def forest(found: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """Difference with interval per claim, a panel per quantity, the marker by verdict.
 
     The band is what the design would hardly have seen: less than the detectable difference on either side of the
@@ -60,7 +61,7 @@ def forest(found: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     return figure
 
 
-def _panel(axes: "Axes", rows: "pd.DataFrame") -> None:
+def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
     axes.axvline(0, color="#444444", linewidth=0.8)
     for y, row in enumerate(rows.itertuples()):
         if math.isfinite(row.detectable):
@@ -97,7 +98,7 @@ def _panel(axes: "Axes", rows: "pd.DataFrame") -> None:
     axes.grid(False, axis="y")
 
 
-def _verdict_legend(figure: "Figure", found: "pd.DataFrame") -> None:
+def _verdict_legend(figure: "Figure", found: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
@@ -120,7 +121,7 @@ def _verdict_legend(figure: "Figure", found: "pd.DataFrame") -> None:
     figure.legend(handles=entries, loc="outside upper right", ncols=len(entries))
 
 
-def seed_averages(means: "pd.DataFrame", *, datasets: int, difference: str) -> "Figure":
+def seed_averages(means: pd.DataFrame, *, datasets: int, difference: str) -> "Figure":
     """Average score per method: a point per seed, a line at their mean (Figures 4 and 6).
 
     Args:
@@ -145,7 +146,7 @@ def seed_averages(means: "pd.DataFrame", *, datasets: int, difference: str) -> "
     return figure
 
 
-def ablations(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+def ablations(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """Difference of every ablation to its main row with interval: a side per main row, ablations of a setting together.
 
     Args:
@@ -167,7 +168,7 @@ def ablations(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     return figure
 
 
-def _lines(rows: "pd.DataFrame") -> list:
+def _lines(rows: pd.DataFrame) -> list:
     """Headings (text) and ablations (a row) from top to bottom."""
     found: list = []
     for (panel, main), group in rows.groupby(["panel", "main"], sort=False):
@@ -194,7 +195,7 @@ def _side(axes: "Axes", lines: list) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def time_ratios(times: "pd.DataFrame", *, note: str) -> "Figure":
+def time_ratios(times: pd.DataFrame, *, note: str) -> "Figure":
     """Time per contestant and workload as a ratio to EM, with its interval; a tick marks what is allowed.
 
     Args:
@@ -243,7 +244,7 @@ def time_ratios(times: "pd.DataFrame", *, note: str) -> "Figure":
     return figure
 
 
-def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, interval: str, baseline: str = "em") -> "Figure":
+def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline: str = "em") -> "Figure":
     """Gain over a baseline per task type and method, with its interval, beside the paper's (hollow).
 
     Args:
@@ -276,7 +277,7 @@ def gains(scores: "pd.DataFrame", paper: "pd.DataFrame", *, interval: str, basel
     return figure
 
 
-def task_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interval: str) -> "Figure":
+def task_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval: str) -> "Figure":
     """Cosine between the gradients of two tasks on the adapters, a line per pair of tasks and a marker per method.
 
     Args:

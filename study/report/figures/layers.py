@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ..method_styles import METHODS, Look
 from ..style import COLUMN, FULL, _drawing, _note
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -20,7 +21,7 @@ LOOKS = tuple(
 )
 
 
-def drift(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+def drift(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """Relative drift from the initial weights by block: feed-forward in one panel, attention in the other.
 
     Args:
@@ -53,7 +54,7 @@ def drift(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
     return figure
 
 
-def expert_distance(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+def expert_distance(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """Distance between every two experts by block.
 
     Args:
@@ -80,7 +81,7 @@ def expert_distance(rows: "pd.DataFrame", *, seeds: str, interval: str) -> "Figu
     return figure
 
 
-def gradient_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interval: str) -> "Figure":
+def gradient_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval: str) -> "Figure":
     """Cosine between the gradients of two tasks by block: a panel over all pairs, then one per pair.
 
     Args:
@@ -112,9 +113,7 @@ def gradient_conflict(rows: "pd.DataFrame", *, seeds: str, batches: int, interva
     return figure
 
 
-def _line(
-    axes: "Axes", rows: "pd.DataFrame", look: Look, label: str, *, dashed: bool = False, scale: float = 1
-) -> None:
+def _line(axes: "Axes", rows: pd.DataFrame, look: Look, label: str, *, dashed: bool = False, scale: float = 1) -> None:
     """Means by block, times a scale, with bars from low to high; hollow markers where dashed."""
     from matplotlib.ticker import MaxNLocator
 

@@ -2,17 +2,18 @@
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ..method_styles import METHODS
 from ..style import COLUMN, FULL, _drawing, _note, p_value
 from .layers import _line
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
 def similarity_panels(
-    similarities: "pd.DataFrame", pvalues: "dict[str, float]", *, seeds: str, texts: int, test: str
+    similarities: pd.DataFrame, pvalues: "dict[str, float]", *, seeds: str, texts: int, test: str
 ) -> "Figure":
     """Inter-task cosine similarity per pair of tasks, a box per method, with the test's p-value (Figure 3).
 
@@ -51,7 +52,7 @@ def similarity_panels(
     return figure
 
 
-def mean_similarity(means: "pd.DataFrame", *, seeds: str, interval: str) -> "Figure":
+def mean_similarity(means: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """Average inter-task cosine similarity per method, with its interval (Figure 1).
 
     Args:
@@ -73,7 +74,7 @@ def mean_similarity(means: "pd.DataFrame", *, seeds: str, interval: str) -> "Fig
     return figure
 
 
-def similarity_by_layer(rows: "pd.DataFrame", *, seeds: str, texts: int, interval: str) -> "Figure":
+def similarity_by_layer(rows: pd.DataFrame, *, seeds: str, texts: int, interval: str) -> "Figure":
     """Mean inter-task cosine similarity of the pooled hidden states by layer, a line per method.
 
     Args:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ..method_styles import TASK_COLOURS
 from ..style import COLUMN, _drawing, _note
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -27,7 +28,6 @@ class LiveLoss:
 
     def update(self) -> None:
         """Redraw if there are new rows; a row that is half written waits."""
-        import pandas as pd
         from IPython.display import display
 
         path = next((path for path in reversed(self.metrics) if path.is_file()), None)
@@ -48,7 +48,7 @@ class LiveLoss:
             self.handle.update({"text/plain": ""}, raw=True)
 
 
-def loss_curves(metrics: "pd.DataFrame", *, window: int = 20) -> "Figure":
+def loss_curves(metrics: pd.DataFrame, *, window: int = 20) -> "Figure":
     """Training loss of one run against the step, a panel line per task: batches as points, running mean as a line.
 
     Args:

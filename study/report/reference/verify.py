@@ -16,16 +16,14 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from ... import paths
 from ...analysis.gains import matrix, paired
 from ...analysis.results import METHOD_OF_VARIANT
 from .freeze import differences, folder_of, settings
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 KIND = ("processor", "cpu_capability", "threads", "gpus", "python", "versions")  # of env.json: a kind of machine
 SHOWN = 10  # of the largest moves
@@ -47,7 +45,7 @@ OTHER = Tolerance(2.0, 1.0, 0.5, 0.01)
 class Comparison(NamedTuple):
     """What `compare` finds."""
 
-    rows: "pd.DataFrame"  # quantity, row, reference, here, difference, tolerance, moved
+    rows: pd.DataFrame  # quantity, row, reference, here, difference, tolerance, moved
     verdicts: list[tuple[str, str, str]]  # claim id, verdict in the reference, verdict here: all that both have
     apart: dict[str, str]  # run of the reference that cannot be compared -> why
     new: list[str]  # finished runs here that the reference lacks
@@ -60,8 +58,6 @@ def compare(preset: str) -> Comparison:
     Raises:
         ValueError: If there is no reference, or no finished run here with the settings of one of it.
     """
-    import pandas as pd
-
     reference = folder_of(preset)
     committed = {_name(p.parent): p.parent for p in sorted(reference.glob("results/*/seed*/scores.json"))}
     if not committed:
@@ -143,15 +139,13 @@ def _kind(folder: Path) -> dict[str, Any]:
     return {key: environment.get(key) for key in KIND}
 
 
-def _scores(run: str, folder: Path) -> "pd.DataFrame":
-    import pandas as pd
-
+def _scores(run: str, folder: Path) -> pd.DataFrame:
     variant, seed = run.split("/seed")
     rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
     return rows.assign(run=run, variant=variant, method=METHOD_OF_VARIANT.get(variant, variant), seed=int(seed))
 
 
-def _score_rows(old: "pd.DataFrame", new: "pd.DataFrame", tolerance: Tolerance) -> list[tuple]:
+def _score_rows(old: pd.DataFrame, new: pd.DataFrame, tolerance: Tolerance) -> list[tuple]:
     keys = ["run", "dataset", "metric"]
     joined = old.merge(new, on=keys, how="outer", suffixes=("_old", "_new"))
     return [
@@ -160,7 +154,7 @@ def _score_rows(old: "pd.DataFrame", new: "pd.DataFrame", tolerance: Tolerance) 
     ]
 
 
-def _gain_rows(old: "pd.DataFrame", new: "pd.DataFrame", tolerance: Tolerance) -> list[tuple]:
+def _gain_rows(old: pd.DataFrame, new: pd.DataFrame, tolerance: Tolerance) -> list[tuple]:
     """Gain of every method over EM, paired as in the study: per task type, and over all of its types."""
     rows = []
     if "em" not in set(old.method) & set(new.method):
@@ -175,7 +169,7 @@ def _gain_rows(old: "pd.DataFrame", new: "pd.DataFrame", tolerance: Tolerance) -
     return rows
 
 
-def _gain(scores: "pd.DataFrame", method: str, types: list[str]) -> float:
+def _gain(scores: pd.DataFrame, method: str, types: list[str]) -> float:
     try:
         return float(paired(matrix(scores, method, types), matrix(scores, "em", types)).mean())
     except ValueError:  # a dataset or seed is missing; the scores' own rows say which
@@ -183,8 +177,6 @@ def _gain(scores: "pd.DataFrame", method: str, types: list[str]) -> float:
 
 
 def _similarity_rows(run: str, old: Path, new: Path, tolerance: Tolerance) -> list[tuple]:
-    import pandas as pd
-
     if not (old / "similarity.csv").is_file():
         return []
     if not (new / "similarity.csv").is_file():
@@ -203,8 +195,6 @@ def _verdicts(preset: str) -> list[tuple[str, str, str]]:
 
 
 def _read_verdicts(report: Path) -> dict[str, str]:
-    import pandas as pd
-
     tables = [pd.read_csv(path) for path in sorted((report / "tables").glob("claims_*.csv"))]
     return {row.id: row.verdict for table in tables for row in table.itertuples()}
 

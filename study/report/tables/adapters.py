@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ..method_styles import METHODS
 from ..style import MISSING, p_value
 from .write import gain_interval, interval, margin
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def score_table(
-    means: "pd.DataFrame", chance: Mapping[str, float] | None = None, answers: Mapping[str, float] | None = None
-) -> "pd.DataFrame":
+    means: pd.DataFrame, chance: Mapping[str, float] | None = None, answers: Mapping[str, float] | None = None
+) -> pd.DataFrame:
     """A column per method, a row per meta-task or group of sets: mean score with interval; a last row of seeds.
 
     Args:
@@ -22,8 +21,6 @@ def score_table(
         chance: Row -> mean chance of its sets, in per cent; None: no such column.
         answers: Row -> the same among the answers that a question can have; nan where no set of a row has it.
     """
-    import pandas as pd
-
     rows = []
     for name, group in means.groupby("row", sort=False):
         row = {"Sets": f"{name} ({int(group.datasets.iloc[0])})"}
@@ -38,14 +35,12 @@ def score_table(
     return pd.DataFrame(rows)
 
 
-def gain_table(gains: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
+def gain_table(gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """A row per meta-task or group of sets: the baseline's mean score, then per method its gain with interval.
 
     Args:
         gains: As `analysis.gains.gains_by_row` returns it.
     """
-    import pandas as pd
-
     rows = []
     for name, group in gains.groupby("row", sort=False):
         first = group.iloc[group.seeds.to_numpy().argmax()]  # the baseline on the most seeds
@@ -54,7 +49,7 @@ def gain_table(gains: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def cost_table(sizes: "pd.DataFrame", times: "pd.DataFrame", *, baseline: str, backbone: int | None) -> "pd.DataFrame":
+def cost_table(sizes: pd.DataFrame, times: pd.DataFrame, *, baseline: str, backbone: int | None) -> pd.DataFrame:
     """A row per method: parameters that it adds, as a share of the backbone's and to the baseline's, bytes, time.
 
     Args:
@@ -63,8 +58,6 @@ def cost_table(sizes: "pd.DataFrame", times: "pd.DataFrame", *, baseline: str, b
         baseline: A method of both.
         backbone: Parameters of the frozen backbone; None: not known here.
     """
-    import pandas as pd
-
     first = METHODS[baseline].label
     added = sizes.parameters
     return pd.DataFrame(
@@ -79,15 +72,13 @@ def cost_table(sizes: "pd.DataFrame", times: "pd.DataFrame", *, baseline: str, b
     )
 
 
-def ablation_table(rows: "pd.DataFrame") -> "pd.DataFrame":
+def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     """A row per ablation: what is set, in place of what, the difference to the main row with its test, parameters.
 
     Args:
         rows: Columns panel, main, method, label, row ("all sets", "seen", "unseen"), gain, low, high, detectable,
             seeds, p_holm (over the ablations), size (parameters as a ratio to the main row's).
     """
-    import pandas as pd
-
     found = []
     for _, group in rows.groupby("method", sort=False):
         first = group.iloc[0]
@@ -106,14 +97,12 @@ def ablation_table(rows: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(found).fillna(MISSING)
 
 
-def published_table(mmeb: Mapping[str, Any]) -> "pd.DataFrame":
+def published_table(mmeb: Mapping[str, Any]) -> pd.DataFrame:
     """The published scores on MMEB: method, backbone, overall, source, and whether it was taken from its authors.
 
     Args:
         mmeb: The section `mmeb` of references/tsembed.yaml.
     """
-    import pandas as pd
-
     whence = {"first": "the authors' page", "second": "a review, not checked"}
     rows = sorted(mmeb["rows"].values(), key=lambda row: row["overall"])
     return pd.DataFrame(

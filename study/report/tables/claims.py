@@ -1,22 +1,16 @@
 """The table of all claims."""
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from ...analysis.claims import MARKS
 from ..style import MISSING
 from .write import gain, gain_interval
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
 
 
-def table(found: "pd.DataFrame") -> "pd.DataFrame":
+def table(found: pd.DataFrame) -> pd.DataFrame:
     """The rows of `collect` as they are read: a verdict marked by its sign, too; the notebook by its number."""
-    import pandas as pd
-
     rows = [(row, DIGITS[row.unit]) for row in found.itertuples()]
     return pd.DataFrame(
         {

@@ -1,14 +1,12 @@
 """The study's tables as they are read: gains beside the paper's, tests of similarity, verdicts on claims."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ..method_styles import METHODS
 from ..style import MISSING, p_value
 from .write import gain, gain_interval, margin
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def published_gains(rows: Mapping[str, Mapping[str, float]], baseline: str) -> dict[str, dict[str, float]]:
@@ -19,7 +17,7 @@ def published_gains(rows: Mapping[str, Mapping[str, float]], baseline: str) -> d
     }
 
 
-def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]], baseline: str = "em") -> "pd.DataFrame":
+def gain_table(gains: pd.DataFrame, paper: Mapping[str, Mapping[str, float]], baseline: str = "em") -> pd.DataFrame:
     """A row per task type: number of datasets, the baseline's score, then per method gain, interval and the paper's.
 
     The baseline's score is that on the most seeds; a gain is over its score on the seeds of both.
@@ -28,8 +26,6 @@ def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]], 
         gains: As `analysis.gains.gains` returns it.
         paper: Row -> {baseline: score, method: gain} of the published table.
     """
-    import pandas as pd
-
     rows = []
     for name, group in gains.groupby("row", sort=False):
         published, first = paper.get(name, {}), group.iloc[group.seeds.to_numpy().argmax()]
@@ -44,13 +40,11 @@ def gain_table(gains: "pd.DataFrame", paper: Mapping[str, Mapping[str, float]], 
     return pd.DataFrame(rows)
 
 
-def tests_table(gains: "pd.DataFrame") -> "pd.DataFrame":
+def tests_table(gains: pd.DataFrame) -> pd.DataFrame:
     """A row per task type and method: gain, what could have been seen, the tests over datasets, and the effect size.
 
     Without Holm on the averages, which are not of the family of single types.
     """
-    import pandas as pd
-
     rows = gains
     return pd.DataFrame(
         {
@@ -68,10 +62,8 @@ def tests_table(gains: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
+def similarity_table(tests: pd.DataFrame) -> pd.DataFrame:
     """A row per pair of tasks: both similarities, their difference with interval, the paper's and paired tests."""
-    import pandas as pd
-
     return pd.DataFrame(
         {
             "Pair": tests.pair,
@@ -86,10 +78,8 @@ def similarity_table(tests: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def claim_table(judged: "pd.DataFrame", digits: int = 2) -> "pd.DataFrame":
+def claim_table(judged: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """A row per claim: what, where in the paper, the difference with its interval, its seeds, the verdict."""
-    import pandas as pd
-
     return pd.DataFrame(
         {
             "Claim": judged.claim,

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ..style import MISSING, links, target_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from IPython.display import HTML
 
 
@@ -66,7 +67,7 @@ _LATEX = {
 }
 
 
-def save(frame: "pd.DataFrame", name: str, *, preset: str, caption: str, raw: "pd.DataFrame | None" = None) -> "HTML":
+def save(frame: pd.DataFrame, name: str, *, preset: str, caption: str, raw: pd.DataFrame | None = None) -> "HTML":
     """Write reports/<preset>/tables/<name>.{csv,tex,html}; what a notebook's cell displays for it.
 
     Args:
