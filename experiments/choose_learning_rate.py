@@ -1,7 +1,7 @@
 """Recall@1 on held-out training pairs for every learning rate and number of steps, on the baselines alone.
 
-    python -m benchmarks.choose_learning_rate cpu --rates 3e-5 1e-4 3e-4 --steps 96
-    python -m benchmarks.choose_learning_rate cpu --variants vl_lora vl_lora_wide --rates 3e-4 1e-3 3e-3 --steps 48
+    python -m experiments.choose_learning_rate cpu --rates 3e-5 1e-4 3e-4 --steps 96
+    python -m experiments.choose_learning_rate cpu --variants vl_lora vl_lora_wide --rates 3e-4 1e-3 3e-3 --steps 48
 
 The rule: the setting with the highest mean over tasks (of the mean over datasets), averaged over the variants (EM and
 IC by default). Neither MoTE, nor MoE-LoRA, nor an evaluation set is looked at. A variant that starts from another's

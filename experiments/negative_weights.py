@@ -1,4 +1,4 @@
-"""How far EANS is from plain InfoNCE in a finished run: `python -m benchmarks.negative_weights PRESET VARIANT`.
+"""How far EANS is from plain InfoNCE in a finished run: `python -m experiments.negative_weights PRESET VARIANT`.
 
 On batches in an order that no training run had, per task: the cosine of a query's signature with those of its
 negatives, the weights that follow from it, their correlation with the embedding similarity, and how much of the cosine

@@ -1,4 +1,4 @@
-"""Scores of a run whose weights are pulled back towards the untrained backbone: `python -m benchmarks.half_way PRESET`.
+"""Scores of a run pulled back towards the untrained backbone: `python -m experiments.half_way PRESET`.
 
 Weights are share * trained + (1 - share) * untrained; nothing is trained. Tells whether what averaged experts gain
 needs experts at all, or comes from undoing drift (LOG.md, entry 10).

@@ -1,0 +1,1 @@
+"""What entries of LOG.md ran, once: `python -m experiments.NAME`."""
