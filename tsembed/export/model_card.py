@@ -6,6 +6,36 @@ from typing import Any, NamedTuple
 
 from ..tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
 
+TEMPLATE = """\
+---
+{{ card_data }}
+---
+
+# {{ name }}
+
+{{ about }}
+
+## Use
+
+{{ use }}
+
+## Scores
+
+{{ scores }}
+
+## Training data
+
+{{ data }}
+
+## Settings
+
+{{ settings }}
+
+## Limits
+
+{{ limits }}
+"""
+
 
 class Run(NamedTuple):
     """What a finished run's folder says about its model."""
@@ -36,7 +66,7 @@ def model_card(
         route, average: Which dense model was made of the run's, if any.
         measured: Scores of the exported model, where it is not the run's own and was evaluated.
     """
-    import yaml
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base = _base_model(run)
     front = {
@@ -48,22 +78,30 @@ def model_card(
         front = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": ["tsembed"]}
     if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         front["base_model"] = base
-    parts = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# {name}",
-        _about(encoder, run, base, tokens, route, average),
-        "## Use",
-        _use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route),
-        "## Scores",
-        _scores(run, route, average, measured),
-        "## Training data",
-        _data(run),
-        "## Settings",
-        _settings(run),
-        "## Limits",
-        _limits(encoder, run, tokens, route, average),
-    ]
-    return "\n\n".join(parts) + "\n"
+    if scores := _scores_of_export(run, route, average, measured):  # the hub shows them on the model's page
+        front["model_name"] = name
+        front["eval_results"] = [
+            EvalResult(
+                task_type=row["task_type"],
+                dataset_type=row["dataset"],
+                dataset_name=row["dataset"],
+                metric_type=row["metric"],
+                metric_value=float(row["score"]),
+            )
+            for row in scores
+        ]
+    card = ModelCard.from_template(
+        ModelCardData(**front),
+        template_str=TEMPLATE,
+        name=name,
+        about=_about(encoder, run, base, tokens, route, average),
+        use=_use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route),
+        scores=_scores(run, route, average, measured),
+        data=_data(run),
+        settings=_settings(run),
+        limits=_limits(encoder, run, tokens, route, average),
+    )
+    return card.content.rstrip("\n") + "\n"
 
 
 def _of_images(encoder) -> bool:
@@ -168,8 +206,6 @@ def _use_of_images(encoder, name: str, route: str | None) -> str:
 
 
 def _scores(run, route: str | None, average: bool, measured: list[dict[str, Any]] | None) -> str:
-    pass
-
     if run is None:
         return "Exported from a model folder, not from a run: no measured scores."
     if average and measured is None:
@@ -179,13 +215,11 @@ def _scores(run, route: str | None, average: bool, measured: list[dict[str, Any]
     if measured is not None:
         return _loss(run.scores, measured)
     tasks = task_of_type(run) | TASK_OF_IMAGE_TYPE
-    rows = run.scores
+    rows = _scores_of_export(run, route, average, measured)
     about = "MTEB tasks, 0 to 100, one run."
-    if rows and rows[0]["task_type"] in TASK_OF_IMAGE_TYPE:
+    if run.scores and run.scores[0]["task_type"] in TASK_OF_IMAGE_TYPE:
         about = "Ranking of each query's candidates, 0 to 100, one run."
     if route is not None:
-        of_route = {t for t, task in tasks.items() if route in (TASKS[task].query_route, TASKS[task].document_route)}
-        rows = [row for row in rows if row["task_type"] in of_route]
         about += f" Task types that use the route `{route}`."
         if route.startswith("search_"):
             other = "search_document" if route == "search_query" else "search_query"
@@ -202,6 +236,21 @@ def _scores(run, route: str | None, average: bool, measured: list[dict[str, Any]
             _table(["task type", "dataset", "metric", "score"], each),
         ]
     )
+
+
+def _scores_of_export(
+    run, route: str | None, average: bool, measured: list[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """The scores that are the exported model's own: none of an average that was not evaluated."""
+    if measured is not None:
+        return measured
+    if run is None or average:
+        return []
+    if route is None:
+        return run.scores
+    tasks = task_of_type(run) | TASK_OF_IMAGE_TYPE
+    of_route = {t for t, task in tasks.items() if route in (TASKS[task].query_route, TASKS[task].document_route)}
+    return [row for row in run.scores if row["task_type"] in of_route]
 
 
 def _loss(of_run: list[dict[str, Any]], measured: list[dict[str, Any]]) -> str:

@@ -289,6 +289,41 @@ def test_the_card_holds_what_the_run_measured(encoders, tmp_path):
         assert str(tmp_path) not in text
 
 
+def test_the_hub_reads_the_scores_from_the_card(encoders, tmp_path):
+    from huggingface_hub import ModelCard
+
+    run = make_run(tmp_path, encoders["mote"])
+    scores = json.loads((run / "scores.json").read_text())
+    export(run, tmp_path / "all")
+    card = ModelCard.load(tmp_path / "all" / "README.md")
+    (model,) = card.data.to_dict()["model-index"]
+    assert model["name"] == "all" and len(scores) == 3
+    assert [
+        {
+            "task_type": result["task"]["type"],
+            "dataset": result["dataset"]["name"],
+            "metric": metric["type"],
+            "score": metric["value"],
+        }
+        for result in model["results"]
+        for metric in result["metrics"]
+    ] == scores
+
+
+def test_the_hub_is_told_no_score_that_is_not_the_exported_models(encoders, tmp_path):
+    from huggingface_hub import ModelCard
+
+    run = make_run(tmp_path, encoders["mote"])
+    export(run, tmp_path / "query", route="search_query")
+    export(run, tmp_path / "average", average=True)
+    of_query = ModelCard.load(tmp_path / "query" / "README.md").data
+    assert [(result.dataset_name, result.metric_value) for result in of_query.eval_results] == [
+        ("r1", 60.25),
+        ("r2", 61.75),
+    ]
+    assert ModelCard.load(tmp_path / "average" / "README.md").data.eval_results is None
+
+
 @pytest.mark.parametrize(
     ("which", "arguments", "message"),
     [
