@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,20 @@ import torch
 
 
 def run_ranks(function: Callable, world_size: int, *arguments: Any) -> None:
-    """Call `function(rank, *arguments)` in `world_size` processes; an error in any of them is raised here."""
+    """Call `function(rank, *arguments)` in `world_size` processes; an error in any of them is raised here.
+
+    A warning in one of them is what it is here: under pytest an error.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_join, (world_size, port, function, arguments), nprocs=world_size)
+    arguments = (world_size, port, list(warnings.filters), function, arguments)
+    torch.multiprocessing.spawn(_join, arguments, nprocs=world_size)
 
 
-def _join(rank: int, world_size: int, port: int, function: Callable, arguments: tuple) -> None:
+def _join(rank: int, world_size: int, port: int, filters: list, function: Callable, arguments: tuple) -> None:
+    warnings.resetwarnings()  # also forgets which warnings were shown before
+    warnings.filters[:] = filters
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -19,15 +19,29 @@ def gather_with_grad(rows: Tensor) -> tuple[Tensor, int]:
     """
     if not _distributed() or torch.distributed.get_world_size() == 1:
         return rows, 0
-    from torch.distributed.nn.functional import all_gather
+    return _GatherWithGrad.apply(rows), torch.distributed.get_rank() * rows.shape[0]
 
-    return torch.cat(all_gather(rows.contiguous())), torch.distributed.get_rank() * rows.shape[0]
+
+class _GatherWithGrad(torch.autograd.Function):
+    """All ranks' rows; the gradient of a row is the sum of those that all ranks' losses have with respect to it."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        return gather(rows)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        # Summed whole and then cut: gloo has no reduce-scatter in all versions of torch that the library runs with.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd's own may be read by others
+        torch.distributed.all_reduce(gradient)
+        return gradient.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
 
 
 def gather(rows: Tensor) -> Tensor:
     """All ranks' rows in rank order, without gradient; the same shape on every rank."""
     if not _distributed() or torch.distributed.get_world_size() == 1:
         return rows
+    rows = rows.contiguous()
     parts = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, rows.contiguous())
+    torch.distributed.all_gather(parts, rows)
     return torch.cat(parts)
