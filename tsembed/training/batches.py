@@ -3,6 +3,7 @@
 A batch comes in pieces: one where it is computed at once, several where its gradients are cached.
 """
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,7 +53,7 @@ class StepBatches(torch.utils.data.Dataset):
             document_image where there are pictures.
         tasks: Dataset name -> training task.
         sampler: Decides the rows.
-        encoder: For what it makes of the inputs only.
+        encoder: For what it makes of the inputs only: its tokenizer, without its weights, goes to loaders' workers.
         rank, world_size: The rank takes its contiguous part of every micro-batch's global rows.
 
     Raises:
@@ -82,7 +83,7 @@ class StepBatches(torch.utils.data.Dataset):
             raise ValueError(
                 f"{self.micro // world_size} pairs of a process must be a multiple of cached_pairs {self.piece}"
             )
-        self.tables, self.tasks, self.sampler, self.encoder = tables, tasks, sampler, encoder
+        self.tables, self.tasks, self.sampler, self.encoder = tables, tasks, sampler, without_weights(encoder)
         self.training, self.variant = training, variant
         self.rank, self.world_size = rank, world_size
         self._index = {task: index for index, task in enumerate(TASKS)}
@@ -133,6 +134,16 @@ class StepBatches(torch.utils.data.Dataset):
         routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
         found, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
         return Piece(asked, found), query_tokens + document_tokens
+
+
+def without_weights(encoder: "Encoder") -> "Encoder":
+    """A copy of the encoder that only makes chunks of inputs: it has the tokenizer and its settings, and no modules.
+
+    Workers that are spawned get a pickled copy of what they read with; the weights would be a copy per worker.
+    """
+    inputs_only = copy.copy(encoder)
+    inputs_only._modules = {}  # of the copy alone: nn.Module keeps the backbone here
+    return inputs_only
 
 
 def groups_of(

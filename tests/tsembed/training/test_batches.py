@@ -2,8 +2,12 @@
 
 - Which pairs are each other's negatives follows from their labels, queries and documents, and from nothing else.
 - An item without picture is the same as its text; a picture makes another item.
+- A worker gets no weights, and makes the same chunks as the process that started it.
 """
 
+import pickle
+
+import torch
 from datasets import Dataset
 
 from tests.tiny import tiny
@@ -11,7 +15,7 @@ from tsembed.contrastive.losses import negatives_of
 from tsembed.encoder.text import Encoder
 from tsembed.inputs import Item
 from tsembed.settings import Training, Variant
-from tsembed.training.batches import StepBatches, groups_of
+from tsembed.training.batches import StepBatches, groups_of, without_weights
 from tsembed.training.sampler import TaskSampler
 
 ROWS = [
@@ -26,15 +30,14 @@ ROWS = [
 ]
 
 
-def batches(tokenizer, **options):
+def batches(tokenizer, backbone=None):
     query, document, group, _ = zip(*ROWS, strict=True)
     table = Dataset.from_dict({"query": query, "document": document, "group": group})
     sampler = TaskSampler({"r": ("retrieval", len(ROWS))}, batch_size=len(ROWS), steps=1, tasks=("retrieval",))
     training = Training(batch_size=len(ROWS), max_query_tokens=8, max_document_tokens=8)
-    encoder = Encoder(tiny("bert"), tokenizer)
-    return StepBatches(
-        {"r": table}, {"r": "retrieval"}, sampler, encoder, training=training, variant=Variant(label="EM"), **options
-    )
+    encoder = Encoder(backbone or tiny("bert"), tokenizer)
+    variant = Variant(label="EM")
+    return StepBatches({"r": table}, {"r": "retrieval"}, sampler, encoder, training=training, variant=variant)
 
 
 def test_pairs_of_one_label_query_or_document_and_the_query_itself_are_no_negatives(tokenizer):
@@ -56,3 +59,25 @@ def test_an_item_without_picture_is_its_text_and_a_picture_makes_another():
         [1, 1, 1, 0, 1],
         [1, 1, 0, 1, 0],
     ]
+
+
+class Unpicklable(torch.nn.Linear):
+    """Weights that refuse to leave the process."""
+
+    def __reduce_ex__(self, protocol):
+        raise AssertionError("the backbone was pickled")
+
+
+def test_a_worker_gets_no_weights_and_makes_the_same_chunks(tokenizer):
+    backbone = Unpicklable(2, 2)
+    steps = batches(tokenizer, backbone)
+    (batch,) = steps[0]
+    (copied,) = pickle.loads(pickle.dumps(steps))[0]
+    assert torch.equal(copied.query_groups, batch.query_groups) and copied.tokens == batch.tokens > 0
+    for chunk, expected in zip(copied.pieces[0].queries, batch.pieces[0].queries, strict=True):
+        assert torch.equal(chunk.input_ids, expected.input_ids)
+
+
+def test_the_encoder_itself_keeps_its_weights(tokenizer):
+    encoder = Encoder(tiny("bert"), tokenizer)
+    assert not list(without_weights(encoder).parameters()) and len(list(encoder.parameters())) > 10
