@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..mote.checkpoint import local_folder
 from ..mote.experts import TaskRouted, upcycle
 from ..mote.offload import load_offloaded
 from ..mote.token_routing import TokenRouted, route_tokens
@@ -93,6 +94,7 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
     """The encoder that `Encoder.save` wrote to a folder; an `ImageEncoder` where it was one.
 
     Args:
+        folder: A folder, or "organisation/model" of the hub.
         device: Where it goes; by default to the accelerator if there is one, else to the CPU.
         offloaded: Of a MoTE encoder: read the expert of this route alone, and any other when it is used, in place
             (`mote.offload.load_offloaded`). The encoder then has the memory of a dense one.
@@ -102,7 +104,7 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
     """
     from transformers import AutoTokenizer
 
-    folder = Path(folder)
+    folder = local_folder(folder)
     if not (folder / "tsembed.json").is_file():
         raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
     device = best_device() if device is None else torch.device(device)

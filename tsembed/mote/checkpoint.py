@@ -1,9 +1,11 @@
 """A MoTE checkpoint on disk: config.json, model.safetensors and mote.json, read strictly.
 
-Exports carry a copy of this file beside `experts.py`; it needs nothing but the standard library and transformers.
+Exports carry a copy of this file beside `experts.py`; it needs nothing but the standard library, transformers and the
+huggingface_hub that comes with it.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,29 @@ def expert_of(name: str) -> tuple[str | None, str]:
     before, found, after = name.partition(".experts.")
     owner, _, after = after.partition(".")
     return (owner, f"{before}.{after}") if found else (None, name)
+
+
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """The folder itself, or where the files of a model of the hub lie on this machine, downloaded if need be.
+
+    Args:
+        name: A folder, or "organisation/model" of the hub. A folder of that name takes precedence.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        ValueError: If there is no such folder and no such model on the hub, or the hub cannot be reached.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(name)):
+        raise ValueError(f"{name}: no such folder, and no name of the hub (organisation/model)")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), revision=revision))
+    except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{name}: no such folder, and not read from the hub: {reason}") from error
 
 
 def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:

@@ -10,6 +10,7 @@ block then works on contiguous slices, and a batch of one expert takes exactly t
 
 import copy
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_weights, expert_of, read_settings
+from .checkpoint import check_weights, expert_of, local_folder, read_settings
 
 
 class Family(NamedTuple):
@@ -224,17 +225,52 @@ class TaskRouted(nn.Module):
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "mote.json").write_text(json.dumps({"routes": self.routes, "blocks": self.blocks}, indent=2) + "\n")
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "TaskRouted":
-        """The encoder that `save_pretrained` wrote, in evaluation mode as transformers' own `from_pretrained`.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload task experts",
+    ) -> str:
+        """The address of the commit that puts what `save_pretrained` writes on the hub; makes the repository if needed.
+
+        Args:
+            repo_id: "organisation/model".
+            private: Of a new repository; by default what the organisation has as its own.
+            token: By default the one that `hf auth login` stored.
+            revision: The branch, by default main.
 
         Raises:
-            ValueError: If the folder is no MoTE checkpoint, mote.json is malformed, or the weights are of another
-                family, task map, choice of blocks or size than config.json and mote.json say.
+            OSError, httpx.HTTPError: If the hub cannot be reached or refuses; nothing was uploaded then.
+        """
+        from huggingface_hub import HfApi
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            hub = HfApi(token=token)
+            repo_id = hub.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            commit = hub.upload_folder(
+                repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message
+            )
+        return commit.commit_url
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> "TaskRouted":
+        """The encoder that `save_pretrained` wrote, in evaluation mode as transformers' own `from_pretrained`.
+
+        Args:
+            folder: A folder, or "organisation/model" of the hub.
+            revision: Branch, tag or commit on the hub.
+
+        Raises:
+            ValueError: If there is no such folder or model, it is no MoTE checkpoint, mote.json is malformed, or the
+                weights are of another family, task map, choice of blocks or size than config.json and mote.json say.
         """
         from safetensors.torch import load_file
 
-        folder = Path(folder)
+        folder = local_folder(folder, revision)
         config, routes, blocks = read_settings(folder)
         try:
             routed = upcycle(new_encoder(config), routes, blocks)

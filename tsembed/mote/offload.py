@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_weights, expert_of, read_settings
+from .checkpoint import check_weights, expert_of, local_folder, read_settings
 from .experts import FAMILIES, PerExpert, TaskRouted, new_encoder, pooler_off, shapes, upcycle
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
@@ -144,12 +144,12 @@ def load_offloaded(folder: str | Path, route: str, *, device: str | torch.device
     A switch reads one expert from the file, at the speed of the page cache or of the disk. The file must stay as it is.
 
     Args:
-        folder: What `TaskRouted.save_pretrained` wrote.
+        folder: What `TaskRouted.save_pretrained` wrote, or "organisation/model" of the hub.
 
     Raises:
         ValueError: As `TaskRouted.from_pretrained`, and if the route is unknown.
     """
-    folder = Path(folder)
+    folder = local_folder(folder)
     config, routes, blocks = read_settings(folder)
     file = _WeightFile(folder / "model.safetensors")
     dense = new_encoder(config)

@@ -35,9 +35,9 @@ def pool(hidden, mask):
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
-def disturbed(model_type="bert", blocks="every"):
+def disturbed(model_type="bert", blocks="every", vocabulary=30522):
     """A routed model of which the experts differ."""
-    routed = upcycle(tiny(model_type), ROUTES, blocks)
+    routed = upcycle(tiny(model_type, vocabulary=vocabulary), ROUTES, blocks)
     generator = torch.Generator().manual_seed(2)
     for name, p in routed.named_parameters():
         if ".experts." in name:
