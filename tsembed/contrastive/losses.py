@@ -162,6 +162,7 @@ def load_balancing_of(statistics: Float[Tensor, "calls layers columns"]) -> Floa
     Args:
         statistics: Per forward call and layer: the sum over the tokens of every expert's probability, the number of
             choices that fell on every expert, the number of tokens; from `moe_lora.balance` or `token_routing.balance`.
+            Over several ranks, those of all ranks, gathered with gradient: then it is the loss of one process.
 
     Raises:
         ValueError: If the columns are not 2 * experts + 1.

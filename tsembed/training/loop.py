@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..contrastive.gather import gather
+from ..contrastive.gather import gather, gather_with_grad
 from ..contrastive.grad_cache import cached_backward
 from ..contrastive.losses import load_balancing_of
 from ..encoder.precision import mixed_precision
@@ -229,7 +229,9 @@ def _backward(
         value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_rows)
         seen["loss"] = value.detach()
         if balancing and "balance" in outputs:
-            value = value + balancing * load_balancing_of(outputs["balance"])
+            # Shares and probabilities over the tokens of all ranks: the loss is no mean of those of the ranks.
+            calls, _ = gather_with_grad(outputs["balance"].sum(0, keepdim=True))  # (ranks, layers, columns)
+            value = value + balancing * load_balancing_of(calls)
         return value
 
     sharded = (

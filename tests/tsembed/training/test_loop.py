@@ -2,7 +2,7 @@
 
 - It learns: 32 pairs are overfitted to recall@1 = 1, dense and with experts.
 - An interrupted and resumed run ends with bitwise the weights of an uninterrupted one, dropout included.
-- Two processes give the gradient of one (ratio and cosine 1 to 1e-4), and draw the same task.
+- Two processes give the gradient of one (ratio and cosine 1 to 1e-4), load balancing included, and draw the same task.
 - Norms and biases have no weight decay; inactive experts do not move; a non-finite loss names step and dataset.
 - Gradient accumulation and length chunks do not change a gradient that does not depend on them.
 """
@@ -247,6 +247,30 @@ def test_load_balancing_reaches_the_routers_alone_through_its_factor(tokenizer, 
         found.append((weights(encoder), read_metrics(tmp_path / str(factor))))
     assert found[0][1][0]["loss"] == found[1][1][0]["loss"], "the logged loss is InfoNCE alone"
     assert any(not torch.equal(p, found[1][0][name]) for name, p in found[0][0].items() if ".router." in name)
+
+
+BALANCED = TLR.model_copy(update={"token_routing": TokenRouting(load_balancing=10.0)})
+
+
+def _trained_ranks(rank, folder):
+    from transformers import AutoTokenizer
+
+    from tsembed.encoder.backbones import embedded_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
+    train(settings(BALANCED, steps=2, cached_pairs=2), make(tokenizer, BALANCED), tables(), TASKS, folder)
+
+
+def test_load_balancing_on_two_ranks_is_that_of_one_process(tokenizer, tmp_path):
+    run_ranks(_trained_ranks, 2, tmp_path / "two")
+    norms = {}
+    for factor in (0.0, 10.0):
+        variant = TLR.model_copy(update={"token_routing": TokenRouting(load_balancing=factor)})
+        train(settings(variant, steps=2), make(tokenizer, variant), tables(), TASKS, tmp_path / str(factor))
+        norms[factor] = [row["grad_norm"] for row in read_metrics(tmp_path / str(factor))]
+    found = [row["grad_norm"] for row in read_metrics(tmp_path / "two")]
+    assert found == pytest.approx(norms[10.0], rel=1e-4)
+    assert found != pytest.approx(norms[0.0], rel=1e-2), "balancing must be felt"
 
 
 def test_no_weight_decay_on_norms_and_biases(tokenizer):
