@@ -1,7 +1,7 @@
 """Figures of means and differences with their intervals."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -36,6 +36,15 @@ QUANTITIES = {
     "correlation": "rank correlation of routing similarity, or its difference",
     "information": "difference of mutual information of task and expert (nats)",
 }
+
+
+def _interval(
+    axes: "Axes", y: float, value: float, low: float, high: float, look: Look, *, fill: str = "full", **style: Any
+) -> None:
+    """Draw a value at a height with its interval: the one form of all figures here."""
+    error = [[value - low], [high - value]]  # NaN: no bar
+    style = {"capsize": 1.5, "elinewidth": 1} | style
+    axes.errorbar(value, y, xerr=error, color=look.colour, marker=look.marker, fillstyle=fill, **style)
 
 
 def forest(found: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
@@ -74,18 +83,8 @@ def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
             continue
         look = VERDICTS[row.verdict]
         filled = "none" if row.verdict.startswith("inconclusive") else "full"
-        error = [[row.difference - row.low], [row.high - row.difference]]
-        axes.errorbar(
-            row.difference,
-            y,
-            xerr=error,
-            color=look.colour,
-            marker=look.marker,
-            fillstyle=filled,
-            capsize=1.2,
-            elinewidth=0.9,
-            markersize=3.8,
-        )
+        size = {"capsize": 1.2, "elinewidth": 0.9, "markersize": 3.8}
+        _interval(axes, y, row.difference, row.low, row.high, look, fill=filled, **size)
     signs = {"greater": ">", "less": "<"}
     claimed = [f"{signs[r.claimed]} {r.than:g}".replace("-", "−") for r in rows.itertuples()]
     axes.set_yticks(range(len(rows)), rows.claim, fontsize=6)
@@ -183,9 +182,7 @@ def _side(axes: "Axes", lines: list) -> None:
         labels.append(line if isinstance(line, str) else line.label)
         if isinstance(line, str):
             continue
-        look = METHODS[line.method]
-        error = [[line.gain - line.low], [line.high - line.gain]]
-        axes.errorbar(line.gain, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+        _interval(axes, y, line.gain, line.low, line.high, METHODS[line.method])
     axes.set_yticks(range(len(lines)), labels)
     for label, line in zip(axes.get_yticklabels(), lines, strict=True):
         if isinstance(line, str):
@@ -212,17 +209,8 @@ def time_ratios(times: pd.DataFrame, *, note: str) -> "Figure":
         for row in times.itertuples():
             look, place = METHODS[row.method], workloads.index(row.workload)
             y = labels.index(row.label) + (place - (len(workloads) - 1) / 2) * step
-            axes.errorbar(
-                row.median,
-                y,
-                xerr=[[row.median - row.low], [row.high - row.median]],
-                color=look.colour,
-                marker=look.marker,
-                fillstyle=FILLS[place],
-                markerfacecoloralt="white",
-                capsize=1.5,
-                elinewidth=0.8,
-            )
+            form = {"elinewidth": 0.8, "markerfacecoloralt": "white"}
+            _interval(axes, y, row.median, row.low, row.high, look, fill=FILLS[place], **form)
             if row.bar == row.bar:  # not NaN
                 axes.plot(
                     [row.bar, row.bar], [y - 0.7 * step, y + 0.7 * step], color="#222222", linewidth=1.2, zorder=5
@@ -261,8 +249,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
             look = METHODS[row.method]
             offset = (methods.index(row.method) - (len(methods) - 1) / 2) * 0.72 / len(methods)
             y = types.index(row.task_type) + offset
-            error = [[row.gain - row.low], [row.high - row.gain]]
-            axes.errorbar(row.gain, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+            _interval(axes, y, row.gain, row.low, row.high, look)
             if (row.task_type, row.method) in known:
                 axes.plot(known[row.task_type, row.method], y, look.marker, color=look.colour, fillstyle="none")
         axes.axvline(0, color="#444444", linewidth=0.8)
@@ -298,8 +285,8 @@ def task_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval: str
             if row.same_task:
                 axes.plot(row.mean, y, look.marker, color=look.colour, fillstyle="none", alpha=0.9)
                 continue
-            error = [[max(0.0, row.mean - row.low)], [max(0.0, row.high - row.mean)]]
-            axes.errorbar(row.mean, y, xerr=error, color=look.colour, marker=look.marker, capsize=1.5, elinewidth=1)
+            # An interval of few values can miss their mean by a rounding error, and matplotlib takes no negative bar.
+            _interval(axes, y, row.mean, min(row.mean, row.low), max(row.mean, row.high), look)
         for y in range(len(pairs) - 1):
             axes.axhline(y + 0.5, color="#E2E2E2", linewidth=0.5)
         axes.set_yticks(range(len(pairs)), [" – ".join(SHORT.get(t, t) for t in p.split("–")) for p in pairs])

@@ -6,6 +6,7 @@ every figure says its seeds and interval; colours of the compared methods differ
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -158,6 +159,15 @@ def test_a_wrong_colour_is_named_with_its_file(study):
 
 def test_a_look_is_no_setting_of_a_run():
     assert set(load_variants()["mote"].model_dump()).isdisjoint({"look", "colour", "marker"})
+
+
+def test_a_bar_ends_at_the_interval_and_a_gain_without_one_has_none():
+    def ends(scores):
+        axes = interval_figures.gains(scores, PUBLISHED, interval="95 % bootstrap").axes[0]
+        return [[float(cap.get_xdata()[0]) for cap in bar.lines[1]] for bar in axes.containers]
+
+    assert ends(GAINS) == [[0.5, 1.5], [1.0, 3.0], [-1.0, 0.5]]
+    assert np.isnan(ends(GAINS.assign(low=float("nan"), high=float("nan")))).all()
 
 
 def test_the_legend_of_many_methods_is_inside_the_figure():
