@@ -241,7 +241,7 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def _embed_into(self, out: Tensor, parts: Sequence[Chunk], precision: str, show_progress_bar: bool) -> None:
         """Write the chunks' embeddings into `out` (inputs, dim), cut to its dim, without dropout."""
-        from tqdm.auto import tqdm
+        from transformers.utils.logging import tqdm  # tqdm's own, unless progress bars are off in transformers
 
         was_training = self.training
         self.eval()
