@@ -19,7 +19,7 @@ _BLOCK = 65535  # bytes of one stored deflate block
 class Item(NamedTuple):
     """One query, document or candidate.
 
-    Args:
+    Attributes:
         text: With `MARK` at most once; "" for a picture alone.
         image: An encoded PNG or JPEG, or None.
     """

@@ -76,8 +76,9 @@ def route_of(task_type: str, prompt_type: str | None, task_of_type: Mapping[str,
     Raises:
         ValueError: If the type is unknown, or a retrieval-like type comes without a prompt type.
 
-    >>> route_of("Reranking", "document"), route_of("STS", None)
-    ('search_document', 'classification')
+    Examples:
+        >>> route_of("Reranking", "document"), route_of("STS", None)
+        ('search_document', 'classification')
     """
     if task_type not in task_of_type:
         raise ValueError(f"MTEB type {task_type!r} has no route; known types: {', '.join(task_of_type)}")

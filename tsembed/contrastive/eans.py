@@ -41,9 +41,10 @@ def signature_similarity(
     Raises:
         ValueError: If the form is unknown, or the signatures are of another length.
 
-    >>> half, first = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[1.0, 0.0]]])
-    >>> round(signature_similarity(half, first).item(), 4)
-    0.7071
+    Examples:
+        >>> half, first = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[1.0, 0.0]]])
+        >>> round(signature_similarity(half, first).item(), 4)
+        0.7071
     """
     if form not in FORMS:
         raise ValueError(f"form must be 'cosine' or 'kl', got {form!r}")
@@ -90,7 +91,9 @@ def negative_weights(
     with n_i the number of negatives of query i. beta = 0 gives 1 exactly: plain InfoNCE.
 
     Args:
-        query_signatures, document_signatures, form: As in `signature_similarity`.
+        query_signatures: As in `signature_similarity`.
+        document_signatures: As in `signature_similarity`.
+        form: As in `signature_similarity`.
         beta: Sharpness, >= 0.
         beta_per: Its unit. "similarity": 1 / similarity. "deviation": 1 / the standard deviation of the query's
             similarities to its negatives, so that weights vary as much however close together the similarities are,
@@ -103,10 +106,11 @@ def negative_weights(
         ValueError: If beta is negative or not finite, top_k < 1, the form or the unit is unknown, or the signatures
             are of another length.
 
-    >>> ours, theirs = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]]])
-    >>> w = negative_weights(ours, theirs, beta=4.0, negatives=torch.tensor([[True, True]]))
-    >>> [round(value, 3) for value in w[0].tolist()]
-    [1.527, 0.473]
+    Examples:
+        >>> ours, theirs = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]]])
+        >>> w = negative_weights(ours, theirs, beta=4.0, negatives=torch.tensor([[True, True]]))
+        >>> [round(value, 3) for value in w[0].tolist()]
+        [1.527, 0.473]
     """
     _check(beta, top_k, beta_per)
     with torch.no_grad():
@@ -130,7 +134,9 @@ def hardness_weights(
     Args:
         queries: Unit-norm embeddings of this rank's queries.
         documents: Unit-norm embeddings of the documents of all ranks.
-        beta, beta_per, negatives: As in `negative_weights`.
+        beta: As in `negative_weights`.
+        beta_per: As in `negative_weights`.
+        negatives: As in `negative_weights`.
 
     Raises:
         ValueError: If beta is negative or not finite, or the unit is unknown.

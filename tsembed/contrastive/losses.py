@@ -42,9 +42,10 @@ def info_nce(
         ValueError: If `temperature` <= 0, `chunk` < 1, some query has no positive among the documents, or a function
             gives weights of another shape.
 
-    >>> unit = torch.eye(2)
-    >>> round(info_nce(unit, unit, temperature=1.0).item(), 4)  # log(1 + exp(0 - 1))
-    0.3133
+    Examples:
+        >>> unit = torch.eye(2)
+        >>> round(info_nce(unit, unit, temperature=1.0).item(), 4)  # log(1 + exp(0 - 1))
+        0.3133
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
@@ -140,9 +141,10 @@ def negatives_of(
         query_groups: Number of the group that each query belongs to, a column per kind.
         document_groups: The same of the documents, in the same columns.
 
-    >>> queries = torch.tensor([[1, 10], [2, 20]])
-    >>> negatives_of(queries, torch.tensor([[1, 10], [2, 20], [1, 30], [3, 20], [3, 30]])).tolist()
-    [[False, True, False, True, True], [True, False, True, False, True]]
+    Examples:
+        >>> queries = torch.tensor([[1, 10], [2, 20]])
+        >>> negatives_of(queries, torch.tensor([[1, 10], [2, 20], [1, 30], [3, 20], [3, 30]])).tolist()
+        [[False, True, False, True, True], [True, False, True, False, True]]
     """
     shape = (len(query_groups), len(document_groups))
     negatives = torch.ones(shape, dtype=torch.bool, device=query_groups.device)
@@ -167,8 +169,9 @@ def load_balancing_of(statistics: Float[Tensor, "calls layers columns"]) -> Floa
     Raises:
         ValueError: If the columns are not 2 * experts + 1.
 
-    >>> load_balancing_of(torch.tensor([[[1.0, 1.0, 2.0, 0.0, 2.0]]])).item()  # two tokens, both to expert 0
-    1.0
+    Examples:
+        >>> load_balancing_of(torch.tensor([[[1.0, 1.0, 2.0, 0.0, 2.0]]])).item()  # two tokens, both to expert 0
+        1.0
     """
     columns = statistics.shape[-1]
     if columns % 2 == 0:

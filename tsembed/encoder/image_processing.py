@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class ImageFamily(NamedTuple):
     """How a family of models reads pictures.
 
-    Args:
+    Attributes:
         processor: module:class of its image processor that needs Pillow alone (no torchvision).
         tokens: What stands before a picture, for each of its features, and after it.
         tower: The module that makes the features.
@@ -83,7 +83,7 @@ def image_processor(model_type: str, name: str | None = None, revision: str | No
 def pictures_of(processor: Any, images: Sequence[Any]) -> list[Picture]:
     """The pictures in patches.
 
-    Args:
+    Attributes:
         processor: As `image_processor` returns it.
         images: PIL images in RGB.
     """

@@ -36,7 +36,9 @@ class MtebEncoder:
         revision: Identity of weights and settings; mteb keys its result cache by name and revision alone, so two
             models must never share one. See `weights_hash`.
         task_of_type: MTEB type -> task in place of the paper's (§5.3).
-        max_tokens, token_budget, precision: As in `Encoder.encode`.
+        max_tokens: As in `Encoder.encode`.
+        token_budget: As in `Encoder.encode`.
+        precision: As in `Encoder.encode`.
     """
 
     def __init__(

@@ -35,11 +35,13 @@ def recall_at_1(queries: np.ndarray, documents: np.ndarray, groups: np.ndarray) 
     """Share of queries i whose document i is strictly nearer than every document of another group.
 
     Args:
-        queries, documents: (n, dim), unit norm.
+        queries: (n, dim), unit norm.
+        documents: (n, dim), unit norm; document i answers query i.
         groups: (n,) group of document i.
 
-    >>> recall_at_1(np.ones((2, 1)), np.ones((2, 1)), np.array([0, 1]))  # a collapsed model
-    0.0
+    Examples:
+        >>> recall_at_1(np.ones((2, 1)), np.ones((2, 1)), np.array([0, 1]))  # a collapsed model
+        0.0
     """
     scores = queries @ documents.T
     own = scores.diagonal().copy()

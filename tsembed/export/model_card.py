@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
 def model_card(
     encoder,
-    run,
+    run: "Run | None",
     prompts,
     tokens: int,
     name: str,
@@ -60,10 +60,13 @@ def model_card(
     """The text of the card.
 
     Args:
-        encoder, prompts, tokens: As exported; see `folder.py`.
+        encoder: As exported; see `folder.py`.
         run: What the run's folder says, or None: the card then says that nothing is known.
         name: Of the folder, for the example.
-        route, average: Which dense model was made of the run's, if any.
+        prompts: Of the exported folder.
+        tokens: At how many tokens a text is cut.
+        route: The route whose dense model was exported, if it was one.
+        average: Whether the dense model of the averaged experts was exported.
         measured: Scores of the exported model, where it is not the run's own and was evaluated.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData

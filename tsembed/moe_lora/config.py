@@ -51,13 +51,15 @@ class MoeLoraConfig(PeftConfig):
         modules_to_save: Further modules to train and save whole.
         init_seed: Makes every A and every router a function of this seed and of the layer's name; None draws from
             torch's global generator, as PEFT does.
-        layers_to_transform, layers_pattern: Blocks to adapt, as in PEFT; only with a list of target_modules.
+        layers_to_transform: Blocks to adapt, as in PEFT; only with a list of target_modules.
+        layers_pattern: Name of the list of blocks, as in PEFT.
 
     Raises:
         ValueError: For a setting out of its range, with value and rule.
 
-    >>> MoeLoraConfig(router="task", routes={"query": "q", "document": "d", "passage": "d"}).num_experts
-    2
+    Examples:
+        >>> MoeLoraConfig(router="task", routes={"query": "q", "document": "d", "passage": "d"}).num_experts
+        2
     """
 
     num_experts: int = field(default=4, metadata={"help": "routed experts per adapted layer"})
@@ -161,8 +163,9 @@ def _names(names: Iterable[str] | str | None) -> tuple[str, ...] | str | None:
 def _pairs(routes: Mapping[str, str] | Iterable) -> list[list[str]]:
     """[route, expert] pairs of a map, of a list of routes, or of the pairs themselves.
 
-    >>> _pairs({"b": "x", "a": "x"}), _pairs(["b", "a"])
-    ([['b', 'x'], ['a', 'x']], [['b', 'b'], ['a', 'a']])
+    Examples:
+        >>> _pairs({"b": "x", "a": "x"}), _pairs(["b", "a"])
+        ([['b', 'x'], ['a', 'x']], [['b', 'b'], ['a', 'a']])
     """
     if isinstance(routes, Mapping):
         return [[route, expert] for route, expert in routes.items()]

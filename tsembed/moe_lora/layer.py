@@ -20,8 +20,9 @@ def weigh(
 ) -> Float[Tensor, "*tokens ranks"]:
     """The hidden units of the stacked experts, each times its expert's gate (1 if shared) and the scaling.
 
-    >>> weigh(torch.ones(1, 4), torch.tensor([[0.5]]), shared=1, scaling=2.0).tolist()
-    [[1.0, 1.0, 2.0, 2.0]]
+    Examples:
+        >>> weigh(torch.ones(1, 4), torch.tensor([[0.5]]), shared=1, scaling=2.0).tolist()
+        [[1.0, 1.0, 2.0, 2.0]]
     """
     if shared:
         gates = pad(gates, (0, shared), value=1.0)

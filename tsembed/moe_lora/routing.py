@@ -96,8 +96,9 @@ def gate(
     With top_k = 1 a softmax would be the constant 1, and the router would never learn from the task. There the gate is
     p / stop_gradient(p), which is 1 in value and has p's gradient (our choice, as in `mote.token_routing`).
 
-    >>> gate(torch.tensor([0.0, 0.0, -1.0]), 2)[1].tolist()
-    [0.5, 0.5, 0.0]
+    Examples:
+        >>> gate(torch.tensor([0.0, 0.0, -1.0]), 2)[1].tolist()
+        [0.5, 0.5, 0.0]
     """
     probabilities = logits.softmax(-1)
     if top_k is None or top_k == logits.shape[-1]:

@@ -16,8 +16,9 @@ Shapes = Mapping[str, tuple[int, ...]]  # name of a weight -> its shape
 def expert_of(name: str) -> tuple[str | None, str]:
     """The expert that owns a weight (None: shared) and the weight's name in the dense encoder.
 
-    >>> expert_of("layers.0.mlp.experts.clustering.up_proj.weight")
-    ('clustering', 'layers.0.mlp.up_proj.weight')
+    Examples:
+        >>> expert_of("layers.0.mlp.experts.clustering.up_proj.weight")
+        ('clustering', 'layers.0.mlp.up_proj.weight')
     """
     before, found, after = name.partition(".experts.")
     owner, _, after = after.partition(".")
@@ -81,7 +82,8 @@ def check_weights(place: Path, found: Shapes, wanted: Shapes, *, model_type: str
 
     Args:
         place: The file, for the message.
-        found, wanted: Weights of the file and of the model.
+        found: Shape per weight of the file.
+        wanted: Shape per weight of the model.
         blocks: Name of the model's list of blocks.
 
     Raises:

@@ -54,7 +54,8 @@ class StepBatches(torch.utils.data.Dataset):
         tasks: Dataset name -> training task.
         sampler: Decides the rows.
         encoder: For what it makes of the inputs only: its tokenizer, without its weights, goes to loaders' workers.
-        rank, world_size: The rank takes its contiguous part of every micro-batch's global rows.
+        rank: It takes its contiguous part of every micro-batch's global rows.
+        world_size: Number of ranks.
 
     Raises:
         ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal pieces.
@@ -155,7 +156,8 @@ def groups_of(
     Texts and pictures are compared by a hash that is the same on every rank, made here, when the batch is read.
 
     Args:
-        queries, documents: Texts or items, one per pair.
+        queries: Texts or items, one per pair.
+        documents: Texts or items, one per pair.
         groups: The column `group` of the pairs, made when the data was prepared: of a labelled source its label.
     """
     query_numbers, document_numbers = ([_number(one) for one in side] for side in (queries, documents))

@@ -44,9 +44,10 @@ def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
 def learning_rate(step: int, steps: int, training: Training) -> float:
     """Learning rate of a step: linear warm-up, then linear or cosine decay to zero.
 
-    >>> settings = Training(learning_rate=1.0, warmup_steps=2, schedule="linear")
-    >>> [learning_rate(s, 6, settings) for s in range(6)]
-    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    Examples:
+        >>> settings = Training(learning_rate=1.0, warmup_steps=2, schedule="linear")
+        >>> [learning_rate(s, 6, settings) for s in range(6)]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
     warmup = min(training.warmup_steps, steps)
     if step < warmup:

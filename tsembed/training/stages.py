@@ -30,8 +30,9 @@ def mutual_information(
         sums: Sum of the sequences' routing signatures per task.
         counts: Sequences per task.
 
-    >>> mutual_information(torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]]]), torch.tensor([1.0, 2.0])).item()  # log 2
-    0.6931471824645996
+    Examples:
+        >>> mutual_information(torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]]]), torch.tensor([1.0, 2.0])).item()  # log 2
+        0.6931471824645996
     """
     here = counts > 0
     means = sums[here] / counts[here, None, None]  # (tasks, layers, experts)
