@@ -117,7 +117,7 @@ def test_nothing_is_written_to_the_home(root, tmp_path_factory):
 
 
 def test_the_stamp_changes_with_lock_project_and_python(root):
-    code = "import environment, json; print(json.dumps(environment._wanted(None)))"
+    code = "import environment, json; print(json.dumps(environment._expected_stamp(None)))"
 
     def stamp(**more):
         variables = checkout.environment(TSEMBED_ROOT=str(root), PYTHONPATH=f"{root}:{root}/workflow", **more)
