@@ -112,7 +112,11 @@ def _clean(preset: str, yes: bool) -> int:
 def _side_by_side(words: list[str]) -> list[str]:
     """One process per core for the tests, four at most, unless the caller says how many or debugs."""
     decided = ("-n", "--numprocesses", "--pdb", "--trace", "--co", "--collect-only")
-    return [] if any(word.startswith(decided) for word in words) else ["--numprocesses=auto", "--maxprocesses=4"]
+    return (
+        []
+        if any(word.startswith(decided) for word in words)
+        else ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
+    )
 
 
 def _check(python: Path) -> int:
@@ -120,7 +124,7 @@ def _check(python: Path) -> int:
     words = (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", "--numprocesses=auto"),
+        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", *_side_by_side([])),
     )
     for command in words:
         print(f"::: {' '.join(command)}", flush=True)
