@@ -84,9 +84,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     from .measure import probe, score
     from .provenance import environment
 
-    encoder = Encoder.load(model)
-    if state.device.type == "cuda":
-        encoder = encoder.to(state.device)
+    encoder = Encoder.load(model, state.device if state.device.type == "cuda" else "cpu")  # where it was trained
     began = time.time()
     if settings.variant.weights_of is None:
         for name, table in probe(settings, encoder, data, listing).items():
@@ -189,7 +187,7 @@ def _train(
 
     variant = settings.variant
     if variant.average:
-        encoder = Encoder.load(_model_of(variant.weights_of, folder))
+        encoder = Encoder.load(_model_of(variant.weights_of, folder), "cpu")
         encoder.backbone = average_experts(encoder.backbone)
     else:
         start = _model_of(variant.starts_from, folder) if variant.starts_from else None
