@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers.utils import logging
 
 from tests.tiny import tiny
 from tsembed.encoder import backbones
@@ -218,6 +219,7 @@ def test_a_tensor_holds_the_same_embeddings_and_may_be_trained_on(tokenizer):
 
 
 def test_the_progress_bar_counts_inputs_where_it_is_wanted(tokenizer, capsys):
+    logging.enable_progress_bar()  # a command that an earlier test called may have turned them off
     encoder = mote(tokenizer)
     encoder.encode(TEXTS, "clustering")
     assert capsys.readouterr().err == ""
