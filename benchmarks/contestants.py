@@ -12,8 +12,10 @@ from torch import nn
 from study.presets import load_variants
 from tsembed.encoder.build import build
 from tsembed.encoder.text import Encoder
+from tsembed.mote.average import average_experts
 from tsembed.mote.checkpoint import expert_of
-from tsembed.mote.experts import FAMILIES, TaskRouted, average_experts
+from tsembed.mote.experts import TaskRouted
+from tsembed.mote.families import FAMILIES
 from tsembed.mote.offload import load_offloaded
 from tsembed.mote.token_routing import TokenRouted
 from tsembed.settings import Backbone, TokenRouting

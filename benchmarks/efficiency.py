@@ -25,7 +25,7 @@ from study.presets import load_preset
 from study.runs.provenance import environment
 from tsembed.encoder.text import Encoder
 from tsembed.files import write_text
-from tsembed.mote.experts import FAMILIES
+from tsembed.mote.families import FAMILIES
 from tsembed.mote.offload import Offloaded
 from tsembed.mote.token_routing import TokenRouted, routing_record
 from tsembed.settings import Backbone

@@ -7,7 +7,7 @@ def tiny(model_type: str, layers: int = 2, vocabulary: int = 30522, *, head: boo
     """A random encoder of the family, in evaluation mode; `head`: with the pooling head that `AutoModel` gives it."""
     from transformers import AutoConfig, AutoModel
 
-    from tsembed.mote.experts import pooler_off
+    from tsembed.mote.families import pooler_off
 
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": layers, "num_attention_heads": 2}
     if model_type == "distilbert":
@@ -32,3 +32,20 @@ def train(settings, encoder, tables, tasks, folder, **more) -> bool:
 
     chosen = {"training": settings.training, "variant": settings.variant, "seed": settings.seed}
     return loop.train(encoder, tables, tasks, folder, **chosen, **more)
+
+
+def run_settings(variant, training, backbone=None):
+    """The settings of a run with seed 0; what is not given stands for nothing that the tests look at."""
+    from study.presets import Data, Evaluation, RunSettings
+    from tsembed.settings import Backbone
+
+    return RunSettings(
+        preset="test",
+        variant_name="v",
+        seed=0,
+        backbone=backbone or Backbone(name="tiny"),
+        data=Data(source="embedded"),
+        training=training,
+        evaluation=Evaluation(),
+        variant=variant,
+    )

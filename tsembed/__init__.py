@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .encoder.build import load
     from .encoder.text import Encoder
     from .moe_lora.config import MoeLoraConfig
-    from .mote.experts import TaskRouted, average_experts, upcycle
+    from .mote.average import average_experts
+    from .mote.experts import TaskRouted, upcycle
     from .training.sampler import TaskSampler
 
 __version__ = "0.2.0"
@@ -35,7 +36,7 @@ _MODULE_OF_NAME = {
     "MoeLoraConfig": "moe_lora",  # the package, not its module: importing it makes PEFT know the method
     "TaskRouted": "mote.experts",
     "TaskSampler": "training.sampler",
-    "average_experts": "mote.experts",
+    "average_experts": "mote.average",
     "info_nce": "contrastive.losses",
     "load": "encoder.build",
     "negative_weights": "contrastive.eans",

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from tsembed.mote.experts import FAMILIES
+from tsembed.mote.families import FAMILIES
 
 Part = Literal["attention", "feed_forward", "embeddings"]
 
@@ -16,7 +16,7 @@ def place(name: str, model_type: str) -> tuple[str, Part]:
 
     Args:
         name: The parameter's name in the model, or in a module around it.
-        model_type: A key of `mote.experts.FAMILIES`.
+        model_type: A key of `mote.families.FAMILIES`.
 
     Raises:
         ValueError: For an unknown family.

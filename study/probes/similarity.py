@@ -15,7 +15,7 @@ from torch import Tensor
 from tsembed.encoder.chunks import chunks
 from tsembed.encoder.precision import autocast
 from tsembed.encoder.text import Encoder
-from tsembed.mote.experts import FAMILIES
+from tsembed.mote.families import FAMILIES
 from tsembed.tasks import ROUTES
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tsembed.export.model_card import Run
+from tsembed.export.run import Run
 from tsembed.tasks import ROUTES, TASKS
 
 if TYPE_CHECKING:

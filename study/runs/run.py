@@ -182,7 +182,7 @@ def _train(
 
     from tsembed.encoder.build import build
     from tsembed.encoder.text import Encoder
-    from tsembed.mote.experts import average_experts
+    from tsembed.mote.average import average_experts
     from tsembed.training.loop import train
 
     variant = settings.variant

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from ..mote.experts import FAMILIES, pooler_off
+from ..mote.families import FAMILIES, pooler_off
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -88,7 +88,8 @@ def choose(encoder, source: Path, route: str | None, average: bool):
     from transformers import PreTrainedModel
 
     from ..encoder.text import Encoder
-    from ..mote.experts import TaskRouted, average_experts
+    from ..mote.average import average_experts
+    from ..mote.experts import TaskRouted
 
     backbone = encoder.backbone
     routed = isinstance(backbone, TaskRouted)

@@ -1,7 +1,7 @@
 """An encoder as a folder for others, with a model card: whole and verified, or not there at all.
 
 One route, the average of the experts, or a dense model: Transformer, Pooling, Normalize, without code of ours. All
-experts: the folder carries three files of tsembed/mote/, and is loaded with `trust_remote_code=True`; a text takes the
+experts: the folder carries some files of tsembed/mote/, and is loaded with `trust_remote_code=True`; a text takes the
 expert of its prompt. Adapters are merged into the backbone (`dense.py`); a model of images becomes a plain folder of
 transformers, which `encoder.build.load` reads too.
 """
@@ -16,7 +16,8 @@ from ..encoder.image import ImageEncoder
 from ..encoder.text import Encoder
 from ..files import write_folder
 from . import dense
-from .model_card import Run, model_card
+from .model_card import model_card
+from .run import Run
 from .sentence_transformers import Prompts, prompts_of, verify, verify_images, write
 
 

@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
+from ..tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TEXT_TASKS
+from .run import Run
+from .score_section import markdown_table, score_section, scores_of_export
 
 TEMPLATE = """\
 ---
@@ -37,19 +39,9 @@ TEMPLATE = """\
 """
 
 
-class Run(NamedTuple):
-    """What a finished run's folder says about its model."""
-
-    config: dict[str, Any]  # the settings, as in config.yaml
-    env: dict[str, Any]
-    scores: list[dict[str, Any]]
-    manifest: dict[str, Any]  # of the data that it was trained on
-    data: Path  # their folder
-
-
 def model_card(
     encoder,
-    run: "Run | None",
+    run: Run | None,
     prompts,
     tokens: int,
     name: str,
@@ -81,7 +73,7 @@ def model_card(
         front = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": ["tsembed"]}
     if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         front["base_model"] = base
-    if scores := _scores_of_export(run, route, average, measured):  # the hub shows them on the model's page
+    if scores := scores_of_export(run, route, average, measured):  # the hub shows them on the model's page
         front["model_name"] = name
         front["eval_results"] = [
             EvalResult(
@@ -99,7 +91,7 @@ def model_card(
         name=name,
         about=_about(encoder, run, base, tokens, route, average),
         use=_use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route),
-        scores=_scores(run, route, average, measured),
+        scores=score_section(run, route, average, measured),
         data=_data(run),
         settings=_settings(run),
         limits=_limits(encoder, run, tokens, route, average),
@@ -208,80 +200,6 @@ def _use_of_images(encoder, name: str, route: str | None) -> str:
     return "\n".join(lines)
 
 
-def _scores(run, route: str | None, average: bool, measured: list[dict[str, Any]] | None) -> str:
-    if run is None:
-        return "Exported from a model folder, not from a run: no measured scores."
-    if average and measured is None:
-        return (
-            "The averaged model was not evaluated. The scores of the run are those of its experts, so none are given."
-        )
-    if measured is not None:
-        return _loss(run.scores, measured)
-    tasks = task_of_type(run) | TASK_OF_IMAGE_TYPE
-    rows = _scores_of_export(run, route, average, measured)
-    about = "MTEB tasks, 0 to 100, one run."
-    if run.scores and run.scores[0]["task_type"] in TASK_OF_IMAGE_TYPE:
-        about = "Ranking of each query's candidates, 0 to 100, one run."
-    if route is not None:
-        about += f" Task types that use the route `{route}`."
-        if route.startswith("search_"):
-            other = "search_document" if route == "search_query" else "search_query"
-            about += f" The other side of the pairs was embedded under `{other}`."
-    if not rows:
-        return f"The run has no scores for {route or 'any task'}."
-    types = sorted({row["task_type"] for row in rows}, key=list(tasks).index)
-    means = [[t, str(len(own := _of_type(rows, t))), f"{_mean(own):.1f}"] for t in types]
-    each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in rows]
-    return "\n\n".join(
-        [
-            about,
-            _table(["task type", "datasets", "mean score"], means),
-            _table(["task type", "dataset", "metric", "score"], each),
-        ]
-    )
-
-
-def _scores_of_export(
-    run, route: str | None, average: bool, measured: list[dict[str, Any]] | None
-) -> list[dict[str, Any]]:
-    """The scores that are the exported model's own: none of an average that was not evaluated."""
-    if measured is not None:
-        return measured
-    if run is None or average:
-        return []
-    if route is None:
-        return run.scores
-    tasks = task_of_type(run) | TASK_OF_IMAGE_TYPE
-    of_route = {t for t, task in tasks.items() if route in (TASKS[task].query_route, TASKS[task].document_route)}
-    return [row for row in run.scores if row["task_type"] in of_route]
-
-
-def _loss(of_run: list[dict[str, Any]], measured: list[dict[str, Any]]) -> str:
-    """What the exported model scores beside the trained one."""
-    names = ["all", *dict.fromkeys(row["task_type"] for row in measured)]
-    rows = []
-    for name in names:
-        before, after = (scores if name == "all" else _of_type(scores, name) for scores in (of_run, measured))
-        loss = _mean(after) - _mean(before)
-        rows.append([name, str(len(after)), f"{_mean(after):.1f}", f"{_mean(before):.1f}", f"{loss:+.1f}"])
-    each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in measured]
-    return "\n\n".join(
-        [
-            "Measured on the exported model, 0 to 100, one run; beside it the trained model, which routes every input.",
-            _table(["task type", "datasets", "exported", "trained", "difference"], rows),
-            _table(["task type", "dataset", "metric", "score"], each),
-        ]
-    )
-
-
-def _of_type(rows: list[dict[str, Any]], task_type: str) -> list[dict[str, Any]]:
-    return [row for row in rows if row["task_type"] == task_type]
-
-
-def _mean(rows: list[dict[str, Any]]) -> float:
-    return sum(row["score"] for row in rows) / len(rows)
-
-
 def _data(run) -> str:
     if run is None:
         return "Unknown: the model folder does not name it."
@@ -293,7 +211,7 @@ def _data(run) -> str:
     ]
     if not run.config["variant"]["trained"] and not run.config["variant"].get("weights_of"):
         return "None: the base model's weights are as they were."
-    return _table(["dataset", "task", "pairs", "licence", "origin"], rows)
+    return markdown_table(["dataset", "task", "pairs", "licence", "origin"], rows)
 
 
 def _settings(run) -> str:
@@ -311,7 +229,7 @@ def _settings(run) -> str:
     rows += [["data sha256", run.config["data_sha256"]], ["lock sha256", str(env["requirements_lock_sha256"])]]
     rows += [[package, number] for package, number in env["versions"].items()]
     rows += [["hardware", ", ".join(env["gpus"]) or f"{env['processor']}, {env['cores']} cores"]]
-    return _table(["setting", "value"], rows)
+    return markdown_table(["setting", "value"], rows)
 
 
 def _changed(env: dict[str, Any]) -> str:
@@ -344,15 +262,3 @@ def _limits(encoder, run, tokens: int, route: str | None, average: bool) -> str:
     if _of_images(encoder):
         limits.append("Pictures keep their proportions within the bounds of the image processor.")
     return "\n".join(f"- {limit}" for limit in limits)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
-    )
-
-
-def task_of_type(run: Run | None) -> dict[str, str]:
-    """MTEB type -> task, as the run was evaluated."""
-    return TASK_OF_TYPE | (run.config["variant"].get("task_of_type") or {} if run else {})

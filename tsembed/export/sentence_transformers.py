@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..tasks import INSTRUCTIONS, ROUTES, TASKS
-from .model_card import Run, task_of_type
+from .run import Run, task_of_type
 
-CODE = ("sentence_transformer.py", "experts.py", "checkpoint.py")  # what an export with all experts carries
+# What an export with all experts carries of our code.
+CODE = ("sentence_transformer.py", "experts.py", "families.py", "checkpoint.py")
 _PROBES = ("one", "a few words, and a comma", "a text that is longer than the others are " * 30)
 
 
@@ -48,7 +49,7 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
     """Weights, tokenizer and the files by which sentence-transformers puts the modules together."""
     from importlib.metadata import version
 
-    from ..mote.experts import pooler_off
+    from ..mote.families import pooler_off
 
     encoder.backbone.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)

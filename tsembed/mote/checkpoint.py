@@ -1,7 +1,7 @@
 """A MoTE checkpoint on disk: config.json, model.safetensors and mote.json, read strictly.
 
-Exports carry a copy of this file beside `experts.py`; it needs nothing but the standard library, transformers and the
-huggingface_hub that comes with it.
+Exports carry a copy of this file beside `experts.py`; it needs nothing but torch, transformers and the huggingface_hub
+that comes with it.
 """
 
 import json
@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]  # name of a weight -> its shape
 
@@ -119,3 +121,16 @@ def _blocks(names: Shapes, blocks: str) -> list[int]:
         name.removeprefix(f"{blocks}.") for name in names if ".experts." in name and name.startswith(f"{blocks}.")
     ]
     return sorted({int(name.partition(".")[0]) for name in within})
+
+
+def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape per weight."""
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights into the model, which stores each as it comes: bf16 stays bf16."""
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(weights[name].dtype)
+    model.load_state_dict(weights)
+    model.config.dtype = next(model.parameters()).dtype

@@ -15,37 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_weights, expert_of, local_folder, read_settings
-
-
-class Family(NamedTuple):
-    """Names of an encoder family: the list of blocks, and the modules of a block that make up an expert."""
-
-    blocks: str
-    expert: tuple[str, ...]
-
-
-_BERT = Family("encoder.layer", ("attention.output.LayerNorm", "intermediate", "output"))
-_QWEN = Family("layers", ("post_attention_layernorm", "mlp"))
-FAMILIES: dict[str, Family] = {  # by config.model_type
-    "nomic_bert": Family("layers", ("post_attention_layernorm", "mlp", "post_mlp_layernorm")),
-    "bert": _BERT,
-    "xlm-roberta": _BERT,
-    "roberta": _BERT,
-    "mpnet": Family("encoder.layer", ("attention.LayerNorm", "intermediate", "output")),
-    "distilbert": Family("transformer.layer", ("sa_layer_norm", "ffn", "output_layer_norm")),
-    "modernbert": Family("layers", ("mlp_norm", "mlp")),
-    "qwen2": _QWEN,
-    "qwen3": _QWEN,
-    "qwen2_vl_text": _QWEN,
-    "qwen2_vl": Family("language_model.layers", _QWEN.expert),
-    "qwen2_5_vl": Family("language_model.layers", _QWEN.expert),
-}
+from .checkpoint import check_weights, expert_of, load_weights, local_folder, read_settings, shapes
+from .families import (
+    FAMILIES,
+    block_indices,
+    check_no_task_head,
+    dense_model,
+    drop_pooling_head,
+    new_encoder,
+)
 
 # Sequences per expert of the forward pass under way: a context, not a module's state, so that a recomputation under
 # gradient checkpointing can never see the routes of a later forward pass.
@@ -210,7 +193,7 @@ class TaskRouted(nn.Module):
         """
         if route not in self.routes:
             raise ValueError(f"route {route!r} has no expert; routes: {', '.join(self.routes)}")
-        return _dense_model(self.config, type(self.model), self.dense_state_dict(self.routes[route]))
+        return dense_model(self.config, type(self.model), self.dense_state_dict(self.routes[route]))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json, model.safetensors and mote.json (routes and blocks)."""
@@ -328,94 +311,3 @@ def upcycle(
             owner = layers[index].get_submodule(parent)
             setattr(owner, name, PerExpert(getattr(owner, name), names))
     return TaskRouted(model, routes, indices)
-
-
-def average_experts(model: TaskRouted) -> nn.Module:
-    """The dense encoder of which every expert tensor is the mean over the experts (EA; MoTE App. B, Table 7).
-
-    An expert that several routes share counts once: the mean is over experts, not over routes. The mean is taken in
-    fp64, so of equal experts, as up-cycling makes them, it is exactly the dense encoder. Needs no code of ours.
-
-    Args:
-        model: It keeps its weights; those of the result are its own.
-
-    Raises:
-        ValueError: If the experts are offloaded.
-    """
-    owned = {expert_of(name)[1] for name in model.model.state_dict() if expert_of(name)[0]}
-    if not owned:
-        raise ValueError("the experts are not in the model: average them before they are offloaded")
-    every = [model.dense_state_dict(expert) for expert in model.expert_names]
-    weights = {name: tensor for name, tensor in every[0].items() if name not in owned}
-    for name in owned:
-        tensor = every[0][name]
-        weights[name] = torch.stack([one[name].double() for one in every]).mean(0).to(tensor.dtype)
-    return _dense_model(model.config, type(model.model), weights)
-
-
-def block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
-    """Indices that "every", "every_other" (1, 3, 5, …) or a list of indices means in a model of so many blocks."""
-    if blocks == "every":
-        return tuple(range(depth))
-    if blocks == "every_other":
-        return tuple(range(1, depth, 2))
-    indices = tuple(blocks)
-    wrong = [i for i in indices if isinstance(i, str) or not 0 <= i < depth]
-    if isinstance(blocks, str) or wrong or not indices or len(set(indices)) < len(indices):
-        raise ValueError(
-            f"blocks must be 'every', 'every_other' or different indices in 0..{depth - 1}, got {blocks!r}"
-        )
-    return indices
-
-
-def new_encoder(config) -> nn.Module:
-    """An encoder of the config with weights yet to be loaded, without the pooling head that no route uses."""
-    from transformers import AutoModel
-
-    with torch.device("cpu"):
-        return AutoModel.from_config(config, **pooler_off(config.model_type))
-
-
-def check_no_task_head(model: nn.Module) -> None:
-    """Check that a model of one of `FAMILIES` is the encoder itself.
-
-    Raises:
-        ValueError: If it has a head of a task around the encoder, as BertForSequenceClassification; names the submodule
-            to pass in its place.
-    """
-    blocks = FAMILIES[model.config.model_type].blocks
-    paths = [name.removesuffix(f".{blocks}") for name, _ in model.named_modules() if f".{name}".endswith(f".{blocks}")]
-    if blocks in paths:
-        return
-    inside = f"pass the encoder inside, model.{paths[0]}" if paths else f"it has no blocks at {blocks}"
-    raise ValueError(f"a {type(model).__name__} is no plain encoder: {inside}")
-
-
-def drop_pooling_head(model: nn.Module) -> None:
-    """Take out the pooling head that BERT and its kin have: no loss reaches it, and dense models are made without."""
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-
-
-def pooler_off(model_type: str) -> dict[str, bool]:
-    """Keyword that leaves out the pooling head of the families that have one: mean pooling never uses it."""
-    return {"add_pooling_layer": False} if model_type in ("bert", "xlm-roberta", "roberta", "mpnet") else {}
-
-
-def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shape per weight."""
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy the weights into the model, which stores each as it comes: bf16 stays bf16."""
-    for name, parameter in model.named_parameters():
-        parameter.data = parameter.data.to(weights[name].dtype)
-    model.load_state_dict(weights)
-    model.config.dtype = next(model.parameters()).dtype
-
-
-def _dense_model(config, kind: type[nn.Module], weights: dict[str, Tensor]) -> nn.Module:
-    dense = kind(copy.deepcopy(config), **pooler_off(config.model_type))
-    load_weights(dense, weights)
-    return dense.eval()

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_weights, expert_of, local_folder, read_settings
-from .experts import FAMILIES, PerExpert, TaskRouted, new_encoder, pooler_off, shapes, upcycle
+from .checkpoint import check_weights, expert_of, local_folder, read_settings, shapes
+from .experts import PerExpert, TaskRouted, upcycle
+from .families import FAMILIES, new_encoder, pooler_off
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 

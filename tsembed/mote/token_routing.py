@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .experts import FAMILIES, PerExpert, block_indices, check_no_task_head, drop_pooling_head, new_encoder
+from .experts import PerExpert
+from .families import FAMILIES, block_indices, check_no_task_head, drop_pooling_head, new_encoder
 
 
 class Routing(NamedTuple):
@@ -226,7 +227,7 @@ def route_tokens(
     At initialisation the result equals the dense encoder up to the order of additions, whatever the routers say.
 
     Args:
-        model: A Hugging Face encoder of one of `experts.FAMILIES`.
+        model: A Hugging Face encoder of one of `families.FAMILIES`.
         num_experts: Per block.
         top_k: Experts of a token; their gates sum to 1.
         blocks: As in `experts.upcycle`.

@@ -13,8 +13,8 @@ import torch
 
 from study.probes.drift import expert_drift
 from tests.tiny import FAMILIES, tiny
-from tsembed.mote.experts import FAMILIES as NAMES
 from tsembed.mote.experts import upcycle
+from tsembed.mote.families import FAMILIES as NAMES
 from tsembed.tasks import ROUTES
 
 

@@ -14,14 +14,13 @@ from datasets import Dataset
 from study.analysis import experts
 from study.analysis.results import read
 from study.analysis.statistics import intervals
-from study.presets import Data, Evaluation, RunSettings
 from study.probes import gradients
 from study.probes.parameters import place
-from tests.tiny import FAMILIES, tiny
+from tests.tiny import FAMILIES, run_settings, tiny
 from tsembed.encoder.text import Encoder
-from tsembed.mote.experts import FAMILIES as NAMES
 from tsembed.mote.experts import PerExpert, upcycle
-from tsembed.settings import Backbone, Training, Variant
+from tsembed.mote.families import FAMILIES as NAMES
+from tsembed.settings import Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES, TASKS, TEXT_TASKS
 from tsembed.training.batches import StepBatches
 from tsembed.training.objective import contrastive_loss
@@ -43,16 +42,7 @@ def tables():
 
 def settings(**variant):
     training = Training(steps=6, batch_size=6, precision="fp32", max_query_tokens=16, max_document_tokens=16)
-    return RunSettings(
-        preset="test",
-        variant_name="v",
-        seed=0,
-        backbone=Backbone(name="tiny"),
-        data=Data(source="embedded"),
-        training=training,
-        evaluation=Evaluation(),
-        variant=Variant(label="V", **variant),
-    )
+    return run_settings(Variant(label="V", **variant), training)
 
 
 def encoder_of(tokenizer, experts=None):

@@ -21,7 +21,8 @@ from study.runs.export import export, main
 from tests.tiny import tiny
 from tsembed.encoder.text import Encoder
 from tsembed.export.sentence_transformers import CODE
-from tsembed.mote.experts import average_experts, upcycle
+from tsembed.mote.average import average_experts
+from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 

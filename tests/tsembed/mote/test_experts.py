@@ -20,7 +20,8 @@ import pytest
 import torch
 
 from tests.tiny import FAMILIES, tiny
-from tsembed.mote.experts import PerExpert, TaskRouted, average_experts, upcycle
+from tsembed.mote.average import average_experts
+from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
 from tsembed.tasks import ROUTES
 
 

@@ -17,7 +17,8 @@ import torch
 from tests.tiny import tiny
 from tests.tsembed.mote.test_experts import batch, disturbed, pool
 from tsembed.encoder.text import Encoder
-from tsembed.mote.experts import PerExpert, TaskRouted, average_experts, upcycle
+from tsembed.mote.average import average_experts
+from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
 from tsembed.mote.offload import load_offloaded, offload
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 

@@ -15,14 +15,13 @@ import pytest
 import torch
 from datasets import Dataset
 
-from study.presets import Data, Evaluation, RunSettings
 from tests.ranks import run_ranks
-from tests.tiny import tiny, train
+from tests.tiny import run_settings, tiny, train
 from tsembed.encoder.text import Encoder
 from tsembed.evaluation.recall import recall_at_1
 from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
-from tsembed.settings import Backbone, TokenRouting, Training, Variant
+from tsembed.settings import TokenRouting, Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 from tsembed.training.batches import StepBatches
 from tsembed.training.loop import learning_rate, make_optimizer
@@ -61,16 +60,7 @@ def settings(variant=MOTE, **training):
         task_sampling="balanced",
         checkpoint_every=100,
     )
-    return RunSettings(
-        preset="test",
-        variant_name="v",
-        seed=0,
-        backbone=Backbone(name="tiny"),
-        data=Data(source="embedded"),
-        training=Training(**defaults | training),
-        evaluation=Evaluation(),
-        variant=variant,
-    )
+    return run_settings(variant, Training(**defaults | training))
 
 
 def make(tokenizer, variant=MOTE, dropout=0.0):

@@ -14,9 +14,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from study.presets import Data, Evaluation, RunSettings
 from tests.ranks import run_ranks
-from tests.tiny import train
+from tests.tiny import run_settings, train
 from tests.tiny_images import BACKBONE, image_encoder, mosaic
 from tsembed.encoder.build import build
 from tsembed.evaluation.recall import recall_at_1
@@ -63,16 +62,7 @@ def settings(method="TSEmbed", variant=None, **training):
         checkpoint_every=4,
     )
     chosen = Variant(label=method, starts_from="base", tasks=tuple(TASKS.values()), **variant or METHODS[method])
-    return RunSettings(
-        preset="test",
-        variant_name="v",
-        seed=0,
-        backbone=BACKBONE,
-        data=Data(source="digits"),
-        training=Training(**defaults | training),
-        evaluation=Evaluation(),
-        variant=chosen,
-    )
+    return run_settings(chosen, Training(**defaults | training), BACKBONE)
 
 
 @pytest.fixture(scope="module")

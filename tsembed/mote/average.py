@@ -1,0 +1,31 @@
+"""Expert averaging (EA): one dense encoder in place of all experts."""
+
+import torch
+from torch import nn
+
+from .checkpoint import expert_of
+from .experts import TaskRouted
+from .families import dense_model
+
+
+def average_experts(model: TaskRouted) -> nn.Module:
+    """The dense encoder of which every expert tensor is the mean over the experts (EA; MoTE App. B, Table 7).
+
+    An expert that several routes share counts once: the mean is over experts, not over routes. The mean is taken in
+    fp64, so of equal experts, as up-cycling makes them, it is exactly the dense encoder. Needs no code of ours.
+
+    Args:
+        model: It keeps its weights; those of the result are its own.
+
+    Raises:
+        ValueError: If the experts are offloaded.
+    """
+    owned = {expert_of(name)[1] for name in model.model.state_dict() if expert_of(name)[0]}
+    if not owned:
+        raise ValueError("the experts are not in the model: average them before they are offloaded")
+    every = [model.dense_state_dict(expert) for expert in model.expert_names]
+    weights = {name: tensor for name, tensor in every[0].items() if name not in owned}
+    for name in owned:
+        tensor = every[0][name]
+        weights[name] = torch.stack([one[name].double() for one in every]).mean(0).to(tensor.dtype)
+    return dense_model(model.config, type(model.model), weights)
