@@ -56,19 +56,19 @@ def ablations(
         Columns of `gains_by_row`, and panel (the setting that is changed), main (its value in the main row), main_row,
         label, size (parameters as a ratio to the main row's).
     """
-    known, frames = load_variants(), []
-    for main, others in changes.items():
-        for method in others:
-            panel, value = changed(known[method], known[main])
-            unweighted = known[main].negatives is not None and known[method].negatives is None
+    variants, frames = load_variants(), []
+    for main, methods in changes.items():
+        for method in methods:
+            panel, value = changed(variants[method], variants[main])
+            unweighted = variants[main].negatives is not None and variants[method].negatives is None
             name = f"none ({label[method]})" if unweighted else label[method]
             size = parameters[method] / parameters[main]
-            found = gains_by_row(scores, [method], rows, baseline=main)
-            frames.append(found.assign(panel=panel, main=value, main_row=main, label=name, size=size))
-    found = pd.concat(frames, ignore_index=True)
-    first = found[found.row == next(iter(rows))]
+            gains = gains_by_row(scores, [method], rows, baseline=main)
+            frames.append(gains.assign(panel=panel, main=value, main_row=main, label=name, size=size))
+    gains = pd.concat(frames, ignore_index=True)
+    first = gains[gains.row == next(iter(rows))]
     holm = dict(zip(zip(first.main_row, first.method, strict=True), statistics.holm(first.p_t.to_numpy()), strict=True))
-    return found.assign(p_holm=[holm[r.main_row, r.method] for r in found.itertuples()])
+    return gains.assign(p_holm=[holm[r.main_row, r.method] for r in gains.itertuples()])
 
 
 def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
@@ -86,14 +86,14 @@ def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
         ours, theirs = getattr(variant, section), getattr(main, section)
         if theirs is not None and ours is None:
             first = next(iter(names))
-            return names[first], _said(first, getattr(theirs, first))
+            return names[first], _value_label(first, getattr(theirs, first))
         for field, title in names.items() if theirs is not None else ():
             if getattr(ours, field) != getattr(theirs, field):
-                return title, _said(field, getattr(theirs, field))
+                return title, _value_label(field, getattr(theirs, field))
     raise ValueError(f"{variant.label} differs from {main.label} in no setting of {[*ADAPTER, *NEGATIVES]}")
 
 
-def _said(field: str, value) -> str:
+def _value_label(field: str, value) -> str:
     if field in _NONE and not value:
         return _NONE[field]
     return f"{value:g}" if isinstance(value, float) else _NAMES.get(value, str(value))

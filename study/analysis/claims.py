@@ -54,11 +54,11 @@ def claims(notebook: str | None = None) -> list[Claim]:
         ValueError: If the file has an unknown key, or an id twice.
     """
     path = paths.REFERENCES / "claims.yaml"
-    found = [check(Claim, row, f"{path}: {row.get('id')}") for row in yaml.safe_load(path.read_text())["claims"]]
-    ids = [claim.id for claim in found]
+    loaded = [check(Claim, row, f"{path}: {row.get('id')}") for row in yaml.safe_load(path.read_text())["claims"]]
+    ids = [claim.id for claim in loaded]
     if len(ids) != len(set(ids)):
         raise ValueError(f"{path}: ids stand twice: {sorted({i for i in ids if ids.count(i) > 1})}")
-    return [claim for claim in found if notebook in (None, claim.notebook)]
+    return [claim for claim in loaded if notebook in (None, claim.notebook)]
 
 
 def verdicts(notebook: str, measure: Callable[[Claim], np.ndarray | None]) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def collect(preset: str) -> pd.DataFrame:
     numbers = yaml.safe_load((paths.REFERENCES / "mote.yaml").read_text())
     rows = []
     for claim in claims():
-        found = judged.get(claim.id, {})
+        judgement = judged.get(claim.id, {})
         rows.append(
             {
                 "id": claim.id,
@@ -131,8 +131,8 @@ def collect(preset: str) -> pd.DataFrame:
                 "claimed": claim.claimed,
                 "than": claim.than,
                 "paper": published(claim, numbers),
-                **{key: float(found.get(key, float("nan"))) for key in MEASURED},
-                "verdict": found.get("verdict", NOT_JUDGED),
+                **{key: float(judgement.get(key, float("nan"))) for key in MEASURED},
+                "verdict": judgement.get("verdict", NOT_JUDGED),
                 "notebook": claim.notebook,
             }
         )
@@ -160,15 +160,15 @@ def published(claim: Claim, numbers: dict[str, Any]) -> float:
     return float("nan") if None in values else float(values[0]) - float(values[1])
 
 
-def counts(found: pd.DataFrame) -> dict[str, int]:
+def counts(verdicts: pd.DataFrame) -> dict[str, int]:
     """Verdict -> number of claims that have it, in a fixed order, without those that none has."""
-    return {v: n for v in MARKS if (n := int((found.verdict == v).sum()))}
+    return {v: n for v in MARKS if (n := int((verdicts.verdict == v).sum()))}
 
 
-def out_of_sight(found: pd.DataFrame) -> pd.DataFrame:
+def out_of_sight(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The inconclusive claims that this design could not have seen at the size the paper reports.
 
     Their published difference, from the value that the claim names, is smaller than the detectable one (power 0.8).
     """
-    size = (found.paper - found.than).abs()
-    return found[found.verdict.str.startswith("inconclusive") & (size < found.detectable)]
+    size = (verdicts.paper - verdicts.than).abs()
+    return verdicts[verdicts.verdict.str.startswith("inconclusive") & (size < verdicts.detectable)]

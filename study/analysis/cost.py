@@ -67,9 +67,9 @@ def time_ratios(steps: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """
     table = np.log(steps.pivot(index=["seed", "step"], columns="method", values="seconds"))
     ratios = table.sub(table[baseline], axis=0).reset_index().melt(["seed", "step"], value_name="ratio").dropna()
-    found = statistics.intervals(ratios, "ratio", ["method"], ["step"]).set_index("method")
-    found[["mean", "low", "high"]] = np.exp(found[["mean", "low", "high"]])
-    return found
+    ratio_intervals = statistics.intervals(ratios, "ratio", ["method"], ["step"]).set_index("method")
+    ratio_intervals[["mean", "low", "high"]] = np.exp(ratio_intervals[["mean", "low", "high"]])
+    return ratio_intervals
 
 
 def second_stage(steps: pd.DataFrame) -> pd.DataFrame:

@@ -39,12 +39,12 @@ def correlations(proxy: pd.DataFrame, method: str, router: str, over: str) -> pd
         ValueError: If there are no such rows.
     """
     reference, pool = over.split(", ")
-    chosen = {"method": method, "router": router, "reference": reference, "pool": pool}
+    selection = {"method": method, "router": router, "reference": reference, "pool": pool}
     rows = proxy[proxy.layer != "all"]
-    for column, value in chosen.items():
+    for column, value in selection.items():
         rows = rows[rows[column] == value]
     if rows.empty:
-        raise ValueError(f"no correlation of {chosen}")
+        raise ValueError(f"no correlation of {selection}")
     return rows.astype({"layer": int}).pivot(index="seed", columns="layer", values="correlation")
 
 
@@ -108,9 +108,10 @@ def expert_use(history: pd.DataFrame, use: pd.DataFrame, method: str, seed: int)
         when = f"training, to step {window.step + 1}"
         for task, layers in window.use.items():
             rows += [(when, task, i, e, x) for i, gates in enumerate(layers) for e, x in enumerate(gates)]
-    held = use[(use.method == method) & (use.seed == seed)]
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(held.layer))}
-    means = held.assign(layer=held.layer.map(numbers)).groupby(["task", "layer", "expert"], sort=False).share.mean()
+    held_out = use[(use.method == method) & (use.seed == seed)]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(held_out.layer))}
+    numbered = held_out.assign(layer=held_out.layer.map(numbers))
+    means = numbered.groupby(["task", "layer", "expert"], sort=False).share.mean()
     rows += [("held-out pairs", *key, share) for key, share in means.items()]
     return pd.DataFrame(rows, columns=["when", "task", "layer", "expert", "share"])
 
@@ -121,7 +122,7 @@ def blocks_of(layers: Sequence[str]) -> list[str]:
     >>> blocks_of(["language_model.layers.0.mlp.up_proj", "encoder.layer.3.attention.self.query"])
     ['0', '3']
     """
-    return [found[1] if (found := re.search(r"\.(\d+)\.", name)) else "" for name in layers]
+    return [number[1] if (number := re.search(r"\.(\d+)\.", name)) else "" for name in layers]
 
 
 def load_gradients(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
@@ -157,8 +158,8 @@ def by_block(conflict: pd.DataFrame, *, part: str = "attention") -> pd.DataFrame
     same = rows["first"] == rows["second"]
     apart = rows[~same]
     pairs = {ALL_PAIRS: (apart, rows[same])}
-    for (first, second), own in apart.groupby(["first", "second"], sort=False):
-        pairs[f"{first}–{second}"] = own, rows[same & rows["first"].isin([first, second])]
+    for (first, second), between in apart.groupby(["first", "second"], sort=False):
+        pairs[f"{first}–{second}"] = between, rows[same & rows["first"].isin([first, second])]
     frames = []
     for pair, sides in pairs.items():
         for same_task, side in zip((False, True), sides, strict=True):

@@ -89,8 +89,8 @@ def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
         ValueError: If a run is not finished; names all that are missing.
     """
     plan = load_preset(preset)
-    chosen = [study for study in studies or ("",) if study in plan.studies]
-    folders = {(v, s): paths.run_dir(preset, v, s) for study in chosen for v, s in plan.runs(study)}
+    planned = [study for study in studies or ("",) if study in plan.studies]
+    folders = {(v, s): paths.run_dir(preset, v, s) for study in planned for v, s in plan.runs(study)}
     missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
     if missing:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")

@@ -191,9 +191,9 @@ def intervals(rows: pd.DataFrame, value: str, by: Sequence[str], over: Sequence[
     Returns:
         Columns of `by`, then mean, low, high, seeds.
     """
-    found = []
+    rows_out = []
     for key, group in rows.groupby(list(by), sort=False):
         table = group.assign(all="").pivot_table(index="seed", columns=[*over, "all"], values=value).to_numpy()
         interval = bootstrap(table, rng=np.random.default_rng(0))
-        found.append(dict(zip(by, key, strict=True)) | interval._asdict() | {"seeds": len(table)})
-    return pd.DataFrame(found)
+        rows_out.append(dict(zip(by, key, strict=True)) | interval._asdict() | {"seeds": len(table)})
+    return pd.DataFrame(rows_out)

@@ -27,15 +27,15 @@ MARKERS = "osD^vPX<>phd"
 
 def looks() -> dict[str, Look]:
     """The look of every method by name: the variants of `configs/variants`, and SEM."""
-    variants, given = presets.load_variants(), presets.load_looks()
-    return {"sem": SEM, **{name: _look(name, variants[name].label, given[name]) for name in variants}}
+    variants, explicit = presets.load_variants(), presets.load_looks()
+    return {"sem": SEM, **{name: _look(name, variants[name].label, explicit[name]) for name in variants}}
 
 
-def _look(name: str, label: str, given: presets.Look) -> Look:
+def _look(name: str, label: str, explicit: presets.Look) -> Look:
     # By the name and not by the place in the file: a new row must not change how the others are drawn.
     pick = zlib.crc32(name.encode())
-    colour = given.colour or COLOURS[pick % len(COLOURS)]
-    return Look(given.label or label, colour, given.marker or MARKERS[pick // len(COLOURS) % len(MARKERS)])
+    colour = explicit.colour or COLOURS[pick % len(COLOURS)]
+    return Look(explicit.label or label, colour, explicit.marker or MARKERS[pick // len(COLOURS) % len(MARKERS)])
 
 
 class _Methods(Mapping[str, Look]):

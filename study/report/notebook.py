@@ -68,9 +68,9 @@ def execute(
     def remember(cell, cell_index):
         at.update(cell=cell, index=cell_index)
 
-    def fail(what: str) -> NotebookError:
+    def fail(fault: str) -> NotebookError:
         os.replace(running, failed)
-        return NotebookError(f"{notebook.name}: {_cell(failed, at)}: {what}\nnotebook so far: {failed}")
+        return NotebookError(f"{notebook.name}: {_cell(failed, at)}: {fault}\nnotebook so far: {failed}")
 
     short = len(tempfile.gettempdir()) < _SOCKET_PATH
     folder = Path(tempfile.mkdtemp(prefix="tsembed-", dir=None if short else "/tmp"))
@@ -127,7 +127,7 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
     ]
     if len(cells) != 1:
         raise ValueError(f"{notebook}: {len(cells)} cells have the tag 'parameters'; there must be one")
-    found = {}
+    defaults = {}
     for node in ast.parse("".join(cells[0]["source"])).body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             targets = [node.target]
@@ -137,13 +137,13 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
             continue
         for target in targets:
             try:
-                found[target.id] = ast.literal_eval(node.value)
+                defaults[target.id] = ast.literal_eval(node.value)
             except (ValueError, AttributeError):
                 raise ValueError(
                     f"{notebook}: parameters cell, line {node.lineno}: {ast.unparse(node)!r}: "
                     "a parameter is one name with a literal default"
                 ) from None
-    return found
+    return defaults
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
@@ -157,16 +157,16 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
     if not notebook.is_file():
         raise ValueError(f"{notebook}: there is no such notebook")
     defaults = parameters_of(notebook)
-    known = ", ".join(f"{n}: {type(v).__name__} = {v!r}" for n, v in defaults.items()) or "none"
+    listed = ", ".join(f"{n}: {type(v).__name__} = {v!r}" for n, v in defaults.items()) or "none"
     for name, value in parameters.items():
         if name not in defaults:
-            raise ValueError(f"{notebook}: parameter {name!r} (value {value!r}) is unknown; known: {known}")
+            raise ValueError(f"{notebook}: parameter {name!r} (value {value!r}) is unknown; known: {listed}")
         default = defaults[name]
         if default is None or type(value) is type(default) or (type(default), type(value)) == (float, int):
             continue
         raise ValueError(
             f"{notebook}: parameter {name!r} has the value {value!r}, of type {type(value).__name__}; "
-            f"its default {default!r} asks for {type(default).__name__}; known: {known}"
+            f"its default {default!r} asks for {type(default).__name__}; known: {listed}"
         )
 
 
@@ -253,14 +253,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--timeout", type=float, help="seconds that one cell may take")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        execute(given.notebook, given.output, {n: _value(v) for n, v in given.parameters}, timeout=given.timeout)
+        execute(
+            options.notebook, options.output, {n: _value(v) for n, v in options.parameters}, timeout=options.timeout
+        )
     except (ValueError, NotebookError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
-        print(f"{given.notebook.name}: interrupted", file=sys.stderr)
+        print(f"{options.notebook.name}: interrupted", file=sys.stderr)
         return 130
     return 0

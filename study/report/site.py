@@ -75,8 +75,8 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
 
 
 def _notebook_pages(report: Path) -> list[Page]:
-    found = [p for p in sorted((report / "notebooks").glob("[!.]*.ipynb")) if not p.name.endswith(".failed.ipynb")]
-    return [_page(p, f"notebooks/{p.stem}.html") for p in found]
+    notebooks = [p for p in sorted((report / "notebooks").glob("[!.]*.ipynb")) if not p.name.endswith(".failed.ipynb")]
+    return [_page(p, f"notebooks/{p.stem}.html") for p in notebooks]
 
 
 def _run_pages(preset: str) -> dict[str, Page]:
@@ -170,23 +170,23 @@ def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
     """Every claim as the index shows it, with the page of its notebook, and how many have which verdict."""
     if not (paths.REFERENCES / "claims.yaml").is_file():
         return {"rows": [], "counts": {}}
-    found = claims.collect(preset)
-    rows = claim_tables.table(found).assign(page=found.notebook.map(pages), notebook=found.notebook)
+    verdicts = claims.collect(preset)
+    rows = claim_tables.table(verdicts).assign(page=verdicts.notebook.map(pages), notebook=verdicts.notebook)
     rows = rows.astype(object).where(rows.notna(), None)
-    return {"rows": rows.to_dict("records"), "counts": claims.counts(found)}
+    return {"rows": rows.to_dict("records"), "counts": claims.counts(verdicts)}
 
 
 def _figures(report: Path) -> list[dict[str, str]]:
     """The gallery: figures of the analyses, with the captions that their PNGs hold."""
     from PIL import Image
 
-    found = []
+    gallery = []
     for path in sorted((report / "figures").glob("*.png")):
         with Image.open(path) as image:
             (width, height), caption = image.size, image.info.get("Description", path.stem)
         wide = width > 1.5 * COLUMN * STYLE["savefig.dpi"]
-        found.append({"name": path.stem, "caption": caption, "width": width, "height": height, "wide": wide})
-    return found
+        gallery.append({"name": path.stem, "caption": caption, "width": width, "height": height, "wide": wide})
+    return gallery
 
 
 def _tables(report: Path) -> list[str]:

@@ -24,13 +24,13 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
         pages: `<variant>/seed<k>` -> page of the run.
     """
     planned = [(v, f"seed{s}") for v, s in _planned(preset)]
-    found = {
+    started = {
         (p.parent.name, p.name)
         for p in (paths.RUNS / preset).glob("*/seed*")
         if any((p / file).is_file() for file in RUN_FILES)
     }
     rows = []
-    for variant, seed in [*planned, *sorted(found - set(planned))]:
+    for variant, seed in [*planned, *sorted(started - set(planned))]:
         folder = paths.RUNS / preset / variant / seed
         done, settings = _json(folder / "done.json"), _yaml(folder / "config.yaml")
         rows.append(
@@ -90,8 +90,8 @@ def _job(preset: str, variant: str) -> str:
     """The node of the study that trains a variant."""
     from ..presets import load_preset
 
-    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
-    return load_preset(preset).job_of(variant) if known else variant
+    in_configs = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
+    return load_preset(preset).job_of(variant) if in_configs else variant
 
 
 def _planned(preset: str) -> list[tuple[str, int]]:

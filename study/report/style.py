@@ -106,8 +106,8 @@ def links(target: Path, kinds: tuple[str, ...]) -> str:
     place = os.path.relpath(target, Path.cwd()).replace(os.sep, "/")
     label = html.escape(target.name)
     named = {k: "LaTeX" if k == "tex" else k.upper() for k in kinds}
-    found = (f'<a href="{html.escape(place)}.{k}" aria-label="{label} as {v}">{v}</a>' for k, v in named.items())
-    return f'<span class="files">{" · ".join(found)}</span>'
+    anchors = (f'<a href="{html.escape(place)}.{k}" aria-label="{label} as {v}">{v}</a>' for k, v in named.items())
+    return f'<span class="files">{" · ".join(anchors)}</span>'
 
 
 def p_value(p: float) -> str:

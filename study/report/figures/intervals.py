@@ -47,25 +47,25 @@ def _interval(
     axes.errorbar(value, y, xerr=error, color=look.colour, marker=look.marker, fillstyle=fill, **style)
 
 
-def forest(found: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
+def forest(verdicts: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """Difference with interval per claim, a panel per quantity, the marker by verdict.
 
     The band is what the design would hardly have seen: less than the detectable difference on either side of the
     value that the claim names (the short line). A hollow diamond is the paper's difference.
 
     Args:
-        found: As `claim_overview.collect` returns it.
+        verdicts: As `claims.collect` returns it.
         seeds: Number of seeds, as text ("1 to 3 seeds").
         interval: What [low, high] is.
     """
-    groups = [(q, found[found.quantity == q]) for q in QUANTITIES if (found.quantity == q).any()]
+    groups = [(q, verdicts[verdicts.quantity == q]) for q in QUANTITIES if (verdicts.quantity == q).any()]
     sizes = [len(rows) for _, rows in groups]
     with _drawing(FULL, CLAIM_HEIGHT * sum(sizes) + 0.45 * len(groups) + 0.45, "verdict on every claim") as figure:
         panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=sizes).ravel()
         for axes, (quantity, rows) in zip(panels, groups, strict=True):
             _panel(axes, rows)
             axes.set_xlabel(QUANTITIES[quantity])
-        _verdict_legend(figure, found)
+        _verdict_legend(figure, verdicts)
         _note(figure, f"{seeds}; bars: {interval}; band: not detectable with power 0.8; right: what is claimed")
     return figure
 
@@ -97,7 +97,7 @@ def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
     axes.grid(False, axis="y")
 
 
-def _verdict_legend(figure: "Figure", found: pd.DataFrame) -> None:
+def _verdict_legend(figure: "Figure", verdicts: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
@@ -111,9 +111,9 @@ def _verdict_legend(figure: "Figure", found: pd.DataFrame) -> None:
             fillstyle="none" if look.marker == "s" else "full",
         )
         for verdict, look in VERDICTS.items()
-        if (found.verdict == verdict).any()
+        if (verdicts.verdict == verdict).any()
     ]
-    if found.paper.notna().any():
+    if verdicts.paper.notna().any():
         entries.append(
             Line2D([], [], color="#222222", marker="D", fillstyle="none", linestyle="none", label="the paper's")
         )
@@ -169,10 +169,10 @@ def ablations(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
 
 def _lines(rows: pd.DataFrame) -> list:
     """Headings (text) and ablations (a row) from top to bottom."""
-    found: list = []
+    lines: list = []
     for (panel, main), group in rows.groupby(["panel", "main"], sort=False):
-        found += [f"{panel} ({main})", *group.itertuples()]
-    return found
+        lines += [f"{panel} ({main})", *group.itertuples()]
+    return lines
 
 
 def _side(axes: "Axes", lines: list) -> None:
@@ -241,7 +241,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
         interval: What [low, high] is, e.g. "95 % bootstrap over datasets and seeds".
     """
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
-    known = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
+    published = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
     over = f"gain over {METHODS[baseline].label}"
     with _drawing(FULL, 0.7 + 0.42 * len(types), f"{over} per task type") as figure:
         axes = figure.add_subplot()
@@ -250,8 +250,8 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
             offset = (methods.index(row.method) - (len(methods) - 1) / 2) * 0.72 / len(methods)
             y = types.index(row.task_type) + offset
             _interval(axes, y, row.gain, row.low, row.high, look)
-            if (row.task_type, row.method) in known:
-                axes.plot(known[row.task_type, row.method], y, look.marker, color=look.colour, fillstyle="none")
+            if (row.task_type, row.method) in published:
+                axes.plot(published[row.task_type, row.method], y, look.marker, color=look.colour, fillstyle="none")
         axes.axvline(0, color="#444444", linewidth=0.8)
         axes.set_yticks(range(len(types)), types)
         for y in range(len(types) - 1):
@@ -259,7 +259,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
         axes.set(xlabel=f"{over} (points)", ylim=(len(types) - 0.5, -0.5))
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
-        _legend(figure, methods, paper=bool(known))
+        _legend(figure, methods, paper=bool(published))
         _note(figure, f"{seeds_text(scores.seeds)}; bars: {interval}")
     return figure
 

@@ -33,12 +33,12 @@ def drift(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     experts = [name for name in dict.fromkeys(rows.what) if name not in ("shared", "dense model")]
     with _drawing(FULL, 2.5, "drift of the weights by block") as figure:
         feed_forward, attention = figure.subplots(1, 2, sharey=True)
-        for (method, what), line in rows.groupby(["method", "what"], sort=False):
+        for (method, weights), line in rows.groupby(["method", "what"], sort=False):
             look, label = METHODS[method], METHODS[method].label
-            if what in experts:
-                look = LOOKS[experts.index(what) % len(LOOKS)]
-                _line(feed_forward, line, look, f"{label}: {what}", scale=100)
-            elif what == "shared":
+            if weights in experts:
+                look = LOOKS[experts.index(weights) % len(LOOKS)]
+                _line(feed_forward, line, look, f"{label}: {weights}", scale=100)
+            elif weights == "shared":
                 _line(attention, line, look, label, scale=100)
             else:
                 _line(feed_forward, line, look, f"{label}: dense", dashed=True, scale=100)

@@ -129,12 +129,12 @@ def _finished(preset: str) -> dict[str, Path]:
 
 
 def _same_settings(preset: str, runs: dict[str, Path]) -> None:
-    wanted = load_preset(preset)
+    settings_of_preset = load_preset(preset)
     for run, folder in runs.items():
         variant, seed = run.split("/seed")
-        planned = portable(_flat(resolve(wanted, variant, int(seed)).model_dump(mode="json")))
-        found = settings(folder)
-        if faults := differences({k: v for k, v in found.items() if k != "data_sha256"}, planned):
+        planned = portable(_flat(resolve(settings_of_preset, variant, int(seed)).model_dump(mode="json")))
+        recorded = settings(folder)
+        if faults := differences({k: v for k, v in recorded.items() if k != "data_sha256"}, planned):
             raise ValueError(f"{folder / 'config.yaml'} is not of the preset as it is now: {'; '.join(faults)}")
 
 
@@ -142,7 +142,7 @@ def _about(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
     """What reference.json holds."""
     environments = [json.loads((folder / "env.json").read_text()) for folder in runs.values()]
     done = [json.loads((folder / "done.json").read_text()) for folder in runs.values()]
-    kept = json.dumps({run: settings(folder) for run, folder in runs.items()}, sort_keys=True)
+    serialised = json.dumps({run: settings(folder) for run, folder in runs.items()}, sort_keys=True)
 
     def distinct(values: list) -> list:
         return [v for i, v in enumerate(values) if v not in values[:i]]
@@ -152,7 +152,7 @@ def _about(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
         "runs": len(runs),
         "finished": [min(d["finished"] for d in done), max(d["finished"] for d in done)],
         "seconds": {k: round(sum(d["seconds"].get(k, 0.0) for d in done), 1) for k in ("training", "evaluation")},
-        "settings_sha256": hashlib.sha256(kept.encode()).hexdigest(),
+        "settings_sha256": hashlib.sha256(serialised.encode()).hexdigest(),
         "commits": distinct([e["commit"] for e in environments]),
         "uncommitted_changes": any(e["uncommitted_changes"] for e in environments),
         "requirements_lock_sha256": distinct([e["requirements_lock_sha256"] for e in environments]),
@@ -163,10 +163,10 @@ def _about(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
 
 
 def _one_commit(preset: str, about: dict[str, Any]) -> None:
-    for what, names in (("commits", about["commits"]), ("locks", about["requirements_lock_sha256"])):
+    for kind, names in (("commits", about["commits"]), ("locks", about["requirements_lock_sha256"])):
         if len(names) > 1:
             short = ", ".join(str(name)[:12] for name in names)
-            raise ValueError(f"preset {preset}: the runs come from {len(names)} {what} ({short}); see --allow-mixed")
+            raise ValueError(f"preset {preset}: the runs come from {len(names)} {kind} ({short}); see --allow-mixed")
     if about["commits"] == ["unknown"]:
         raise ValueError(f"preset {preset}: the commit of the runs is unknown; see --allow-mixed")
     if about["uncommitted_changes"]:
@@ -176,13 +176,13 @@ def _one_commit(preset: str, about: dict[str, Any]) -> None:
 def _copy_results(run: Path, target: Path) -> list[str]:
     """Names of the files that were left out because they are large."""
     target.mkdir(parents=True)
-    found = sorted(p for p in run.iterdir() if p.suffix in (".json", ".csv"))
-    small = [p for p in found if p.stat().st_size <= SMALL]
+    results = sorted(p for p in run.iterdir() if p.suffix in (".json", ".csv"))
+    small = [p for p in results if p.stat().st_size <= SMALL]
     for path in small:
         shutil.copyfile(path, target / path.name)
     content = yaml.safe_load((run / "config.yaml").read_text())
     (target / "config.yaml").write_text(yaml.safe_dump(_without_paths(content), sort_keys=False))
-    return [p.name for p in found if p not in small]
+    return [p.name for p in results if p not in small]
 
 
 def _write_datasets(preset: str, target: Path) -> None:
@@ -200,13 +200,13 @@ def _write_datasets(preset: str, target: Path) -> None:
 
 def _without_paths(content: dict[str, Any]) -> dict[str, Any]:
     """The settings as `portable` has them, nested: `data.path` is None."""
-    kept: dict[str, Any] = {}
+    portable_settings: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            kept[key] = _without_paths(value)
+            portable_settings[key] = _without_paths(value)
         else:
-            kept[key] = Path(value).name if isinstance(value, str) and value.startswith("/") else value
-    return kept | ({"path": None} if "path" in kept else {})
+            portable_settings[key] = Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    return portable_settings | ({"path": None} if "path" in portable_settings else {})
 
 
 def _copy_report(report: Path, target: Path) -> None:
@@ -233,9 +233,9 @@ def dead_links(folder: Path) -> list[str]:
 
 def machine_traces(folder: Path) -> list[str]:
     """Files of a folder that name a path, host or package index of the machine that wrote them, a line each."""
-    known = machine_names()
-    found = {p.relative_to(folder): traces(p, known) for p in sorted(folder.rglob("*")) if p.is_file()}
-    return [f"{path} names this machine or another: {', '.join(names)}" for path, names in found.items() if names]
+    machine = machine_names()
+    named = {p.relative_to(folder): traces(p, machine) for p in sorted(folder.rglob("*")) if p.is_file()}
+    return [f"{path} names this machine or another: {', '.join(names)}" for path, names in named.items() if names]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -244,9 +244,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--allow-mixed", action="store_true", help="accept runs of several commits, or with uncommitted changes"
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        folder = freeze(given.preset, allow_mixed=given.allow_mixed)
+        folder = freeze(options.preset, allow_mixed=options.allow_mixed)
     except ValueError as error:
         sys.exit(f"reference: {error}")
     files = [p for p in folder.rglob("*") if p.is_file()]

@@ -29,10 +29,10 @@ def traces(path: Path, names: list[str]) -> list[str]:
     """
     content = path.read_bytes().decode("utf-8" if path.suffix in TEXT else "latin-1")
     content = EMBEDDED.sub("", content)
-    found = [name for name in names if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", content)]
+    matches = [name for name in names if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", content)]
     if path.suffix in TEXT:
-        found += [m[0] for pattern in (PATH, WINDOWS) for m in pattern.finditer(content)]
-    return list(dict.fromkeys(found))
+        matches += [m[0] for pattern in (PATH, WINDOWS) for m in pattern.finditer(content)]
+    return list(dict.fromkeys(matches))
 
 
 def machine_names() -> list[str]:

@@ -39,7 +39,7 @@ class Tolerance(NamedTuple):
 
 
 SAME = Tolerance(1e-6, 1e-6, 1e-6, 1e-6)
-OTHER = Tolerance(2.0, 1.0, 0.5, 0.01)
+OTHER_MACHINE = Tolerance(2.0, 1.0, 0.5, 0.01)
 
 
 class Comparison(NamedTuple):
@@ -61,23 +61,23 @@ def compare(preset: str) -> Comparison:
     reference = folder_of(preset)
     committed = {_name(p.parent): p.parent for p in sorted(reference.glob("results/*/seed*/scores.json"))}
     if not committed:
-        known = ", ".join(sorted(p.parent.name for p in reference.parent.glob("*/results"))) or "none"
-        raise ValueError(f"{reference.relative_to(paths.ROOT)} holds no results; presets with a reference: {known}")
+        presets = ", ".join(sorted(p.parent.name for p in reference.parent.glob("*/results"))) or "none"
+        raise ValueError(f"{reference.relative_to(paths.ROOT)} holds no results; presets with a reference: {presets}")
     fresh = {_name(p.parent): p.parent for p in sorted((paths.RUNS / preset).glob("*/seed*/done.json"))}
     if not fresh:
         raise ValueError(f"runs/{preset} has no finished run; ./run_all.sh {preset} makes them")
     apart = {run: why for run, folder in committed.items() if (why := _unlike(folder, fresh.get(run)))}
-    both = [run for run in committed if run not in apart]
-    if not both:
+    compared = [run for run in committed if run not in apart]
+    if not compared:
         why = "; ".join(dict.fromkeys(apart.values()))
         raise ValueError(f"no run of preset {preset} can be compared with the reference: {why}")
-    same = all(_kind(committed[run]) == _kind(fresh[run]) and not _kind(fresh[run])["gpus"] for run in both)
-    tolerance = SAME if same else OTHER
-    pairs = {run: (committed[run], fresh[run]) for run in both}
+    same = all(_kind(committed[run]) == _kind(fresh[run]) and not _kind(fresh[run])["gpus"] for run in compared)
+    tolerance = SAME if same else OTHER_MACHINE
+    pairs = {run: (committed[run], fresh[run]) for run in compared}
     scores = [pd.concat([_scores(run, found[i]) for run, found in pairs.items()]) for i in (0, 1)]
     rows = [*_score_rows(*scores, tolerance), *_gain_rows(*scores, tolerance)]
-    for run, found in pairs.items():
-        rows += _similarity_rows(run, *found, tolerance)
+    for run, folders in pairs.items():
+        rows += _similarity_rows(run, *folders, tolerance)
     frame = pd.DataFrame(rows, columns=["quantity", "row", "reference", "here", "tolerance"])
     frame["difference"] = frame.here - frame.reference
     frame["moved"] = ~(frame.difference.abs() <= frame.tolerance)  # nan has moved
@@ -85,13 +85,13 @@ def compare(preset: str) -> Comparison:
     return Comparison(frame, [] if apart else _verdicts(preset), apart, new, same)
 
 
-def report(preset: str, found: Comparison) -> str:
+def report(preset: str, comparison: Comparison) -> str:
     """The comparison as a short text."""
     about = _about(preset)
-    rows, moved = found.rows, found.rows[found.rows.moved]
-    kind = "the same kind of machine" if found.same_machine else "another kind of machine, or a GPU"
-    allowed = SAME if found.same_machine else OTHER
-    changed = [v for v in found.verdicts if v[1] != v[2]]
+    rows, moved = comparison.rows, comparison.rows[comparison.rows.moved]
+    kind = "the same kind of machine" if comparison.same_machine else "another kind of machine, or a GPU"
+    allowed = SAME if comparison.same_machine else OTHER_MACHINE
+    changed = [v for v in comparison.verdicts if v[1] != v[2]]
     lines = [
         f"{preset}: this checkout's runs against {folder_of(preset).relative_to(paths.ROOT)}{about}",
         f"made on {kind}: tolerance {allowed.score:g} points per score, {allowed.gain:g} per gain of a task type,"
@@ -102,24 +102,28 @@ def report(preset: str, found: Comparison) -> str:
     for quantity, group in rows.groupby("quantity", sort=False):
         largest = group.difference.abs().max()
         lines.append(f"{quantity:12}{len(group):10}{int(group.moved.sum()):8}{largest:20.3g}")
-    lines.append(f"{'verdict':12}{len(found.verdicts):10}{len(changed):8}")
+    lines.append(f"{'verdict':12}{len(comparison.verdicts):10}{len(changed):8}")
     order = (moved.difference.abs() / moved.tolerance).fillna(math.inf).sort_values(ascending=False).index
     for row in moved.loc[order].head(SHOWN).itertuples():
         lines.append(f"moved: {row.quantity} {row.row}: {row.reference:.4g} -> {row.here:.4g} ({row.difference:+.3g})")
     if len(moved) > SHOWN:
         lines.append(f"… and {len(moved) - SHOWN} more")
     lines += [f"moved: verdict {claim}: {was} -> {now}" for claim, was, now in changed]
-    lines += [f"not compared: {run}: {why}" for run, why in found.apart.items()]
-    if found.new:
-        lines.append(f"not in the reference: {', '.join(found.new)}")
-    if not found.verdicts:
-        lines.append("the verdicts are not compared: " + ("not all runs are" if found.apart else "a report lacks them"))
-    lines.append("Nothing moved." if not _status(found) else "Not the same as the reference.")
+    lines += [f"not compared: {run}: {why}" for run, why in comparison.apart.items()]
+    if comparison.new:
+        lines.append(f"not in the reference: {', '.join(comparison.new)}")
+    if not comparison.verdicts:
+        lines.append(
+            "the verdicts are not compared: " + ("not all runs are" if comparison.apart else "a report lacks them")
+        )
+    lines.append("Nothing moved." if not _status(comparison) else "Not the same as the reference.")
     return "\n".join(lines)
 
 
-def _status(found: Comparison) -> int:
-    return int(found.rows.moved.any() or bool(found.apart) or any(was != now for _, was, now in found.verdicts))
+def _status(comparison: Comparison) -> int:
+    return int(
+        comparison.rows.moved.any() or bool(comparison.apart) or any(was != now for _, was, now in comparison.verdicts)
+    )
 
 
 def _name(folder: Path) -> str:
@@ -161,8 +165,8 @@ def _gain_rows(old: pd.DataFrame, new: pd.DataFrame, tolerance: Tolerance) -> li
         return rows
     for method, group in old[old.method != "em"].groupby("method", sort=False):
         types = list(dict.fromkeys(group.task_type))
-        for name, chosen in [*((t, [t]) for t in types), ("all types", types)]:
-            values = [_gain(scores, method, chosen) for scores in (old, new)]
+        for name, row_types in [*((t, [t]) for t in types), ("all types", types)]:
+            values = [_gain(scores, method, row_types) for scores in (old, new)]
             allowed = tolerance.gain if name in types else tolerance.average
             if not all(map(math.isnan, values)):  # methods of another study share no datasets with EM
                 rows.append(("gain", f"{method} {name}", *values, allowed))
@@ -215,9 +219,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("preset", help="a name in configs/presets")
     preset = parser.parse_args(arguments).preset
     try:
-        found = compare(preset)
+        comparison = compare(preset)
     except ValueError as error:
         print(f"run_all.sh: verify: {error}", file=sys.stderr)
         return 2
-    print(report(preset, found))
-    return _status(found)
+    print(report(preset, comparison))
+    return _status(comparison)

@@ -79,11 +79,11 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Columns panel, main, method, label, row ("all sets", "seen", "unseen"), gain, low, high, detectable,
             seeds, p_holm (over the ablations), size (parameters as a ratio to the main row's).
     """
-    found = []
+    table_rows = []
     for _, group in rows.groupby("method", sort=False):
         first = group.iloc[0]
         cells = {r.row: gain_interval(r.gain, r.low, r.high) for r in group.itertuples()}
-        found.append(
+        table_rows.append(
             {
                 "Ablation": first.label,
                 "changes": f"{first.panel} ({first.main})",
@@ -94,7 +94,7 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
                 "parameters": f"{first['size']:.3f}",
             }
         )
-    return pd.DataFrame(found).fillna(MISSING)
+    return pd.DataFrame(table_rows).fillna(MISSING)
 
 
 def published_table(mmeb: Mapping[str, Any]) -> pd.DataFrame:

@@ -9,20 +9,20 @@ from .write import gain, gain_interval
 DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
 
 
-def table(found: pd.DataFrame) -> pd.DataFrame:
+def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The rows of `collect` as they are read: a verdict marked by its sign, too; the notebook by its number."""
-    rows = [(row, DIGITS[row.unit]) for row in found.itertuples()]
+    rows = [(row, DIGITS[row.unit]) for row in verdicts.itertuples()]
     return pd.DataFrame(
         {
-            "Claim": found.claim,
-            "Place": found.place,
+            "Claim": verdicts.claim,
+            "Place": verdicts.place,
             "Paper's": [gain(r.paper, n) for r, n in rows],
             "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
-            "Unit": found.unit,
+            "Unit": verdicts.unit,
             "Seen from": [_size(r.detectable, n) for r, n in rows],
             "Seeds": [_size(r.seeds, 0) for r, _ in rows],
-            "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in found.verdict],
-            "Notebook": found.notebook.str.split("_").str[0],
+            "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in verdicts.verdict],
+            "Notebook": verdicts.notebook.str.split("_").str[0],
         }
     )
 
