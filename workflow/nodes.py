@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from study import paths, presets
+from study import notebooks, paths, presets
 from tsembed.files import write_text
 from tsembed.settings import Variant
 
 LAUNCH = "10_train"  # the notebook of one run
 HEADING = "=== "  # of one execution in a log
-ANALYSES = "[2349]*.ipynb"  # the notebooks that read results
 CLAIMS = "90_claims"  # reads what the other notebooks found
 NOT_SHOWN = ("notebook.py", "reference")  # of report/, a file or a folder: no result depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
@@ -43,7 +42,8 @@ class Study:
 
     @cached_property
     def analyses(self) -> list[str]:
-        return sorted(p.stem for p in paths.NOTEBOOKS.glob(ANALYSES))
+        """The notebooks that read results. Those of runs that the preset does not have are not part of it."""
+        return notebooks.analyses_of(self.settings)
 
     def needs(self, variant: str, seed: int) -> list[str]:
         """The nodes that a run reads: its data, and those of the runs whose weights it takes."""

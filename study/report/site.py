@@ -15,6 +15,7 @@ from tsembed.files import write_text
 
 from .. import paths
 from ..analysis import claims
+from ..notebooks import absent_from
 from . import status
 from .notebook import mark_of
 from .style import COLUMN, STYLE
@@ -44,7 +45,7 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     """
     report = into or paths.report_dir(preset)
     report.mkdir(parents=True, exist_ok=True)
-    notebooks = _notebook_pages(paths.report_dir(preset))
+    notebooks = _notebook_pages(preset)
     runs = {} if reference else _run_pages(preset)
     pages = {page.href: page for page in [*notebooks, *runs.values()]}
     for folder in ("notebooks", "runs"):
@@ -74,9 +75,20 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     return report / "index.html"
 
 
-def _notebook_pages(report: Path) -> list[Page]:
-    notebooks = [p for p in sorted((report / "notebooks").glob("[!.]*.ipynb")) if not p.name.endswith(".failed.ipynb")]
-    return [_page(p, f"notebooks/{p.stem}.html") for p in notebooks]
+def _notebook_pages(preset: str) -> list[Page]:
+    """Pages of the executed notebooks, without one left over from a time when the preset had its runs."""
+    left_over = _absent_notebooks(preset)
+    executed = sorted((paths.report_dir(preset) / "notebooks").glob("[!.]*.ipynb"))
+    executed = [p for p in executed if not p.name.endswith(".failed.ipynb") and p.stem not in left_over]
+    return [_page(p, f"notebooks/{p.stem}.html") for p in executed]
+
+
+def _absent_notebooks(preset: str) -> dict[str, str]:
+    """Notebook -> the experiment that the preset lacks for it; empty for a preset that is not in configs/."""
+    from ..presets import load_preset
+
+    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
+    return absent_from(load_preset(preset)) if known else {}
 
 
 def _run_pages(preset: str) -> dict[str, Page]:

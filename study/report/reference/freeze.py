@@ -26,6 +26,7 @@ from tsembed.files import move_folder
 
 from ... import paths
 from ...data.manifest import manifest
+from ...notebooks import analyses_of
 from ...presets import RunSettings, load_preset, resolve
 from .. import site
 from ..notebook import mark_of
@@ -33,7 +34,6 @@ from .machine_names import machine_names, traces
 
 SMALL = 300_000  # bytes; larger files of a run stay where they are, and reference.json counts them
 HARDWARE = ("processor", "cpu_capability", "cores", "threads", "memory_gib", "gpus", "platform")
-NO_ANALYSIS = ("00_", "10_")  # notebooks that are not part of the report
 
 
 def folder_of(preset: str) -> Path:
@@ -118,12 +118,12 @@ def _flat(content: Any, key: str = "") -> dict[str, Any]:
 
 def _finished(preset: str) -> dict[str, Path]:
     """`<variant>/seed<k>` -> folder, of all runs of the preset."""
-    runs = {f"{v}/seed{s}": paths.run_dir(preset, v, s) for v, s in load_preset(preset).runs()}
+    plan = load_preset(preset)
+    runs = {f"{v}/seed{s}": paths.run_dir(preset, v, s) for v, s in plan.runs()}
     if missing := [run for run, folder in runs.items() if not (folder / "done.json").is_file()]:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
     report = paths.report_dir(preset)
-    analyses = [p.stem for p in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if not p.name.startswith(NO_ANALYSIS)]
-    if missing := [n for n in analyses if not mark_of(report / "notebooks" / f"{n}.ipynb").is_file()]:
+    if missing := [n for n in analyses_of(plan) if not mark_of(report / "notebooks" / f"{n}.ipynb").is_file()]:
         raise ValueError(f"preset {preset}: not executed: {', '.join(missing)}; run ./run_all.sh {preset}")
     return runs
 

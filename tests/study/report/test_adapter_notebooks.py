@@ -1,11 +1,13 @@
-"""Notebooks 30 and 31 on runs that nobody trained.
+"""Notebooks 30 to 32 on runs that nobody trained, and 90 on a preset that lacks some of them.
 
-Invariants: they judge every claim that names them, and find the effects that the runs have; a preset without such runs
-is said to have none, and no claim is judged; what a preset lacks leaves the rest as it is.
+Invariants: they judge every claim that names them, and find the effects that the runs have; notebook 32 needs no runs
+on images; notebook 90 tells a notebook that the preset does not have from one that has not been executed.
 """
 
 import ast
 import json
+import re
+from collections import Counter
 
 import pytest
 
@@ -70,16 +72,28 @@ def test_notebook_31_judges_its_claims(execute):
     assert "**5** reproduced" in shown[-1]
 
 
-@pytest.mark.parametrize("name", ["30_tsembed", "31_expert_routing"])
-def test_a_preset_without_such_runs_is_said_to_have_none(execute, name):
-    shown, saved = execute(name, ())
-    assert set(saved) <= {"mmeb_published"}
-    assert "has no such runs" in shown[0] or "has no runs on pictures" in shown[0]
-    assert "**no** claim is judged" in shown[-1]
+def test_notebook_32_judges_its_claims_on_a_preset_without_images(execute):
+    shown, saved = execute("32_text_adapters", ("text_adapters",))
+    verdicts_by_claim = verdicts(saved, "claims_text_adapters")
+    assert list(verdicts_by_claim) == [claim.id for claim in claims.claims("32_text_adapters")]
+    assert {"tsembed_text_scores", "tsembed_text_gains", "tsembed_cost_text"} <= set(saved)
+    assert "2 seeds of the adapters" in shown[0]
+    counts = Counter(verdicts_by_claim.values())
+    assert all(f"**{count}** {verdict}" in shown[-1] for verdict, count in counts.items())
 
 
-def test_text_alone_is_judged_alone(execute):
-    shown, saved = execute("30_tsembed", ("text_adapters",))
-    expected = ["ts-text-moe", "ts-text-moe-slow", "ts-text-eans", "ts-text-deviation", "ts-text-centered"]
-    assert list(verdicts(saved, "claims_tsembed")) == expected
-    assert "tsembed_text_gains" in saved and "tsembed_scores" not in saved
+def test_notebook_32_takes_the_untrained_encoder_where_it_is_scored_on_the_same_sets(execute):
+    _, saved = execute("32_text_adapters", ("text_adapters",))
+    assert list(saved["tsembed_text_scores"][1].method.unique())[:2] == ["base", "lora"]
+
+
+def test_notebook_90_says_which_notebooks_a_preset_does_not_have(execute, tmp_path):
+    _, saved = execute("32_text_adapters", ("text_adapters",))
+    table = tmp_path / "reports/tiny/tables/claims_text_adapters.csv"
+    table.parent.mkdir(parents=True)
+    saved["claims_text_adapters"][1].to_csv(table, index=False)
+    shown, _ = execute("90_claims", ("text_adapters",))
+    counts = next(text for text in shown if text.startswith("Number of claims"))
+    assert "judged in [32_text_adapters](32_text_adapters.html): 5" in counts
+    assert "not judged, of 31_expert_routing, which this preset does not have (images): 6" in counts
+    assert re.search(r"not judged, of 20_specialization: \d+", counts), "it has these runs; it was not executed"

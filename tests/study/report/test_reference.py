@@ -125,6 +125,11 @@ def test_it_is_replaced_as_a_whole_or_not_at_all(finished):
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
 
 
+def test_a_notebook_whose_runs_the_preset_lacks_is_not_asked_for(finished, write_notebook):
+    write_notebook("31_expert_routing", "x = 1")
+    assert [page.stem for page in freeze.freeze("tiny").glob("notebooks/*.html")] == ["20_gain"]
+
+
 def test_a_missing_run_or_notebook_is_named(finished):
     mark_of(finished / "reports/tiny/notebooks/20_gain.ipynb").unlink()
     with pytest.raises(ValueError, match="not executed: 20_gain; run ./run_all.sh tiny"):

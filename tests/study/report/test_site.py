@@ -95,6 +95,15 @@ def test_an_unfinished_notebook_is_named_so_and_a_removed_one_leaves_no_page(stu
     assert not page.exists()
 
 
+def test_a_notebook_whose_runs_the_preset_no_longer_has_leaves_no_page(study, executed):
+    put(study / "configs/presets/tiny.yaml", "about: x\ndata: {source: embedded}\nvariants: {em: 1}\n")
+    executed("reports/tiny/notebooks", "20_gain", "x = 1")
+    executed("reports/tiny/notebooks", "31_expert_routing", "x = 1", title="# What do the routers learn?")
+    text = site.build("tiny").read_text()
+    assert "20_gain" in text and "What do the routers learn?" not in text
+    assert [page.name for page in (study / "reports/tiny/notebooks").glob("*.html")] == ["20_gain.html"]
+
+
 def test_a_broken_notebook_is_named(study):
     put(study / "reports/tiny/notebooks/20_gain.ipynb", "{")
     with pytest.raises(ValueError, match="20_gain.ipynb is not a notebook"):

@@ -1,0 +1,50 @@
+"""The notebooks in notebooks/, and which of them a preset has.
+
+- A notebook about runs that a preset lacks is not part of that preset: the graph has no node for it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+from study import paths
+from study.notebooks import NEEDS, absent_from, analyses_of
+from study.presets import load_preset
+
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+GRAPH = (
+    "import json, nodes; study = nodes.Study('smoke'); "
+    "print(json.dumps([study.analyses, list(study.outputs), study.inputs_of('90_claims')]))"
+)
+
+
+def test_a_preset_with_all_experiments_has_all_analyses():
+    names = [path.stem for path in NOTEBOOKS if not path.stem.startswith(("00", "10"))]
+    assert analyses_of(load_preset("smoke")) == names and absent_from(load_preset("smoke")) == {}
+
+
+def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
+    preset = load_preset("smoke")
+    text = preset.model_copy(update={"also": {"text_adapters": preset.also["text_adapters"]}})
+    assert [name for name in analyses_of(text) if name.startswith("3")] == ["32_text_adapters"]
+    assert absent_from(text) == {"30_tsembed": "images", "31_expert_routing": "images"}
+    assert not any(name.startswith("3") for name in analyses_of(load_preset("local-gpu")))
+
+
+def test_every_notebook_that_needs_an_experiment_is_there():
+    assert NEEDS.keys() <= {path.stem for path in NOTEBOOKS}
+
+
+def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):
+    for name in ("study", "tsembed", "workflow", "configs", "notebooks"):
+        shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "configs/presets/smoke.yaml"
+    file.write_text(file.read_text().partition("\nalso:")[0])
+    environment = {"TSEMBED_ROOT": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{tmp_path / 'workflow'}"}
+    answer = subprocess.run(
+        [sys.executable, "-c", GRAPH], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    analyses, outputs, inputs_of_claims = json.loads(answer.stdout)
+    assert "20_specialization" in analyses and "90_claims" in outputs
+    assert not NEEDS.keys() & {*analyses, *outputs, *inputs_of_claims}
