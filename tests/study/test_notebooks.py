@@ -1,6 +1,7 @@
 """The notebooks in notebooks/, and which of them a preset has.
 
 - A notebook about runs that a preset lacks is not part of that preset: the graph has no node for it.
+- Every notebook is kept without outputs, takes its parameters from one tagged cell, and has lines that fit a screen.
 """
 
 import json
@@ -8,11 +9,15 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from study import paths
 from study.notebooks import NEEDS, absent_from, analyses_of
 from study.presets import load_preset
+from study.report.notebook import parameters_of
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+WIDTH = 120
 GRAPH = (
     "import json, nodes; study = nodes.Study('smoke'); "
     "print(json.dumps([study.analyses, list(study.outputs), study.inputs_of('90_claims')]))"
@@ -48,3 +53,12 @@ def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):
     analyses, outputs, inputs_of_claims = json.loads(answer.stdout)
     assert "20_specialization" in analyses and "90_claims" in outputs
     assert not NEEDS.keys() & {*analyses, *outputs, *inputs_of_claims}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_without_outputs_and_fits_a_screen(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
+    assert parameters_of(path)
+    long = [line for cell in cells for line in "".join(cell["source"]).splitlines() if len(line) > WIDTH]
+    assert long == []
