@@ -4,8 +4,8 @@ from . import paths
 from .presets import Preset
 
 ANALYSES = "[2349]*.ipynb"  # 00 and 10 read no results
-# Notebook -> the experiment, under `also` of a preset, whose runs it is about. A preset without it does not have the
-# notebook, so no cell asks whether there is anything to show. A notebook that is not here is part of every preset.
+# Notebook -> the experiment, under `experiments` of a preset, whose runs it is about. A preset without it does not have
+# the notebook, so no cell asks whether there is anything to show. A notebook that is not here is part of every preset.
 NEEDS = {"30_tsembed": "images", "31_expert_routing": "images", "32_text_adapters": "text_adapters"}
 
 
@@ -18,4 +18,4 @@ def analyses_of(preset: Preset) -> list[str]:
 
 def absent_from(preset: Preset) -> dict[str, str]:
     """Notebook -> the experiment that it is about and that the preset does not have."""
-    return {name: experiment for name, experiment in NEEDS.items() if experiment not in preset.also}
+    return {name: experiment for name, experiment in NEEDS.items() if experiment not in preset.experiments}

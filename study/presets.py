@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from tsembed.settings import Backbone, Positive, Strict, Training, Variant, check
 
 from . import paths
 
-PATHLESS = ("embedded", "digits")  # sources that come with the installed packages
-OWN = "all"  # name of the preset's own study where its runs share a process
+SOURCES_WITHOUT_PATH = ("embedded", "digits")  # sources that come with the installed packages
+OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
 
 
 class Data(Strict):
@@ -47,10 +47,10 @@ class Evaluation(Strict):
     token_budget: Positive = 16384  # tokens of one forward pass
 
 
-class Study(Strict):
+class Experiment(Strict):
     """Variants that share backbone, data, training and evaluation.
 
-    Runs of seconds can share a process too (`together`), where starting one would cost more than the run.
+    Runs of seconds can share a process too (`share_process`), where starting one would cost more than the run.
     """
 
     backbone: Backbone = Backbone()
@@ -58,46 +58,49 @@ class Study(Strict):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     variants: dict[str, Positive]  # variant -> number of seeds (0, 1, …)
-    together: bool = False  # all variants of a seed in one process, one after the other
+    # All variants of a seed in one process, one after the other.
+    share_process: bool = Field(False, validation_alias=AliasChoices("share_process", "together"))
 
 
-class Preset(Study):
-    """How large the study is; `also` are further studies, each with the sections that differ from the preset's."""
+class Preset(Experiment):
+    """How large the study is; `experiments` are further ones, each with the sections that differ from the preset's."""
 
     name: str
     about: str
-    also: dict[str, Study] = {}
-    side_by_side: Positive = 1  # runs at once on a machine without a GPU, each with its share of the cores
+    experiments: dict[str, Experiment] = Field({}, validation_alias=AliasChoices("experiments", "also"))
+    # Runs at once on a machine without a GPU, each with its share of the cores.
+    parallel_runs: Positive = Field(1, validation_alias=AliasChoices("parallel_runs", "side_by_side"))
 
     @property
-    def studies(self) -> dict[str, Study]:
-        """All studies by name; the preset's own is ""."""
-        return {"": self, **self.also}
+    def all_experiments(self) -> dict[str, Experiment]:
+        """All experiments by name; the preset's own is ""."""
+        return {"": self, **self.experiments}
 
-    def study_of(self, variant: str) -> str:
-        """Name of the study that has the variant; the preset's own for one that is in none."""
-        return next((name for name, study in self.studies.items() if variant in study.variants), "")
+    def experiment_of(self, variant: str) -> str:
+        """Name of the experiment that has the variant; the preset's own for one that is in none."""
+        return next((name for name, each in self.all_experiments.items() if variant in each.variants), "")
 
-    def job_of(self, variant: str) -> str:
-        """What trains a variant: a run of its own name, or that of its study, whose runs share a process."""
-        study = self.study_of(variant)
-        return (study or OWN) if self.studies[study].together else variant
+    def node_name(self, variant: str) -> str:
+        """What trains a variant: a run of its own name, or that of its experiment, whose runs share a process."""
+        experiment = self.experiment_of(variant)
+        return (experiment or OWN_EXPERIMENT) if self.all_experiments[experiment].share_process else variant
 
-    def members(self, name: str, seed: int) -> list[str]:
-        """The variants that a job of this name trains."""
-        study = self.also.get(name, self) if name in (*self.also, OWN) else None
-        if study is not None and study.together:
-            return [variant for variant, seeds in study.variants.items() if seed < seeds]
+    def variants_of_node(self, name: str, seed: int) -> list[str]:
+        """The variants that a node of this name trains."""
+        experiment = self.experiments.get(name, self) if name in (*self.experiments, OWN_EXPERIMENT) else None
+        if experiment is not None and experiment.share_process:
+            return [variant for variant, seeds in experiment.variants.items() if seed < seeds]
         return [name]
 
-    def data_of(self, study: str) -> str:
-        """The first study with the same data, which is the one that they are prepared for."""
-        return next(name for name, other in self.studies.items() if other.data == self.studies[study].data)
+    def experiment_with_same_data(self, experiment: str) -> str:
+        """The first experiment with the same data, which is the one that they are prepared for."""
+        data = self.all_experiments[experiment].data
+        return next(name for name, each in self.all_experiments.items() if each.data == data)
 
-    def runs(self, study: str | None = None) -> list[tuple[str, int]]:
-        """All (variant, seed) of the preset or of one study, seed by seed, so that an early stop leaves whole seeds."""
-        experiments = self.studies.values() if study is None else [self.studies[study]]
-        counts = {v: n for experiment in experiments for v, n in experiment.variants.items()}
+    def runs(self, experiment: str | None = None) -> list[tuple[str, int]]:
+        """All (variant, seed) of the preset or of one experiment, seed by seed: an early stop leaves whole seeds."""
+        planned = self.all_experiments.values() if experiment is None else [self.all_experiments[experiment]]
+        counts = {v: n for each in planned for v, n in each.variants.items()}
         return [(v, s) for s in range(max(counts.values())) for v, n in counts.items() if s < n]
 
 
@@ -130,11 +133,11 @@ def _read(path: Path) -> dict[str, Any]:
 def load_preset(name: str, path: Path | str | None = None) -> Preset:
     """The preset `configs/presets/<name>.yaml`.
 
-    A study of a folder's pictures is left out where the folder has none (no `images` in it), so that `local` is for
-    folders of text too. Without a path, prepared data say that there are some.
+    An experiment on a folder's images is left out where the folder has none (no `images` in it), so that `local` is
+    for folders of text too. Without a path, prepared data say that there are some.
 
     Args:
-        path: Folder of a local source or of a mirror, in place of the `data.path` of every study that reads one.
+        path: Folder of a local source or of a mirror, in place of the `data.path` of every experiment that reads one.
 
     Raises:
         ValueError: With file, key, rule and value, if anything in it is not allowed.
@@ -142,41 +145,44 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     file = paths.CONFIGS / "presets" / f"{name}.yaml"
     content = {"name": name} | _read(file)
     shared = {key: content[key] for key in ("backbone", "data", "training", "evaluation") if key in content}
-    also = content.get("also")
-    if isinstance(also, dict):
-        also = {key: shared | source if isinstance(source, dict) else source for key, source in also.items()}
-        content["also"] = also
-    for section in [content, *(also.values() if isinstance(also, dict) else ())]:
+    if "also" in content:  # the key's former name
+        content.setdefault("experiments", content.pop("also"))
+    further = content.get("experiments")
+    if isinstance(further, dict):
+        further = {key: shared | source if isinstance(source, dict) else source for key, source in further.items()}
+        content["experiments"] = further
+    for section in [content, *(further.values() if isinstance(further, dict) else ())]:
         data = section.get("data") if isinstance(section, dict) else None
-        if path is not None and isinstance(data, dict) and data.get("source") not in PATHLESS:
+        if path is not None and isinstance(data, dict) and data.get("source") not in SOURCES_WITHOUT_PATH:
             section["data"] = data | {"path": path}
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
-    present = {key: source for key, source in preset.also.items() if _has_its_pictures(preset, key)}
-    return preset.model_copy(update={"also": present})
+    present = {key: source for key, source in preset.experiments.items() if _has_its_pictures(preset, key)}
+    return preset.model_copy(update={"experiments": present})
 
 
-def _has_its_pictures(preset: Preset, study: str) -> bool:
-    data = preset.also[study].data
+def _has_its_pictures(preset: Preset, experiment: str) -> bool:
+    data = preset.experiments[experiment].data
     if data.source != "local_images":
         return True
     if data.path is not None:
         return (data.path / "images").is_dir()
-    return (paths.data_dir(preset.name, preset.data_of(study)) / "manifest.json").is_file()
+    return (paths.data_dir(preset.name, preset.experiment_with_same_data(experiment)) / "manifest.json").is_file()
 
 
 def _check_variants(preset: Preset, file: str) -> None:
-    """That each variant is known, is in one study, and has the seeds of the one whose weights it takes."""
+    """That each variant is known, is in one experiment, and has the seeds of the one whose weights it takes."""
     variants = load_variants()
     counts: dict[str, int] = {}
-    for study, experiment in preset.studies.items():
-        place = f"{file}: " + (f"also: {study}: variants" if study else "variants")
+    for name, experiment in preset.all_experiments.items():
+        place = f"{file}: " + (f"experiments: {name}: variants" if name else "variants")
         if unknown := set(experiment.variants) - set(variants):
             raise ValueError(f"{place}: {sorted(unknown)} are not in configs/variants; known: {', '.join(variants)}")
-        if study in variants or study == OWN:
-            raise ValueError(f"{file}: also: {study}: a study must not have the name of a variant, nor {OWN!r}")
+        if name in variants or name == OWN_EXPERIMENT:
+            rule = f"an experiment must not have the name of a variant, nor {OWN_EXPERIMENT!r}"
+            raise ValueError(f"{file}: experiments: {name}: {rule}")
         if twice := set(experiment.variants) & set(counts):
-            raise ValueError(f"{place}: {sorted(twice)} are in another study too")
+            raise ValueError(f"{place}: {sorted(twice)} are in another experiment too")
         counts |= experiment.variants
     for name, seeds in counts.items():
         partner = variants[name].other
@@ -212,7 +218,7 @@ def _load_rows() -> dict[str, tuple[Variant, Look]]:
 
 @lru_cache(maxsize=4)
 def _rows_of(files: tuple[tuple[Path, int], ...]) -> dict[str, tuple[Variant, Look]]:
-    """The rows of files in their state of some times: reading them anew for every run of a study takes seconds."""
+    """The rows of files in their state of some times: reading them anew for every run takes seconds."""
     rows: dict[str, tuple[Variant, Look]] = {}
     for path, _ in files:
         for name, row in _read(path).items():
@@ -233,15 +239,15 @@ def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:
     variants = load_variants()
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is not in configs/variants; known: {', '.join(variants)}")
-    study, row = preset.studies[preset.study_of(variant)], variants[variant]
-    rate = study.training.learning_rate * row.learning_rate_scale
+    experiment, row = preset.all_experiments[preset.experiment_of(variant)], variants[variant]
+    rate = experiment.training.learning_rate * row.learning_rate_scale
     return RunSettings(
         preset=preset.name,
         variant_name=variant,
         seed=seed,
-        backbone=study.backbone,
-        data=study.data,
-        training=study.training.model_copy(update={"learning_rate": rate}),
-        evaluation=study.evaluation,
+        backbone=experiment.backbone,
+        data=experiment.data,
+        training=experiment.training.model_copy(update={"learning_rate": rate}),
+        evaluation=experiment.evaluation,
         variant=row,
     )

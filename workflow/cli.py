@@ -24,7 +24,7 @@ def main(words: list[str]) -> None:
         rest = words[1:]
         if command == "test":
             os.environ.update(OFFLINE)
-            _become(python, "-m", "pytest", *_side_by_side(rest), *rest)
+            _become(python, "-m", "pytest", *_parallel_runs(rest), *rest)
         if command == "check":
             os.environ.update(OFFLINE)
             sys.exit(_check(python))
@@ -109,7 +109,7 @@ def _clean(preset: str, yes: bool) -> int:
     return 0
 
 
-def _side_by_side(words: list[str]) -> list[str]:
+def _parallel_runs(words: list[str]) -> list[str]:
     """One process per core for the tests, four at most, unless the caller says how many or debugs."""
     decided = ("-n", "--numprocesses", "--pdb", "--trace", "--co", "--collect-only")
     return (
@@ -124,7 +124,7 @@ def _check(python: Path) -> int:
     words = (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", *_side_by_side([])),
+        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", *_parallel_runs([])),
     )
     for command in words:
         print(f"::: {' '.join(command)}", flush=True)

@@ -1,7 +1,7 @@
 """The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
 
-Names: `data` and `data-<study>`, `<variant>/seed<k>` or, of a study whose runs share a process, `<study>/seed<k>`,
-`<notebook>`, `site`. The Snakefile, `scheduler.py` and `node.py`
+Names: `data` and `data-<experiment>`, `<variant>/seed<k>` or, of an experiment whose runs share a process,
+`<experiment>/seed<k>`, `<notebook>`, `site`. The Snakefile, `scheduler.py` and `node.py`
 share this file.
 """
 
@@ -25,7 +25,7 @@ TIMED = ("40_efficiency",)  # need the machine for themselves
 
 
 @dataclass(frozen=True)
-class Study:
+class RunGraph:
     """All nodes of one preset; `data` is the folder of a local source or of a mirror, absolute, or ""."""
 
     preset: str
@@ -37,8 +37,8 @@ class Study:
 
     @cached_property
     def runs(self) -> list[tuple[str, int]]:
-        """(variant, or study whose runs share a process; seed) of every node that trains."""
-        return list(dict.fromkeys((self.settings.job_of(variant), seed) for variant, seed in self.settings.runs()))
+        """(variant, or experiment whose runs share a process; seed) of every node that trains."""
+        return list(dict.fromkeys((self.settings.node_name(variant), seed) for variant, seed in self.settings.runs()))
 
     @cached_property
     def analyses(self) -> list[str]:
@@ -47,11 +47,11 @@ class Study:
 
     def needs(self, variant: str, seed: int) -> list[str]:
         """The nodes that a run reads: its data, and those of the runs whose weights it takes."""
-        members = self.settings.members(variant, seed)
-        partners = [self._variants[member].other for member in members]
-        jobs = [self.settings.job_of(partner) for partner in partners if partner]
+        variants = self.settings.variants_of_node(variant, seed)
+        partners = [self._variants[name].other for name in variants]
+        jobs = [self.settings.node_name(partner) for partner in partners if partner]
         jobs = [f"{job}/seed{seed}" for job in jobs if job != variant]
-        return [self.data_node(self.settings.study_of(members[0])), *dict.fromkeys(jobs)]
+        return [self.data_node(self.settings.experiment_of(variants[0])), *dict.fromkeys(jobs)]
 
     @cached_property
     def _variants(self) -> dict[str, Variant]:
@@ -63,25 +63,26 @@ class Study:
         Then the nodes of most runs: a long one that starts last would leave the other cores idle.
         """
         awaited = f"{variant}/seed{seed}" in self._awaited
-        return 1_000_000 - 1000 * seed + 500 * awaited + min(499, len(self.settings.members(variant, seed)))
+        return 1_000_000 - 1000 * seed + 500 * awaited + min(499, len(self.settings.variants_of_node(variant, seed)))
 
     @cached_property
     def _awaited(self) -> set[str]:
         return {node for variant, seed in self.runs for node in self.needs(variant, seed)}
 
-    def data_node(self, study: str) -> str:
-        """The node that prepares the data of a study."""
-        return paths.data_dir(self.preset, self.settings.data_of(study)).name
+    def data_node(self, experiment: str) -> str:
+        """The node that prepares the data of an experiment."""
+        return paths.data_dir(self.preset, self.settings.experiment_with_same_data(experiment)).name
 
     @cached_property
     def data_nodes(self) -> dict[str, str]:
-        """Node -> the study that it prepares the data for."""
-        return {self.data_node(study): self.settings.data_of(study) for study in self.settings.studies}
+        """Node -> the experiment that it prepares the data for."""
+        names = self.settings.all_experiments
+        return {self.data_node(name): self.settings.experiment_with_same_data(name) for name in names}
 
     def inputs_of(self, notebook: str) -> list[str]:
-        """The nodes that an analysis reads. Notebooks 20 to 29 read the preset's own study, and wait for no other."""
+        """The nodes that an analysis reads. Notebooks 20 to 29 wait for the preset's own experiment alone."""
         other_analyses = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
-        own_experiments = {presets.OWN, *self.settings.variants}
+        own_experiments = {presets.OWN_EXPERIMENT, *self.settings.variants}
         runs = [(v, s) for v, s in self.runs if v in own_experiments or not notebook.startswith("2")]
         return [*(f"{variant}/seed{seed}" for variant, seed in runs), *other_analyses]
 
@@ -93,8 +94,8 @@ class Study:
         }
         return {
             **{
-                node: self._relative(paths.data_dir(self.preset, study)) / "manifest.json"
-                for node, study in self.data_nodes.items()
+                node: self._relative(paths.data_dir(self.preset, experiment)) / "manifest.json"
+                for node, experiment in self.data_nodes.items()
             },
             **{f"{v}/seed{s}": self._mark(v, s) for v, s in self.runs},
             **marks,
@@ -104,28 +105,29 @@ class Study:
     def _mark(self, variant: str, seed: int) -> Path:
         """Of several runs in one node: the notebook's mark, for a failed node loses its output and they stay."""
         folder = self._relative(paths.run_dir(self.preset, variant, seed))
-        return folder / (f"{LAUNCH}.ipynb.done" if variant in (*self.settings.also, presets.OWN) else "done.json")
+        several = variant in (*self.settings.experiments, presets.OWN_EXPERIMENT)
+        return folder / (f"{LAUNCH}.ipynb.done" if several else "done.json")
 
     @property
     def offline(self) -> bool:
         """Whether neither data nor weights come from a network."""
         return all(
-            (one.backbone.name.startswith(("embedded:", "random:")) or Path(one.backbone.name).is_dir())
-            and (one.data.source not in ("hub", "mmeb") or one.data.path is not None)
-            for one in self.settings.studies.values()
+            (each.backbone.name.startswith(("embedded:", "random:")) or Path(each.backbone.name).is_dir())
+            and (each.data.source not in ("hub", "mmeb") or each.data.path is not None)
+            for each in self.settings.all_experiments.values()
         )
 
     def data_files(self, node: str) -> list[str]:
         """The files of a local source: a change of one prepares the data anew."""
-        data = self.settings.studies[self.data_nodes[node]].data
+        data = self.settings.all_experiments[self.data_nodes[node]].data
         kinds = (".jsonl", ".jsonl.gz", ".zip", ".parquet")
         return sorted(str(p) for p in data.path.rglob("*") if p.name.endswith(kinds)) if data.path else []
 
     def data_key(self, node: str) -> str:
         """Changes with the data settings and, for embedded data, with the packages that they are taken from."""
         lock = paths.ROOT / "requirements.lock"
-        data = self.settings.studies[self.data_nodes[node]].data
-        embedded = data.source in presets.PATHLESS and lock.is_file()
+        data = self.settings.all_experiments[self.data_nodes[node]].data
+        embedded = data.source in presets.SOURCES_WITHOUT_PATH and lock.is_file()
         return _hash(data.model_dump_json(), _content([lock]) if embedded else "")
 
     def run_key(self, variant: str, seed: int) -> str:
@@ -137,7 +139,7 @@ class Study:
             presets.resolve(self.settings, member, seed).model_dump(
                 mode="json", exclude={"data", "preset"}, exclude_defaults=True
             )
-            for member in self.settings.members(variant, seed)
+            for member in self.settings.variants_of_node(variant, seed)
         ]
         return _hash(json.dumps(settings[0] if len(settings) == 1 else settings, sort_keys=True))
 
@@ -151,7 +153,7 @@ class Study:
 
     def _labels(self) -> list[str]:
         variants, looks = self._variants, presets.load_looks()
-        names = [v for study in self.settings.studies.values() for v in study.variants]
+        names = [v for experiment in self.settings.all_experiments.values() for v in experiment.variants]
         return [f"{v}={variants[v].label} {looks[v].model_dump_json()}" for v in names]
 
     @staticmethod

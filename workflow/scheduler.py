@@ -37,56 +37,56 @@ class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP has come."""
 
 
-def run(study: nodes.Study, options: argparse.Namespace) -> int:
+def run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 a node failed, 130 interrupted."""
     lock = paths.RUNS / ".lock"
     with environment.locked(lock) as free:
         if not free:
             print(f"run_all.sh: already running in this checkout: {lock.read_text().strip()}", file=sys.stderr)
             return 1
-        lock.write_text(f"preset {study.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        return _run(study, options)
+        lock.write_text(f"preset {graph.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        return _run(graph, options)
 
 
-def plan(study: nodes.Study, options: argparse.Namespace) -> int:
+def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     """Print every node with what would happen to it and why."""
-    answer = subprocess.run(_snakemake(study, options, "--dry-run"), capture_output=True, text=True)
+    answer = subprocess.run(_snakemake(graph, options, "--dry-run"), capture_output=True, text=True)
     if answer.returncode != 0:
         print(f"run_all.sh: {_cause(answer.stdout + answer.stderr)}", file=sys.stderr)
         return 1
     reasons = _reasons(answer.stdout + answer.stderr)
-    for node, output in study.outputs.items():
+    for node, output in graph.outputs.items():
         reason = reasons.get(str(output))
         print(f"{'would run' if reason else 'done':10} {node:28} {reason or ''}".rstrip())
-    print(f"{len(reasons)} of {len(study.outputs)} nodes would run")
+    print(f"{len(reasons)} of {len(graph.outputs)} nodes would run")
     return 0
 
 
-def status(study: nodes.Study) -> int:
+def status(graph: nodes.RunGraph) -> int:
     """Print every node: done, running, failed or missing, with its time."""
-    states = nodes.read_states(study.preset)
-    for node, output in study.outputs.items():
+    states = nodes.read_states(graph.preset)
+    for node, output in graph.outputs.items():
         state = states.get(node, {})
         word = state.get("state", "missing")
         if word != "running":
             complete = (paths.ROOT / output).is_file()
             word = "done" if complete else "missing" if word == "done" else word
         spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
-        log = nodes.log_of(study.preset, node).relative_to(paths.ROOT) if word not in ("done", "missing") else ""
+        log = nodes.log_of(graph.preset, node).relative_to(paths.ROOT) if word not in ("done", "missing") else ""
         print(f"{word:11} {node:28} {spent:>9}  {log}".rstrip())
     return 0
 
 
-def _run(study: nodes.Study, options: argparse.Namespace) -> int:
-    logs, began, session = nodes.log_dir(study.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
+def _run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
+    logs, began, session = nodes.log_dir(graph.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
     logs.mkdir(parents=True, exist_ok=True)
-    variables = os.environ | (OFFLINE if study.offline else {}) | {"TSEMBED_SESSION": session}
+    variables = os.environ | (OFFLINE if graph.offline else {}) | {"TSEMBED_SESSION": session}
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
     shown: dict[str, str] = {}
     with (logs / "snakemake.log").open("wb") as sink:
         process = subprocess.Popen(
-            launcher("exec", *_snakemake(study, options)),
+            launcher("exec", *_snakemake(graph, options)),
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -96,29 +96,29 @@ def _run(study: nodes.Study, options: argparse.Namespace) -> int:
         try:
             while process.poll() is None:
                 time.sleep(0.2)
-                _show(study, session, shown)
+                _show(graph, session, shown)
         except Interrupted:
             print("\nInterrupted: ending what runs …", flush=True)
-            _end(study, session, process)
+            _end(graph, session, process)
             print("Interrupted. The same command continues from here.", file=sys.stderr)
             return 130
-    _show(study, session, shown)
-    return _conclude(study, session, process.returncode, time.time() - began)
+    _show(graph, session, shown)
+    return _conclude(graph, session, process.returncode, time.time() - began)
 
 
-def _conclude(study: nodes.Study, session: str, code: int, seconds: float) -> int:
-    states = {n: s for n, s in nodes.read_states(study.preset).items() if s["session"] == session}
+def _conclude(graph: nodes.RunGraph, session: str, code: int, seconds: float) -> int:
+    states = {n: s for n, s in nodes.read_states(graph.preset).items() if s["session"] == session}
     failed = [n for n, s in states.items() if s["state"] != "done"]
     if code == 0 and not failed:
-        page = (paths.ROOT / study.outputs["site"]).relative_to(paths.ROOT)
+        page = (paths.ROOT / graph.outputs["site"]).relative_to(paths.ROOT)
         print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {page}")
         return 0
     if not failed:
-        text = (nodes.log_dir(study.preset) / "snakemake.log").read_text(errors="replace")
-        print(f"run_all.sh: {_cause(text)}\nlog: {nodes.log_dir(study.preset)}/snakemake.log", file=sys.stderr)
+        text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
+        print(f"run_all.sh: {_cause(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log", file=sys.stderr)
         return 1
     for node in failed:
-        log = nodes.log_of(study.preset, node)
+        log = nodes.log_of(graph.preset, node)
         lines = [line for line in nodes.last_output(log).splitlines() if line.strip()][-LAST_LINES:]
         print(
             f"\nfailed: {node}, log: {log.relative_to(paths.ROOT)}",
@@ -126,15 +126,15 @@ def _conclude(study: nodes.Study, session: str, code: int, seconds: float) -> in
             sep="\n",
             file=sys.stderr,
         )
-    missing = [n for n, output in study.outputs.items() if n not in failed and not (paths.ROOT / output).is_file()]
+    missing = [n for n, output in graph.outputs.items() if n not in failed and not (paths.ROOT / output).is_file()]
     blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
-    print(f"\nrun_all.sh: {len(failed)} of {len(study.outputs)} nodes failed{blocked}", file=sys.stderr)
+    print(f"\nrun_all.sh: {len(failed)} of {len(graph.outputs)} nodes failed{blocked}", file=sys.stderr)
     return 1
 
 
-def _show(study: nodes.Study, session: str, shown: dict[str, str]) -> None:
+def _show(graph: nodes.RunGraph, session: str, shown: dict[str, str]) -> None:
     """One line when a node starts and one when it ends."""
-    for node, state in sorted(nodes.read_states(study.preset).items(), key=lambda item: item[1]["started"]):
+    for node, state in sorted(nodes.read_states(graph.preset).items(), key=lambda item: item[1]["started"]):
         if state["session"] != session or shown.get(node) == state["state"]:
             continue
         if node not in shown:
@@ -145,7 +145,7 @@ def _show(study: nodes.Study, session: str, shown: dict[str, str]) -> None:
         shown[node] = state["state"]
 
 
-def _snakemake(study: nodes.Study, options: argparse.Namespace, *more: str) -> list[str]:
+def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -> list[str]:
     profile = options.profile or "local"
     command = [
         sys.executable,
@@ -164,27 +164,27 @@ def _snakemake(study: nodes.Study, options: argparse.Namespace, *more: str) -> l
     if options.jobs:
         command += ["--jobs" if profile == "slurm" else "--cores", options.jobs]
     given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
-    settings = {"preset": study.preset, "data": study.data, "gpus": given_gpus}
+    settings = {"preset": graph.preset, "data": graph.data, "gpus": given_gpus}
     return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
 
 
-def _end(study: nodes.Study, session: str, process: subprocess.Popen) -> None:
+def _end(graph: nodes.RunGraph, session: str, process: subprocess.Popen) -> None:
     """Snakemake at once, so that it starts nothing more; its nodes then end their commands (PR_SET_PDEATHSIG)."""
     process.kill()
     process.wait()
     end = time.monotonic() + GRACE
-    while here := [s["pid"] for s in _running(study, session) if s["host"] == os.uname().nodename]:
+    while here := [s["pid"] for s in _running(graph, session) if s["host"] == os.uname().nodename]:
         late = time.monotonic() > end
         for pid in here:
             with suppress(ProcessLookupError):  # it ended in between
                 os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
         time.sleep(0.2)
-    if elsewhere := sorted({s["host"] for s in _running(study, session)}):
+    if elsewhere := sorted({s["host"] for s in _running(graph, session)}):
         print(f"Jobs go on at {', '.join(elsewhere)}: end them with scancel, or let them finish.", file=sys.stderr)
 
 
-def _running(study: nodes.Study, session: str) -> list[dict]:
-    states = nodes.read_states(study.preset).values()
+def _running(graph: nodes.RunGraph, session: str) -> list[dict]:
+    states = nodes.read_states(graph.preset).values()
     return [s for s in states if s["session"] == session and s["state"] == "running"]
 
 
@@ -229,11 +229,11 @@ def main() -> int:
     for name in ("data", "jobs", "profile"):
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args()
-    study = nodes.Study(options.preset, options.data)
+    graph = nodes.RunGraph(options.preset, options.data)
     try:
         if options.command == "status":
-            return status(study)
-        return run(study, options) if options.command == "run" else plan(study, options)
+            return status(graph)
+        return run(graph, options) if options.command == "run" else plan(graph, options)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 1

@@ -116,7 +116,7 @@ def evaluation_sets(preset: str, study: str) -> pd.DataFrame:
     from ..data.manifest import manifest
 
     types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
-    listing = manifest(paths.data_dir(preset, load_preset(preset).data_of(study)))
+    listing = manifest(paths.data_dir(preset, load_preset(preset).experiment_with_same_data(study)))
     rows = [
         {
             "task_type": types[d["task"]],

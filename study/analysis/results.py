@@ -23,7 +23,7 @@ def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[st
     Args:
         methods: Variants; every one must have a finished run.
         file: Its name in the folder of a run.
-        studies: Keys of `Preset.studies`; none: the preset's own.
+        studies: Keys of `Preset.all_experiments`; none: the preset's own.
         read: Keywords of `pandas.read_csv`.
 
     Raises:
@@ -83,13 +83,13 @@ def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
     """Finished runs of some of a preset's studies: (variant, seed) -> folder.
 
     Args:
-        studies: Keys of `Preset.studies`, those that the preset lacks being left out; none: the preset's own.
+        studies: Keys of `Preset.all_experiments`, those that the preset lacks being left out; none: the preset's own.
 
     Raises:
         ValueError: If a run is not finished; names all that are missing.
     """
     plan = load_preset(preset)
-    planned = [study for study in studies or ("",) if study in plan.studies]
+    planned = [study for study in studies or ("",) if study in plan.all_experiments]
     folders = {(v, s): paths.run_dir(preset, v, s) for study in planned for v, s in plan.runs(study)}
     missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
     if missing:

@@ -22,7 +22,7 @@ from tsembed.inputs import decode
 from tsembed.tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
 
 from .. import paths
-from ..presets import PATHLESS, Data, Preset, Study, load_preset
+from ..presets import SOURCES_WITHOUT_PATH, Data, Experiment, Preset, load_preset
 from . import pairs, ranking, subsample
 from .manifest import folder_of, manifest
 from .schema import FORMS, MTEB_TYPE, NAME, TRAINING_FORMS, Source, clean, columns
@@ -45,13 +45,13 @@ def prepare(
     """The manifest of the data of a preset's study in `folder`, after writing whatever is missing there.
 
     Args:
-        study: A key of `preset.studies`.
+        study: A key of `preset.all_experiments`.
         report: Called with each manifest entry as soon as its dataset is complete.
 
     Raises:
         ValueError: If `folder` holds complete data of other settings, or if the data break a rule.
     """
-    wanted = preset.studies[study].data
+    wanted = preset.all_experiments[study].data
     settings = _settings(wanted)
     if (folder / "manifest.json").is_file():
         done = manifest(folder)
@@ -254,7 +254,7 @@ def line_of(entry: dict) -> str:
     return f"{entry['part']:<10} {entry['name']:<32} {entry['task'] or entry['form']:<20} {rows}{notes}"
 
 
-def _lacking(listing: dict, study: Study) -> list[str]:
+def _lacking(listing: dict, study: Experiment) -> list[str]:
     """What the notebooks of the text study need and would miss after hours of training."""
     if not {"em", "ic", "mote"} <= set(study.variants):
         return []
@@ -268,18 +268,20 @@ def _lacking(listing: dict, study: Study) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m study data", description="Prepare a preset's data.")
     parser.add_argument("preset", help="a name in configs/presets")
-    parser.add_argument("--study", default="", help="one of the preset's `also`; its own by default")
+    parser.add_argument("--study", default="", help="one of the preset's `experiments`; its own by default")
     parser.add_argument("--data", type=Path, help="folder of a local source, or of a mirror of the hub files")
     options = parser.parse_args(arguments)
     try:
         preset = load_preset(options.preset, options.data)
-        if options.study not in preset.studies:
-            raise ValueError(f"preset {preset.name} has no study {options.study!r}; it has: {', '.join(preset.also)}")
-        if options.data and preset.studies[options.study].data.source in PATHLESS:
+        if options.study not in preset.all_experiments:
+            raise ValueError(
+                f"preset {preset.name} has no study {options.study!r}; it has: {', '.join(preset.experiments)}"
+            )
+        if options.data and preset.all_experiments[options.study].data.source in SOURCES_WITHOUT_PATH:
             raise ValueError(f"preset {preset.name} uses embedded data and takes no --data; `local` and the hub's do")
         folder = paths.data_dir(preset.name, options.study)
         made = prepare(preset, folder, study=options.study, report=lambda entry: print(line_of(entry), flush=True))
-        if lacking := _lacking(made, preset.studies[options.study]):
+        if lacking := _lacking(made, preset.all_experiments[options.study]):
             raise ValueError(f"the notebooks compare all task types, and the data have no {', no '.join(lacking)}")
     except ValueError as error:
         sys.exit(f"error: {error}")

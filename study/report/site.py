@@ -98,7 +98,7 @@ def _run_pages(preset: str) -> dict[str, Page]:
         variant, seed = executed.parent.parent.name, executed.parent.name
         page = _page(executed, f"runs/{variant}-{seed}.html")
         page = page._replace(title=f"Run {variant}, {seed[:4]} {seed[4:]}")
-        pages |= {f"{member}/{seed}": page for member in status.members(preset, variant, int(seed[4:]))}
+        pages |= {f"{member}/{seed}": page for member in status.variants_of_node(preset, variant, int(seed[4:]))}
     return pages
 
 

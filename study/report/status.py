@@ -77,13 +77,13 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def members(preset: str, name: str, seed: int) -> list[str]:
+def variants_of_node(preset: str, name: str, seed: int) -> list[str]:
     """The variants that a node of the study trains: that of its name, or those that share its process."""
     from ..presets import load_preset
 
     if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
         return [name]
-    return load_preset(preset).members(name, seed)
+    return load_preset(preset).variants_of_node(name, seed)
 
 
 def _job(preset: str, variant: str) -> str:
@@ -91,7 +91,7 @@ def _job(preset: str, variant: str) -> str:
     from ..presets import load_preset
 
     in_configs = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
-    return load_preset(preset).job_of(variant) if in_configs else variant
+    return load_preset(preset).node_name(variant) if in_configs else variant
 
 
 def _planned(preset: str) -> list[tuple[str, int]]:

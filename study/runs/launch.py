@@ -21,9 +21,11 @@ def prepare_command(preset: str, variant: str) -> list[str]:
 
 
 def _study(preset: str, variant: str) -> str:
-    """The study whose prepared data a variant, or a study whose runs share a process, reads."""
+    """The experiment whose prepared data a variant, or an experiment whose runs share a process, reads."""
     settings = load_preset(preset)
-    return settings.data_of(variant if variant in settings.also else settings.study_of(variant))
+    return settings.experiment_with_same_data(
+        variant if variant in settings.experiments else settings.experiment_of(variant)
+    )
 
 
 def launch_command(preset: str, variant: str, seed: int) -> list[str]:
@@ -35,7 +37,7 @@ def launch_command(preset: str, variant: str, seed: int) -> list[str]:
     """
     processes = int(os.environ.get("TSEMBED_PROCESSES") or gpus() or 1)
     module = ["-m", "study", "run", preset, variant, str(seed), "--resume"]
-    if processes == 1 or len(load_preset(preset).members(variant, seed)) > 1:
+    if processes == 1 or len(load_preset(preset).variants_of_node(variant, seed)) > 1:
         return [sys.executable, *module]
     name = os.environ.get("TSEMBED_ACCELERATE", "ddp")
     config = paths.CONFIGS / "accelerate" / f"{name}.yaml"

@@ -1,7 +1,7 @@
 """One run, from settings to done.json: train (or resume), save the model, evaluate, measure similarity.
 
     python -m study run cpu mote 0 --resume
-    python -m study run cpu images 0 --resume       (a study with `together`: all its variants of this seed)
+    python -m study run cpu images 0 --resume       (a study with `share_process`: all its variants of this seed)
     accelerate launch -m study run gpu mote 0 --resume
 
 A finished run is left alone; a half-finished one goes on where it was. done.json is written last.
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     options = parser.parse_args(arguments)
     preset = load_preset(options.preset)
-    for variant in preset.members(options.variant, options.seed):
+    for variant in preset.variants_of_node(options.variant, options.seed):
         folder = paths.run_dir(options.preset, variant, options.seed)
         run(resolve(preset, variant, options.seed), folder, resume=options.resume)
 

@@ -19,7 +19,7 @@ from study.report.notebook import parameters_of
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 WIDTH = 120
 GRAPH = (
-    "import json, nodes; study = nodes.Study('smoke'); "
+    "import json, nodes; study = nodes.RunGraph('smoke'); "
     "print(json.dumps([study.analyses, list(study.outputs), study.inputs_of('90_claims')]))"
 )
 
@@ -31,7 +31,7 @@ def test_a_preset_with_all_experiments_has_all_analyses():
 
 def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
     preset = load_preset("smoke")
-    text = preset.model_copy(update={"also": {"text_adapters": preset.also["text_adapters"]}})
+    text = preset.model_copy(update={"experiments": {"text_adapters": preset.experiments["text_adapters"]}})
     assert [name for name in analyses_of(text) if name.startswith("3")] == ["32_text_adapters"]
     assert absent_from(text) == {"30_tsembed": "images", "31_expert_routing": "images"}
     assert not any(name.startswith("3") for name in analyses_of(load_preset("local-gpu")))
@@ -45,7 +45,7 @@ def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):
     for name in ("study", "tsembed", "workflow", "configs", "notebooks"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     file = tmp_path / "configs/presets/smoke.yaml"
-    file.write_text(file.read_text().partition("\nalso:")[0])
+    file.write_text(file.read_text().partition("\nexperiments:")[0])
     environment = {"TSEMBED_ROOT": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{tmp_path / 'workflow'}"}
     answer = subprocess.run(
         [sys.executable, "-c", GRAPH], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True

@@ -152,35 +152,43 @@ def test_unknown_names_list_the_known_ones(configs):
         load_preset("bad")
 
 
-def test_runs_that_share_a_process_are_one_job(configs):
+def test_runs_that_share_a_process_are_one_node(configs):
     variants = {name: {"label": name} for name in ("em", "ic", "mote", "tlr")}
-    also = {"more": {"variants": {"mote": 1, "tlr": 2}, "together": True}}
-    preset = configs({"variants": {"em": 2, "ic": 1}, "also": also}, variants)
-    assert preset.job_of("em") == "em" and preset.members("em", 1) == ["em"] and preset.members("all", 0) == ["all"]
-    assert (
-        preset.job_of("tlr") == "more" and preset.members("more", 1) == ["tlr"] and preset.members("tlr", 0) == ["tlr"]
-    )
-    preset = configs({"variants": {"em": 2, "ic": 1}, "together": True}, variants)
-    assert (
-        preset.job_of("ic") == "all" and preset.members("all", 0) == ["em", "ic"] and preset.members("all", 1) == ["em"]
-    )
-    with pytest.raises(ValueError, match="also: all: a study must not have the name of a variant, nor 'all'"):
-        configs({"also": {"all": {"variants": {"ic": 1}}}}, variants)
+    more = {"variants": {"mote": 1, "tlr": 2}, "share_process": True}
+    preset = configs({"variants": {"em": 2, "ic": 1}, "experiments": {"more": more}}, variants)
+    assert [preset.node_name(variant) for variant in ("em", "tlr")] == ["em", "more"]
+    assert [preset.variants_of_node(name, 1) for name in ("em", "more")] == [["em"], ["tlr"]]
+    assert [preset.variants_of_node(name, 0) for name in ("all", "tlr")] == [["all"], ["tlr"]]
+    preset = configs({"variants": {"em": 2, "ic": 1}, "share_process": True}, variants)
+    assert preset.node_name("ic") == "all"
+    assert [preset.variants_of_node("all", seed) for seed in (0, 1)] == [["em", "ic"], ["em"]]
+    rule = "experiments: all: an experiment must not have the name of a variant, nor 'all'"
+    with pytest.raises(ValueError, match=rule):
+        configs({"experiments": {"all": {"variants": {"ic": 1}}}}, variants)
+
+
+def test_a_preset_of_former_key_names_still_loads(configs):
+    variants = {name: {"label": name} for name in ("em", "ic")}
+    more = {"variants": {"ic": 1}, "together": True}
+    former = configs({"variants": {"em": 2}, "also": {"more": more}, "side_by_side": 2}, variants)
+    more = {"variants": {"ic": 1}, "share_process": True}
+    assert former == configs({"variants": {"em": 2}, "experiments": {"more": more}, "parallel_runs": 2}, variants)
+    assert former.experiments["more"].data == former.data, "its sections are the preset's own"
 
 
 def test_a_study_of_a_folders_pictures_counts_where_the_folder_has_some(configs, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     pictures = {"data": {"source": "local_images"}, "variants": {"vl_base": 1}}
     variants = {"em": {"label": "EM"}, "vl_base": {"label": "Base", "tasks": ["captioning"]}}
-    assert configs({"data": {"source": "local"}, "also": {"captions": pictures}}, variants).also == {}
+    assert configs({"data": {"source": "local"}, "experiments": {"captions": pictures}}, variants).experiments == {}
     (tmp_path / "text").mkdir()
     (tmp_path / "both" / "images").mkdir(parents=True)
-    assert load_preset("test", tmp_path / "text").also == {}
+    assert load_preset("test", tmp_path / "text").experiments == {}
     assert load_preset("test", tmp_path / "both").runs() == [("em", 0), ("vl_base", 0)]
     prepared = tmp_path / "runs" / "test" / "data-captions" / "manifest.json"
     prepared.parent.mkdir(parents=True)
     prepared.write_text("{}")
-    assert list(load_preset("test").also) == ["captions"]
+    assert list(load_preset("test").experiments) == ["captions"]
 
 
 def test_settings_are_frozen(configs):

@@ -187,7 +187,9 @@ def _copy_results(run: Path, target: Path) -> list[str]:
 
 def _write_datasets(preset: str, target: Path) -> None:
     plan = load_preset(preset)
-    folders = dict.fromkeys(paths.data_dir(preset, plan.data_of(study)) for study in plan.studies)
+    folders = dict.fromkeys(
+        paths.data_dir(preset, plan.experiment_with_same_data(study)) for study in plan.all_experiments
+    )
     with target.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["part", "dataset", "form", "task", "rows", "licence", "origin", "sha256"])

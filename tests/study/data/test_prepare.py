@@ -264,9 +264,10 @@ def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
         prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(manifest.manifest(tmp_path / "runs/local/data")["datasets"])
-    study, listing = presets.load_preset("gpu").studies[""], {"datasets": [{"part": "eval", "form": "wikipedia"}]}
+    experiment = presets.load_preset("gpu").all_experiments[""]
+    listing = {"datasets": [{"part": "eval", "form": "wikipedia"}]}
     listing["datasets"] += [{"part": "train", "task": task} for task in ("classification", "clustering", "retrieval")]
-    assert prepare._lacking(listing, study) == [], "the sets of a benchmark are its own"
+    assert prepare._lacking(listing, experiment) == [], "the sets of a benchmark are its own"
     monkeypatch.setattr(prepare, "_lacking", lambda listing, study: [])
     prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()

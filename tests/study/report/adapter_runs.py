@@ -67,7 +67,10 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
     vl = {"backbone": {"name": "random:qwen2-vl"}, "data": {"source": "digits"}}
     also = {
         study: (vl if study != "text_adapters" else {})
-        | {"variants": dict.fromkeys(STUDIES[study], 1 if study in FEW else seeds), "together": study != "captions"}
+        | {
+            "variants": dict.fromkeys(STUDIES[study], 1 if study in FEW else seeds),
+            "share_process": study != "captions",
+        }
         for study in studies
     }
     own = {
@@ -76,7 +79,7 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
         "data": {"source": "embedded"},
         "training": {"batch_size": 8},
         "variants": {"base": 1},
-        "also": also,
+        "experiments": also,
     }
     _put(root / f"configs/presets/{preset}.yaml", yaml.safe_dump(own, sort_keys=False))
     sets = [
@@ -93,13 +96,13 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
     ]
     plan = load_preset(preset)
     if "captions" in studies:
-        folder = paths.data_dir(preset, plan.data_of("captions"))
+        folder = paths.data_dir(preset, plan.experiment_with_same_data("captions"))
         _put(folder / "manifest.json", json.dumps({"datasets": sets}))
     images = {s["name"]: {task: t for t, task in TASK_OF_IMAGE_TYPE.items()}[s["task"]] for s in sets}
     text = {f"{kind}{i}": kind for kind in TASK_OF_TYPE for i in range(2)}
     known = load_variants()
     for variant, seed in plan.runs():
-        of_text = plan.study_of(variant) in ("", "text_adapters")
+        of_text = plan.experiment_of(variant) in ("", "text_adapters")
         _write_run(paths.run_dir(preset, variant, seed), variant, known[variant], seed, text if of_text else images)
 
 

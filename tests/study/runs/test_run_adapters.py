@@ -58,7 +58,9 @@ def checkout(tmp_path_factory):
     (root / "configs" / "presets").mkdir(parents=True)
     (root / "configs" / "variants").symlink_to(paths.CONFIGS / "variants")
     (root / "configs" / "accelerate").symlink_to(paths.CONFIGS / "accelerate")
-    (root / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(PRESET | {"also": {"images": IMAGES}}))
+    (root / "configs" / "presets" / "test.yaml").write_text(
+        yaml.safe_dump(PRESET | {"experiments": {"images": IMAGES}})
+    )
     for command in (("study", "data", "test"), ("study", "run", "test", "vl_base", "0")):
         process = start(root, *command)
         output, _ = process.communicate(timeout=300)
