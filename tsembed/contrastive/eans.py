@@ -179,9 +179,10 @@ def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | No
         kept = negatives & ~(scores < least)  # (batch, docs)
     largest = scores.amax(1, keepdim=True)  # (batch, 1); -inf for a query without negatives, whose weights are all 0
     count = negatives.sum(1, keepdim=True)  # (batch, 1)
+    sharpness: float | Tensor = beta
     if beta_per == "deviation":
         mean = similarity.where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
         variance = (similarity - mean).square_().where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
-        beta = beta / variance.sqrt().clamp_min(TIE)
-    weights = similarity.sub_(largest).mul_(beta).exp_().masked_fill_(~kept, 0.0)
+        sharpness = beta / variance.sqrt().clamp_min(TIE)
+    weights = similarity.sub_(largest).mul_(sharpness).exp_().masked_fill_(~kept, 0.0)
     return weights.mul_(count / weights.sum(1, keepdim=True).clamp_min(1.0))

@@ -134,4 +134,7 @@ def _with_gradients(outputs: Outputs, gradients: dict[str, tuple[Tensor, ...]], 
     terms = [(outputs[n] * parts[index]).sum() for n, parts in gradients.items() if outputs[n].requires_grad]
     if not terms:
         raise ValueError(f"chunk {index}: the loss depends on {sorted(gradients)}, and none of them has a gradient")
-    return sum(terms)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -95,9 +95,9 @@ class _ChunkedInfoNCE(torch.autograd.Function):
             if not (wants_queries or wants_documents):
                 continue
             probabilities.exp_().scatter_add_(1, columns, probabilities.new_full(columns.shape, -1.0))
-            if wants_queries:
+            if queries_grad is not None:
                 torch.mm(probabilities, documents, out=queries_grad[rows]).mul_(share)
-            if wants_documents:
+            if documents_grad is not None:
                 documents_grad.addmm_(probabilities.T, own, alpha=share)
         ctx.save_for_backward(queries_grad, documents_grad)
         return losses.mean()

@@ -8,6 +8,7 @@ from peft.config import PeftConfig
 from peft.utils import PeftType
 
 ROUTERS = ("token", "sequence", "task")
+Names = list[str] | tuple[str, ...] | str  # of modules, or a regular expression
 
 
 def _extend_peft_type(name: str) -> None:
@@ -15,7 +16,7 @@ def _extend_peft_type(name: str) -> None:
     if name in PeftType.__members__:
         return
     member = str.__new__(PeftType, name)
-    member._name_, member._value_, member._sort_order_ = name, name, len(PeftType)
+    member._name_, member._value_, member._sort_order_ = name, name, len(PeftType)  # type: ignore[attr-defined]  # enum's own, not in its stub
     type.__setattr__(PeftType, name, member)  # Python 3.12 reads members as attributes of the class
     PeftType._member_names_.append(name)
     PeftType._member_map_[name] = member
@@ -66,8 +67,8 @@ class MoeLoraConfig(PeftConfig):
     r: int = field(default=16, metadata={"help": "rank of one expert"})
     lora_alpha: float = field(default=64, metadata={"help": "experts are scaled by lora_alpha / r"})
     top_k: int | None = field(default=None, metadata={"help": "experts that a token takes; None: all"})
-    target_modules: list[str] | str | None = field(default=None, metadata={"help": "linear layers to adapt"})
-    exclude_modules: list[str] | str | None = field(default=None, metadata={"help": "layers not to adapt"})
+    target_modules: Names | None = field(default=None, metadata={"help": "linear layers to adapt"})
+    exclude_modules: Names | None = field(default=None, metadata={"help": "layers not to adapt"})
     lora_dropout: float = field(default=0.0, metadata={"help": "dropout of the experts' input"})
     router: str = field(default="token", metadata={"help": "token, sequence or task"})
     routes: Mapping[str, str] | list | None = field(default=None, metadata={"help": "route -> expert (router task)"})
@@ -80,7 +81,7 @@ class MoeLoraConfig(PeftConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        self.peft_type = PeftType.MOE_LORA
+        self.peft_type = PeftType("MOE_LORA")
         # Tuples: PEFT shortens long lists and sets of names to their ends, which may no longer name a vision tower.
         self.target_modules, self.exclude_modules = map(_names, (self.target_modules, self.exclude_modules))
         if self.router not in ROUTERS:
@@ -130,20 +131,26 @@ class MoeLoraConfig(PeftConfig):
         return self.router != "task" and self.num_experts > 1
 
     @property
+    def _route_pairs(self) -> list[list[str]]:
+        """[route, expert] in the order of the routes' indices; only of router="task"."""
+        assert isinstance(self.routes, list)
+        return self.routes
+
+    @property
     def route_names(self) -> list[str]:
         """The routes, in the order of their indices."""
-        return [route for route, _ in self.routes]
+        return [route for route, _ in self._route_pairs]
 
     @property
     def expert_names(self) -> list[str]:
         """The experts of the routes, in the order in which the layers stack them."""
-        return list(dict.fromkeys(expert for _, expert in self.routes))
+        return list(dict.fromkeys(expert for _, expert in self._route_pairs))
 
     @property
     def route_experts(self) -> list[int]:
         """The index of the expert of every route."""
         names = self.expert_names
-        return [names.index(expert) for _, expert in self.routes]
+        return [names.index(expert) for _, expert in self._route_pairs]
 
     def expert_of(self, route: str) -> int:
         """The index of a route's expert.

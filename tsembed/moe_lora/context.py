@@ -31,6 +31,7 @@ class ForwardPass(NamedTuple):
     @property
     def weights(self) -> Float[Tensor, "batch seq"]:
         """Weights of a sequence's tokens in its mean; all 0 for a sequence of padding only."""
+        assert self.mask is not None and self.lengths is not None
         return self.mask / self.lengths.clamp(min=1).unsqueeze(1)
 
 
@@ -57,7 +58,7 @@ class _Recomputation:
 
     def __init__(self, forward: ForwardPass | None):
         self.forward = None if forward is None else forward._replace(record=None)
-        self.outer = []
+        self.outer: list[ForwardPass | None] = []
 
     def __enter__(self):
         self.outer.append(THREAD.forward)

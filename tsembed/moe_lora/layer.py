@@ -67,9 +67,11 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
     """
 
     adapter_layer_names = ("moe_lora_A", "moe_lora_B", "moe_lora_router")
+    in_features: int
+    out_features: int
     other_param_names = ("moe_lora_dropout", "settings")
 
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: MoeLoraConfig, name: str):
+    def __init__(self, base_layer: nn.Linear, adapter_name: str, config: MoeLoraConfig, name: str):
         super().__init__()
         self.base_layer, self.name = base_layer, name
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
@@ -159,7 +161,7 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
 
     def _gates(
         self, x: Tensor, adapter: str, forward: ForwardPass | None, logits: Tensor | None
-    ) -> tuple[int, int] | tuple[Float[Tensor, "*gated experts"], Float[Tensor, "*gated experts"]]:
+    ) -> tuple[int | Float[Tensor, "*gated experts"], int | Float[Tensor, "*gated experts"]]:
         """Gates, and the softmax over all experts, at least in fp32; or twice the expert that all sequences take.
 
         Those of the "sequence" and "task" routers are the same for all tokens of a sequence: (batch, 1, experts).

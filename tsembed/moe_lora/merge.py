@@ -65,7 +65,7 @@ def to_lora(
         raise ValueError(f"a route is for router='task', adapter {adapter!r} has router={config.router!r}: give gates")
     layers = {
         name: layer
-        for name, layer in model.base_model.model.named_modules()
+        for name, layer in model.get_base_model().named_modules()
         if isinstance(layer, MoeLoraLinear) and adapter in layer.moe_lora_A
     }
     if any(layer.merged for layer in layers.values()):
@@ -74,6 +74,7 @@ def to_lora(
         experts = [config.expert_of(route)]
         weights = {name: _fixed(layer, adapter, experts, torch.ones(1)) for name, layer in layers.items()}
     else:
+        assert gates is not None  # one of the two is, as checked above
         experts = list(range(config.num_experts))
         fixed = {name: _gates_of(name, gates, config) for name in layers}
         weights = {name: _fixed(layer, adapter, experts, fixed[name]) for name, layer in layers.items()}
@@ -110,7 +111,7 @@ def _lora_model(
         base,
         LoraConfig(
             r=ranks,
-            lora_alpha=config.lora_alpha * (ranks // config.r),
+            lora_alpha=config.lora_alpha * (ranks // config.r),  # type: ignore[arg-type]  # a float serves PEFT as well
             target_modules=list(weights),
             task_type=config.task_type,
             modules_to_save=config.modules_to_save,
@@ -123,7 +124,7 @@ def _lora_model(
             module.modules_to_save["default"].load_state_dict(saved[name].modules_to_save[adapter].state_dict())
     with torch.no_grad():
         for name, (A, B) in weights.items():
-            layer = lora.base_model.model.get_submodule(name)
-            layer.lora_A["default"].weight.copy_(A)
-            layer.lora_B["default"].weight.copy_(B)
+            layer = lora.get_base_model().get_submodule(name)
+            layer.get_parameter("lora_A.default.weight").copy_(A)
+            layer.get_parameter("lora_B.default.weight").copy_(B)
     return lora.train(model.training)

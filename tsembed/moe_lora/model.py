@@ -1,6 +1,7 @@
 """The tuner: which layers get experts, and the context of a forward pass."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class MoeLoraModel(BaseTuner):
 
     prefix = "moe_lora_"
     tuner_layer_cls = MoeLoraLinear
-    target_module_mapping = TARGET_MODULES
+    target_module_mapping = {family: list(names) for family, names in TARGET_MODULES.items()}
 
     def __init__(self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], adapter_name: str, **kwargs):
         super().__init__(model, peft_config, adapter_name, **kwargs)
@@ -72,7 +73,7 @@ class MoeLoraModel(BaseTuner):
 
     def _resolve(self, routes: str | Tensor, mask: Tensor | None) -> dict[str, int | Tensor]:
         """Per task-routed active adapter: the expert, or one-hot gates (batch, 1, experts)."""
-        configs = {name: self.peft_config[name] for name in self.active_adapters}
+        configs = {name: _moe_lora(self.peft_config[name]) for name in self.active_adapters}
         task_routed = {name: config for name, config in configs.items() if config.router == "task"}
         if not task_routed:
             routers = ", ".join(sorted({config.router for config in configs.values()}))
@@ -108,23 +109,26 @@ class MoeLoraModel(BaseTuner):
         """The new name, in transformers 5, of `gradient_checkpointing_enable`."""
         self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
 
-    def _prepare_adapter_config(self, peft_config: MoeLoraConfig, model_config: dict) -> MoeLoraConfig:
+    def _prepare_adapter_config(self, peft_config: PeftConfig, model_config: dict) -> MoeLoraConfig:
+        peft_config = _moe_lora(peft_config)
         if peft_config.target_modules is None:
             model_type = model_config.get("model_type")
-            if model_type not in self.target_module_mapping:
-                families = ", ".join(self.target_module_mapping)
+            if model_type not in TARGET_MODULES:
+                families = ", ".join(TARGET_MODULES)
                 raise ValueError(f"give target_modules: model_type {model_type!r} has no default; known: {families}")
-            peft_config.target_modules = self.target_module_mapping[model_type]
+            peft_config.target_modules = TARGET_MODULES[model_type]
         return peft_config
 
-    def _prepare_model(self, peft_config: MoeLoraConfig, model: nn.Module) -> None:
+    def _prepare_model(self, peft_config: PeftConfig, model: nn.Module) -> None:
         """Resolve "all-linear" and check the entries of a list, before anything in the model is changed."""
-        targets = peft_config.target_modules
+        config = _moe_lora(peft_config)
+        targets = config.target_modules
         if isinstance(targets, str):
             if targets.lower() == "all-linear":
-                targets = _maybe_include_all_linear_layers(peft_config, model).target_modules
-                peft_config.target_modules = tuple(sorted(name for name in targets if not _in_vision_tower(name)))
+                linear_layers = _moe_lora(_maybe_include_all_linear_layers(config, model)).target_modules or ()
+                config.target_modules = tuple(sorted(name for name in linear_layers if not _in_vision_tower(name)))
             return
+        assert targets is not None  # `_prepare_adapter_config` has filled it in
         names = [name for name, _ in model.named_modules()]
         if unknown := [t for t in targets if not any(_ends_in(name, t) for name in names)]:
             linear = {
@@ -136,15 +140,19 @@ class MoeLoraModel(BaseTuner):
             )
 
     @staticmethod
-    def _check_target_module_exists(peft_config: MoeLoraConfig, key: str):
+    def _check_target_module_exists(peft_config: PeftConfig, key: str):
         is_target = check_target_module_exists(peft_config, key)
-        if is_target and _in_vision_tower(key) and not _names_vision_tower(peft_config.target_modules, key):
+        if (
+            is_target
+            and _in_vision_tower(key)
+            and not _names_vision_tower(_moe_lora(peft_config).target_modules or (), key)
+        ):
             return False
         return is_target
 
     def _create_and_replace(
         self,
-        peft_config: MoeLoraConfig,
+        peft_config: PeftConfig,
         adapter_name: str,
         target: nn.Module,
         target_name: str,
@@ -152,21 +160,28 @@ class MoeLoraModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
+        config = _moe_lora(peft_config)
         if isinstance(target, MoeLoraLinear):
-            target.update_layer(adapter_name, peft_config)
+            target.update_layer(adapter_name, config)
             return
         if not isinstance(target, nn.Linear):
             raise ValueError(f"MoE-LoRA adapts linear layers, but target {current_key} is a {type(target).__name__}")
-        layer = MoeLoraLinear(target, adapter_name, peft_config, current_key)
+        layer = MoeLoraLinear(target, adapter_name, config, current_key)
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
 
-    def _unload_and_optionally_merge(self, *args, **kwargs) -> nn.Module:
+    def _unload_and_optionally_merge(self, *args, **kwargs) -> Any:  # PEFT's says None and returns the model
         base = super()._unload_and_optionally_merge(*args, **kwargs)
         for hook in self._context_hooks:
             hook.remove()
         return base
+
+
+def _moe_lora(config: PeftConfig) -> MoeLoraConfig:
+    """The same settings: PEFT hands them over as those of any method, and this tuner gets its own alone."""
+    assert isinstance(config, MoeLoraConfig)
+    return config
 
 
 def _mask(inputs: dict[str, Any]) -> Tensor | None:
@@ -181,7 +196,7 @@ def _mask(inputs: dict[str, Any]) -> Tensor | None:
 
 def _one_hot(routes: Tensor, config: MoeLoraConfig, mask: Tensor | None) -> Tensor:
     """Gates (batch, 1, experts) of route indices."""
-    routes, last = routes.cpu(), len(config.routes) - 1  # DistributedDataParallel moves them to its own device
+    routes, last = routes.cpu(), len(config.route_names) - 1  # DistributedDataParallel moves them to its own device
     if not torch.compiler.is_compiling() and len(routes) and not 0 <= int(routes.min()) <= int(routes.max()) <= last:
         raise ValueError(f"route index out of range: must be in 0..{last}, got {routes.tolist()}")
     experts = torch.tensor(config.route_experts)[routes]
@@ -197,7 +212,7 @@ def _in_vision_tower(name: str) -> bool:
     return any(part.startswith(("visual", "vision")) for part in name.split("."))
 
 
-def _names_vision_tower(targets: tuple[str, ...] | str, name: str) -> bool:
+def _names_vision_tower(targets: Sequence[str], name: str) -> bool:
     """Whether the user's own words name the vision tower that a module is in."""
     if isinstance(targets, str):
         return "visual" in targets or "vision" in targets

@@ -39,9 +39,13 @@ class LayerRouting(NamedTuple):
         """Gates of the last token, with gradient; None if the record was opened without them."""
         if not self.forward.with_last:
             return None
-        if not self._per_token:
+        return self._last_gates
+
+    @property
+    def _last_gates(self) -> Float[Tensor, "batch experts"]:
+        if not isinstance(self.gates, Tensor) or not self._per_token:
             return self.mean
-        return self.gates[torch.arange(len(self.gates), device=self.gates.device), _last_token(self.forward.mask)]
+        return self.gates[torch.arange(len(self.gates), device=self.gates.device), _last_token(self._mask)]
 
     @property
     def chosen(self) -> Float[Tensor, " experts"]:
@@ -58,6 +62,7 @@ class LayerRouting(NamedTuple):
     @property
     def lengths(self) -> Float[Tensor, " batch"]:
         """Tokens of each sequence."""
+        assert self.forward.lengths is not None
         return self.forward.lengths
 
     @property
@@ -66,17 +71,23 @@ class LayerRouting(NamedTuple):
         return self.lengths.sum().long()
 
     @property
+    def _mask(self) -> Float[Tensor, "batch seq"]:
+        """Of the call; a layer is recorded only where its input fits a mask."""
+        assert self.forward.mask is not None
+        return self.forward.mask
+
+    @property
     def _per_token(self) -> bool:
-        return isinstance(self.gates, Tensor) and self.gates.shape[1] == self.forward.mask.shape[1]
+        return isinstance(self.gates, Tensor) and self.gates.shape[1] == self._mask.shape[1]
 
     def _counts(self, dtype: torch.dtype) -> Float[Tensor, " gated"]:
         """Tokens that each gate stands for."""
-        return (self.forward.mask if self._per_token else self.lengths).flatten().to(dtype)
+        return (self._mask if self._per_token else self.lengths).flatten().to(dtype)
 
     def _expanded(self, gates: int | Tensor) -> Float[Tensor, "batch _ experts"]:
         if isinstance(gates, Tensor):
             return gates
-        one_hot = self.forward.mask.new_zeros(len(self.forward.mask), 1, self.config.num_experts)
+        one_hot = self._mask.new_zeros(len(self._mask), 1, self.config.num_experts)
         one_hot[..., gates] = 1
         return one_hot
 
@@ -153,8 +164,10 @@ def signatures(record: Sequence[LayerRouting], form: str = "mean") -> Float[Tens
     if form == "last" and not record[0].forward.with_last:
         raise ValueError("the last tokens' gates were not recorded: use routing_record(last=True)")
     if form == "mean" and all(one._per_token for one in record):
-        return _means(torch.stack([one.gates for one in record]), record[0].forward)  # one product for all layers
-    return torch.stack([one.mean if form == "mean" else one.last for one in record], dim=1)
+        return _means(
+            torch.stack([one._expanded(one.gates) for one in record]), record[0].forward
+        )  # one product for all layers
+    return torch.stack([one.mean if form == "mean" else one._last_gates for one in record], dim=1)
 
 
 def balance(record: Sequence[LayerRouting]) -> Float[Tensor, "1 layers columns"]:
