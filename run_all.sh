@@ -16,7 +16,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   [PRESET] [--data PATH] [--jobs N] [--profile local|slurm]
                     the whole study: data, trainings, notebooks, HTML report (default preset: cpu)
   test [...]        the tests; what follows goes to pytest
-  check             lint, format and the fast tests, in less than three minutes
+  check             lint, format, types and the fast tests, in less than three minutes
   plan [PRESET] [--data PATH]
                     what would run and what is done, without running it
   status [PRESET]   every node: done, running, failed or missing, with its time

@@ -24,7 +24,7 @@ def main(words: list[str]) -> None:
         rest = words[1:]
         if command == "test":
             os.environ.update(OFFLINE)
-            _become(python, "-m", "pytest", *_parallel_runs(rest), *rest)
+            _become(python, "-m", "pytest", *_pytest_workers(rest), *rest)
         if command == "check":
             os.environ.update(OFFLINE)
             sys.exit(_check(python))
@@ -109,7 +109,7 @@ def _clean(preset: str, yes: bool) -> int:
     return 0
 
 
-def _parallel_runs(words: list[str]) -> list[str]:
+def _pytest_workers(words: list[str]) -> list[str]:
     """One process per core for the tests, four at most, unless the caller says how many or debugs."""
     decided = ("-n", "--numprocesses", "--pdb", "--trace", "--co", "--collect-only")
     return (
@@ -120,11 +120,12 @@ def _parallel_runs(words: list[str]) -> list[str]:
 
 
 def _check(python: Path) -> int:
-    """Lint, format and the fast tests, in this order; the status of the first that fails."""
+    """Lint, format, types and the fast tests, in this order; the status of the first that fails."""
     words = (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", *_parallel_runs([])),
+        ("mypy", "tsembed"),
+        ("pytest", "-m", "not slow and not browser", "tests/tsembed", "tests/project", *_pytest_workers([])),
     )
     for command in words:
         print(f"::: {' '.join(command)}", flush=True)

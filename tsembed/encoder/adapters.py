@@ -4,19 +4,23 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ..settings import Adapter
 from .image_processing import IMAGE_FAMILIES
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from .backbones import BackboneModel
 
 
-def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None = None, *, seed: int) -> "PeftModel":
+def adapt(
+    model: "PreTrainedModel", adapter: Adapter, experts: Mapping[str, str] | None = None, *, seed: int
+) -> "PeftModel":
     """The model with adapters, everything else frozen. At initialisation it equals the model.
 
     Args:
@@ -32,12 +36,14 @@ def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None 
     from ..moe_lora.model import TARGET_MODULES
 
     targets = adapter.target_modules or TARGET_MODULES.get(model.config.model_type)
-    shared = {
+    shared: dict[str, Any] = {
         "r": adapter.r,
         "lora_alpha": adapter.lora_alpha,
         "lora_dropout": adapter.lora_dropout,
         "target_modules": None if targets is None else list(targets),
     }
+    routed: dict[str, Any]
+    config: LoraConfig | MoeLoraConfig
     if adapter.kind == "lora":
         config = LoraConfig(**shared, exclude_modules=_in_tower(model, targets or ()) or None)
     else:
@@ -56,7 +62,7 @@ def adapt(model: nn.Module, adapter: Adapter, experts: Mapping[str, str] | None 
         return get_peft_model(model, config)
 
 
-def _in_tower(model: nn.Module, targets: Sequence[str]) -> list[str]:
+def _in_tower(model: "PreTrainedModel", targets: Sequence[str]) -> list[str]:
     """Modules of the vision tower that have the name of a target: PEFT would adapt them too."""
     family = IMAGE_FAMILIES.get(model.config.model_type)
     if family is None:
@@ -65,7 +71,7 @@ def _in_tower(model: nn.Module, targets: Sequence[str]) -> list[str]:
     return [name for name in names if name.endswith(tuple(f".{target}" for target in targets))]
 
 
-def load_adapters(model: nn.Module, folder: Path) -> "PeftModel":
+def load_adapters(model: "BackboneModel", folder: Path) -> "PeftModel":
     """The model with the adapters of a folder, which can be trained on."""
     from peft import PeftModel
 

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
 
-from ..mote.families import FAMILIES, pooler_off
+from ..mote.families import FAMILIES, blocks_of, pooler_off
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ..mote.experts import TaskRouted
+    from ..mote.token_routing import TokenRouted
+
+    BackboneModel = PreTrainedModel | TaskRouted | TokenRouted | PeftModel  # what an encoder may have inside
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the official weights
 
@@ -25,7 +29,7 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 class Parts(NamedTuple):
     """A backbone with what makes its inputs."""
 
-    model: nn.Module
+    model: "BackboneModel"
     tokenizer: "PreTrainedTokenizerBase"
     image_processor: Any = None  # of a backbone that takes images
 
@@ -51,7 +55,7 @@ def embedded_folder(name: str) -> str:
 
 def from_checkpoint(
     name: str, revision: str | None = None, key_mapping: dict[str, str] | None = None, dropout: float | None = None
-) -> nn.Module:
+) -> "PreTrainedModel":
     """The model of a folder or hub name, in fp32, of which every weight is in the checkpoint.
 
     Raises:
@@ -99,11 +103,11 @@ def _quiet():
             logging.enable_progress_bar()
 
 
-def truncate(model: nn.Module, num_layers: int) -> None:
+def truncate(model: "PreTrainedModel", num_layers: int) -> None:
     """Keep the first blocks only."""
     path = FAMILIES[model.config.model_type].blocks
     parent, _, name = path.rpartition(".")
-    blocks = model.get_submodule(path)
+    blocks = blocks_of(model)
     if num_layers > len(blocks):
         raise ValueError(f"num_layers {num_layers} is more than the backbone's {len(blocks)}")
     setattr(model.get_submodule(parent), name, blocks[:num_layers])

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ..mote.checkpoint import local_folder
 from ..mote.experts import TaskRouted, upcycle
@@ -20,6 +19,11 @@ from .image import ImageEncoder
 from .image_processing import IMAGE_FAMILIES, image_processor
 from .text import Encoder
 from .tiny_qwen import random_parts
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from .backbones import BackboneModel
 
 
 def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 0) -> Parts:
@@ -69,7 +73,7 @@ def build(
         found = load(start, "cpu")  # the training chooses the device
         parts = Parts(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
         base = {"folder": start}
-    model = parts.model
+    model: Any = parts.model  # what cannot be adapted or up-cycled is refused there
     if variant.adapter is not None:
         if backbone.name.startswith("random:") and start is None:
             raise ValueError(f"backbone {backbone.name!r} is random: an adapter on it needs `starts_from`")
@@ -109,6 +113,7 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
         raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
     device = best_device() if device is None else torch.device(device)
     settings = json.loads((folder / "tsembed.json").read_text())
+    backbone: BackboneModel
     if base := settings.get("base"):
         settings["base"] = base = {k: folder / v if k == "folder" else v for k, v in base.items()}
         backbone = _with_adapters(folder, base)
@@ -142,7 +147,7 @@ def make(parts: Parts, folder: Path | None = None, **settings: Any) -> Encoder:
     return ImageEncoder(parts.model, parts.tokenizer, processor, **settings).eval()
 
 
-def _with_adapters(folder: Path, base: Mapping[str, Any]) -> nn.Module:
+def _with_adapters(folder: Path, base: Mapping[str, Any]) -> "PeftModel":
     """The frozen backbone with the adapters of a folder."""
     if "folder" in base:
         if not (base["folder"] / "tsembed.json").is_file():

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..inputs import MARK, Item, open_image
 from .chunks import Chunk
 from .image_processing import IMAGE_FAMILIES, Picture, Pictures, pictures_of
 from .text import Encoder
+
+if TYPE_CHECKING:
+    from .backbones import BackboneModel
 
 
 class ImageEncoder(Encoder):
@@ -26,7 +29,7 @@ class ImageEncoder(Encoder):
 
     input_types = (str, Item)
 
-    def __init__(self, backbone: nn.Module, tokenizer, image_processor: Any, **settings: Any):
+    def __init__(self, backbone: "BackboneModel", tokenizer, image_processor: Any, **settings: Any):
         super().__init__(backbone, tokenizer, **settings)
         self.image_processor = image_processor
         self.family = IMAGE_FAMILIES[backbone.config.model_type]

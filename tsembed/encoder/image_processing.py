@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class ImageFamily(NamedTuple):
@@ -50,7 +50,7 @@ class Pictures:
         self.grids = torch.stack([p.grid for p in pictures])  # (pictures, 3)
         self._features: Sequence[Tensor] | None = None
 
-    def features(self, model: nn.Module, *, frozen: bool) -> Any:
+    def features(self, model: Any, *, frozen: bool) -> Any:
         """What the model's tower makes of them, as its `mm_encoder_outputs` wants it.
 
         Args:
@@ -66,7 +66,9 @@ class Pictures:
             if not frozen:
                 return output
             self._features = [feature.detach() for feature in output.pooler_output]
-        return BaseModelOutputWithPooling(pooler_output=self._features)
+        return BaseModelOutputWithPooling(
+            pooler_output=self._features  # type: ignore[arg-type]  # the models' towers give a tensor per picture
+        )
 
 
 def image_processor(model_type: str, name: str | None = None, revision: str | None = None, **settings: Any):

@@ -23,6 +23,8 @@ from .precision import autocast
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from .backbones import BackboneModel
+
 _NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer's limit is unknown
 
 
@@ -50,7 +52,7 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: "BackboneModel",
         tokenizer: "PreTrainedTokenizerBase",
         *,
         pooling: str = "mean",
@@ -260,9 +262,9 @@ class Encoder(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json."""
         folder = Path(folder)
-        self.backbone.save_pretrained(folder)
+        self.backbone.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(folder)
-        settings = {"pooling": self.pooling, "instructions": self.instructions}
+        settings: dict[str, Any] = {"pooling": self.pooling, "instructions": self.instructions}
         if self.routes != ROUTES:
             settings["routes"] = self.routes
         if self.base is not None:

@@ -13,6 +13,7 @@ from ..tasks import TASK_OF_TYPE, route_of
 
 if TYPE_CHECKING:
     import mteb
+    from mteb.types import Array
     from torch.utils.data import DataLoader
 
 
@@ -56,7 +57,7 @@ class MtebEncoder:
 
         self.encoder = encoder
         self.task_of_type = TASK_OF_TYPE | (task_of_type or {})
-        self.settings = {"max_tokens": max_tokens, "token_budget": token_budget, "precision": precision}
+        self.settings: dict[str, Any] = {"max_tokens": max_tokens, "token_budget": token_budget, "precision": precision}
         self.mteb_model_meta = ModelMeta.create_empty({"name": name, "revision": revision, "modalities": ["text"]})
         self._vectors: dict[tuple[str, str], np.ndarray] = {}
         self._task: str | None = None
@@ -87,17 +88,17 @@ class MtebEncoder:
             self._vectors[key, text] = vector
         return np.stack([self._vectors[key, text] for text in texts])
 
-    def similarity(self, a: np.ndarray, b: np.ndarray):
+    def similarity(self, embeddings1: "Array", embeddings2: "Array") -> "Array":
         """Cosine similarity (n, m); the embeddings have unit norm."""
         import torch
 
-        return torch.as_tensor(a) @ torch.as_tensor(b).T
+        return torch.as_tensor(embeddings1) @ torch.as_tensor(embeddings2).T
 
-    def similarity_pairwise(self, a: np.ndarray, b: np.ndarray):
+    def similarity_pairwise(self, embeddings1: "Array", embeddings2: "Array") -> "Array":
         """Cosine similarity (n,) of rows."""
         import torch
 
-        return (torch.as_tensor(a) * torch.as_tensor(b)).sum(-1)
+        return (torch.as_tensor(embeddings1) * torch.as_tensor(embeddings2)).sum(-1)
 
 
 def weights_hash(encoder: Encoder, settings: str) -> str:

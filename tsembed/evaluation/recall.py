@@ -24,8 +24,8 @@ def held_out_scores(
     for name, table in tables.items():
         task = TASKS[tasks[name]]
         pairs = table[:]
-        queries = encoder.encode(inputs_of(pairs, "query"), task.query_route, **encode)
-        documents = encoder.encode(inputs_of(pairs, "document"), task.document_route, **encode)
+        queries = np.asarray(encoder.encode(inputs_of(pairs, "query"), task.query_route, **encode))
+        documents = np.asarray(encoder.encode(inputs_of(pairs, "document"), task.document_route, **encode))
         score = 100 * recall_at_1(queries, documents, np.asarray(pairs["group"]))
         rows.append({"task": task.name, "dataset": name, "metric": "recall_at_1", "score": score})
     return rows

@@ -7,13 +7,15 @@ gates take its place, which the caller measures on pairs (`moe_lora.merge.mean_g
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..tasks import ROUTES
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from ..encoder.text import Encoder
 
 
@@ -27,11 +29,18 @@ def has_learned_router(encoder: "Encoder") -> bool:
     return has_adapters(encoder) and getattr(_config(encoder), "router", None) not in (None, "task")
 
 
-def _config(encoder: "Encoder"):
-    return encoder.backbone.peft_config["default"]
+def _adapted(encoder: "Encoder") -> "PeftModel":
+    from peft import PeftModel
+
+    assert isinstance(encoder.backbone, PeftModel)
+    return encoder.backbone
 
 
-def check(encoder: "Encoder", source: Path, route: str | None, average: bool, gates_known: bool) -> None:
+def _config(encoder: "Encoder") -> Any:
+    return _adapted(encoder).peft_config["default"]
+
+
+def check(encoder: "Encoder", source: Path | str, route: str | None, average: bool, gates_known: bool) -> None:
     """That what is asked for can be made of these adapters.
 
     Raises:
@@ -65,7 +74,7 @@ def merged(encoder: "Encoder", route: str | None, gates: Mapping[str, Tensor] | 
     from ..encoder.build import make
     from ..moe_lora import merge
 
-    adapted = encoder.backbone
+    adapted = _adapted(encoder)
     router = getattr(_config(encoder), "router", None)
     with quiet_peft():
         if router == "task":
@@ -74,12 +83,13 @@ def merged(encoder: "Encoder", route: str | None, gates: Mapping[str, Tensor] | 
             adapted = merge.to_lora(adapted, gates=gates)
         else:
             adapted = copy.deepcopy(adapted)  # merging writes into the weights; the encoder stays as it was trained
-        dense = adapted.merge_and_unload()
+        tuner: Any = adapted.base_model
+        dense = tuner.merge_and_unload()
     parts = Parts(dense, encoder.tokenizer, getattr(encoder, "image_processor", None))
     return make(parts, pooling=encoder.pooling, instructions=encoder.instructions, routes=encoder.routes)
 
 
-def choose(encoder, source: Path, route: str | None, average: bool):
+def choose(encoder, source: Path | str, route: str | None, average: bool):
     """The encoder to export: all experts, or a dense one.
 
     Raises:

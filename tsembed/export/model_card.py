@@ -64,7 +64,7 @@ def model_card(
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base = _base_model(run)
-    front = {
+    front: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity", "tsembed"],

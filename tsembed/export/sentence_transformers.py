@@ -135,7 +135,8 @@ def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None
     items = [*_PROBES, Item("", picture), Item("a <image> between words", picture)]
     again = Encoder.load(folder)
     for name in [route] if route else encoder.routes:
-        _same(*(one.encode(items, name, max_tokens=tokens) for one in (encoder, again)), name)
+        expected, found = (one.encode(items, name, max_tokens=tokens) for one in (encoder, again))
+        _same(expected, found, name)
 
 
 def _same(expected, found, route: str) -> None:

@@ -1,14 +1,18 @@
 """Expert averaging (EA): one dense encoder in place of all experts."""
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import nn
 
 from .checkpoint import expert_of
 from .experts import TaskRouted
 from .families import dense_model
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def average_experts(model: TaskRouted) -> nn.Module:
+
+def average_experts(model: TaskRouted) -> "PreTrainedModel":
     """The dense encoder of which every expert tensor is the mean over the experts (EA; MoTE App. B, Table 7).
 
     An expert that several routes share counts once: the mean is over experts, not over routes. The mean is taken in

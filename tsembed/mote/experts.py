@@ -13,9 +13,9 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,15 @@ from .checkpoint import check_weights, expert_of, load_weights, local_folder, re
 from .families import (
     FAMILIES,
     block_indices,
+    blocks_of,
     check_no_task_head,
     dense_model,
     drop_pooling_head,
     new_encoder,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Sequences per expert of the forward pass under way: a context, not a module's state, so that a recomputation under
 # gradient checkpointing can never see the routes of a later forward pass.
@@ -39,7 +43,8 @@ class _sequences_per_expert:
     """Context with the given counts; it can be entered again, as a second backward pass does."""
 
     def __init__(self, counts: tuple[int, ...] | None):
-        self.counts, self.tokens = counts, []
+        self.counts = counts
+        self.tokens: list[Token] = []
 
     def __enter__(self):
         self.tokens.append(_COUNTS.set(self.counts))
@@ -83,7 +88,7 @@ class TaskRouted(nn.Module):
         blocks: Indices of the blocks that have experts.
     """
 
-    def __init__(self, model: nn.Module, routes: Mapping[str, str], blocks: Sequence[int]):
+    def __init__(self, model: "PreTrainedModel", routes: Mapping[str, str], blocks: Sequence[int]):
         super().__init__()
         self.model = model
         self.routes = dict(routes)
@@ -92,7 +97,7 @@ class TaskRouted(nn.Module):
         self._expert_of_route = torch.tensor([self.expert_names.index(e) for e in self.routes.values()])
 
     @property
-    def config(self):
+    def config(self) -> "PreTrainedConfig":
         """The dense encoder's config."""
         return self.model.config
 
@@ -185,7 +190,7 @@ class TaskRouted(nn.Module):
         named = [(*expert_of(name), tensor) for name, tensor in self.model.state_dict().items()]
         return {dense: tensor for owner, dense, tensor in named if owner in (None, expert)}
 
-    def extract_expert(self, route: str) -> nn.Module:
+    def extract_expert(self, route: str) -> "PreTrainedModel":
         """The plain dense encoder of a route, with weights of its own; it needs no code of ours.
 
         Raises:
@@ -272,7 +277,7 @@ class TaskRouted(nn.Module):
 
 
 def upcycle(
-    model: nn.Module,
+    model: "PreTrainedModel",
     routes: Mapping[str, str] | Sequence[str],
     blocks: str | Sequence[int] = "every",
 ) -> TaskRouted:
@@ -300,7 +305,7 @@ def upcycle(
         raise ValueError("upcycle needs at least one route")
     if any(isinstance(module, PerExpert) for module in model.modules()):
         raise ValueError("this model has task experts already")
-    layers = model.get_submodule(family.blocks)
+    layers = blocks_of(model)
     indices = block_indices(blocks, len(layers))
     names = tuple(dict.fromkeys(routes.values()))
     if wrong := [name for name in names if not name or "." in name or hasattr(nn.ModuleDict(), name)]:

@@ -5,12 +5,15 @@ Exports carry a copy of this file beside `experts.py`.
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .checkpoint import load_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class Family(NamedTuple):
@@ -44,16 +47,23 @@ def block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
         return tuple(range(depth))
     if blocks == "every_other":
         return tuple(range(1, depth, 2))
-    indices = tuple(blocks)
+    indices = () if isinstance(blocks, str) else tuple(blocks)
     wrong = [i for i in indices if isinstance(i, str) or not 0 <= i < depth]
-    if isinstance(blocks, str) or wrong or not indices or len(set(indices)) < len(indices):
+    if wrong or not indices or len(set(indices)) < len(indices):
         raise ValueError(
             f"blocks must be 'every', 'every_other' or different indices in 0..{depth - 1}, got {blocks!r}"
         )
     return indices
 
 
-def new_encoder(config) -> nn.Module:
+def blocks_of(model: "PreTrainedModel") -> nn.ModuleList:
+    """The list of blocks of a model of one of `FAMILIES`."""
+    blocks = model.get_submodule(FAMILIES[model.config.model_type].blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
+
+
+def new_encoder(config: "PreTrainedConfig") -> "PreTrainedModel":
     """An encoder of the config with weights yet to be loaded, without the pooling head that no route uses."""
     from transformers import AutoModel
 
@@ -61,7 +71,7 @@ def new_encoder(config) -> nn.Module:
         return AutoModel.from_config(config, **pooler_off(config.model_type))
 
 
-def check_no_task_head(model: nn.Module) -> None:
+def check_no_task_head(model: "PreTrainedModel") -> None:
     """Check that a model of one of `FAMILIES` is the encoder itself.
 
     Raises:
@@ -79,7 +89,7 @@ def check_no_task_head(model: nn.Module) -> None:
 def drop_pooling_head(model: nn.Module) -> None:
     """Take out the pooling head that BERT and its kin have: no loss reaches it, and dense models are made without."""
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        model.register_module("pooler", None)
 
 
 def pooler_off(model_type: str) -> dict[str, bool]:
@@ -87,7 +97,9 @@ def pooler_off(model_type: str) -> dict[str, bool]:
     return {"add_pooling_layer": False} if model_type in ("bert", "xlm-roberta", "roberta", "mpnet") else {}
 
 
-def dense_model(config, kind: type[nn.Module], weights: Mapping[str, Tensor]) -> nn.Module:
+def dense_model(
+    config: "PreTrainedConfig", kind: "type[PreTrainedModel]", weights: Mapping[str, Tensor]
+) -> "PreTrainedModel":
     """The dense encoder with these weights, each stored as it comes, in evaluation mode."""
     dense = kind(copy.deepcopy(config), **pooler_off(config.model_type))
     load_weights(dense, weights)

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 from .checkpoint import check_weights, expert_of, local_folder, read_settings, shapes
 from .experts import PerExpert, TaskRouted, upcycle
 from .families import FAMILIES, new_encoder, pooler_off
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
@@ -40,7 +44,7 @@ class Offloaded(TaskRouted):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: "PreTrainedModel",
         routes: Mapping[str, str],
         blocks: Sequence[int],
         write: Callable[[str], None],
@@ -69,7 +73,7 @@ class Offloaded(TaskRouted):
                 self._write(expert)
                 self.active = expert
 
-    def forward(self, routes: str | Tensor, *, pool: Callable | None = None, **inputs: Tensor):
+    def forward(self, routes: str | Sequence[str] | Tensor, *, pool: Callable | None = None, **inputs: Tensor):
         """The encoder's output under the routes, as of `TaskRouted`; switches if need be.
 
         Raises:
@@ -119,14 +123,14 @@ def offload(routed: TaskRouted, route: str, *, device: str | torch.device | None
             kept = tensor.detach().cpu()
             experts[owner][dense] = kept.pin_memory() if device.type == "cuda" else kept
     # Modules of its own around the same tensors, as moving or switching must not touch `routed`.
-    same = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in routed.model.parameters()}
+    same: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in routed.model.parameters()}
     same |= {id(b): b for b in routed.model.buffers()}
     model = copy.deepcopy(routed.model, same)
     active = routed.routes[route]
     for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, PerExpert)]:
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, module.experts[active])
-    model.to(device)
+    model.to(device)  # type: ignore[arg-type]  # transformers decorates `to`, and the decorator's type takes self
 
     def write(expert: str) -> None:
         for name, new in experts[expert].items():
@@ -176,7 +180,8 @@ def load_offloaded(folder: str | Path, route: str, *, device: str | torch.device
             tensor.data = tensor.data.to(file.entries[name][0])
         plans[owner].append((name, module, last))
     file.read(plans[None])
-    return Offloaded(dense.to(device), routes, blocks, lambda expert: file.read(plans[expert]), route)
+    dense.to(device)  # type: ignore[arg-type]  # as in `offload`
+    return Offloaded(dense, routes, blocks, lambda expert: file.read(plans[expert]), route)
 
 
 class _WeightFile:
@@ -214,7 +219,7 @@ class _WeightFile:
                 direct = weight.device.type == "cpu" and weight.dtype == dtype and weight.is_contiguous()
                 into = weight if direct else torch.empty(shape, dtype=dtype)
                 file.seek(self.start + begin)
-                if file.readinto(into.view(-1).view(torch.uint8).numpy()) != end - begin:
+                if file.readinto(into.view(-1).view(torch.uint8).numpy().data) != end - begin:
                     raise ValueError(f"{self.path} ends within {name}")
                 if not direct:
                     weight.copy_(into)

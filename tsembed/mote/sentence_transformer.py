@@ -7,7 +7,6 @@ none, for a trainer counts the tokens of its texts without a prompt.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ class TaskRoutedTransformer(InputModule):
         max_seq_length: In tokens, the prompt and special tokens included; longer texts are cut.
     """
 
+    tokenizer: Any  # one of transformers; the base class allows others
     config_file_name = "task_routed.json"
     config_keys = ["prompts", "prepend", "max_seq_length"]
     forward_kwargs = {"task"}  # so that `get_model_kwargs` names it; `preprocess` is where it is read
@@ -137,6 +137,7 @@ class TaskRoutedTransformer(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
         **other: Any,
     ) -> "TaskRoutedTransformer":
         """Read what `save` wrote, from a folder or from the hub.
@@ -151,12 +152,14 @@ class TaskRoutedTransformer(InputModule):
                 raise ValueError(f"{name} {other[name]!r}: this model takes none; after loading, use .to() and .half()")
         if other.get("backend", "torch") != "torch":
             raise ValueError(f"backend {other['backend']!r}: this model runs on torch alone")
-        where = {
+        where: dict[str, Any] = {
             "token": token,
             "cache_folder": cache_folder,
             "revision": revision,
             "local_files_only": local_files_only,
         }
-        folder = Path(cls.load_dir_path(model_name_or_path, subfolder=subfolder, **where))
+        folder = cls.load_dir_path(model_name_or_path, subfolder=subfolder, **where)
+        if folder is None:
+            raise ValueError(f"{model_name_or_path}: no such folder or model of the hub")
         settings = cls.load_config(model_name_or_path, subfolder=subfolder, **where)
         return cls(TaskRouted.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), **settings).eval()

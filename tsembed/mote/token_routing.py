@@ -16,14 +16,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .experts import PerExpert
-from .families import FAMILIES, block_indices, check_no_task_head, drop_pooling_head, new_encoder
+from .families import FAMILIES, block_indices, blocks_of, check_no_task_head, drop_pooling_head, new_encoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class Routing(NamedTuple):
@@ -65,12 +68,20 @@ _RECORD: ContextVar[list[Routing] | None] = ContextVar("record", default=None)
 _MASK: ContextVar[Tensor | None] = ContextVar("mask", default=None)
 
 
+def _current_dispatch() -> _Dispatch:
+    """How the block under way has sorted its tokens: its first module has run."""
+    dispatch = _DISPATCH.get()
+    assert dispatch is not None
+    return dispatch
+
+
 @contextmanager
 def routing_record() -> Iterator[list[Routing]]:
     """A list that the forward passes within the context fill with what their routers decide."""
-    token = _RECORD.set([])
+    record: list[Routing] = []
+    token = _RECORD.set(record)
     try:
-        yield _RECORD.get()
+        yield record
     finally:
         _RECORD.reset(token)
 
@@ -111,7 +122,7 @@ class _TokenExperts(nn.Module):
         self.experts = nn.ModuleList(copy.deepcopy(dense) for _ in range(num_experts))
 
     def forward(self, *inputs: Tensor) -> Tensor:  # each (1, copies, ...)
-        counts = _DISPATCH.get().counts
+        counts = _current_dispatch().counts
         slices = zip(*(x.split(counts, dim=1) for x in inputs), strict=True)
         parts = [expert(*part) for expert, part, n in zip(self.experts, slices, counts, strict=True) if n]
         return torch.cat(parts, dim=1)
@@ -124,7 +135,8 @@ class _Enter(_TokenExperts):
         super().__init__(dense, len(router.weight))
         self.router, self.top_k, self.block = router, top_k, block
 
-    def forward(self, hidden: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "1 copies dim"]:
+    def forward(self, *inputs: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "1 copies dim"]:
+        (hidden,) = inputs
         flat = hidden.flatten(0, 1)  # (tokens, dim)
         probabilities = self.router(flat)
         gates, chosen = probabilities.topk(self.top_k, dim=-1)  # (tokens, top_k)
@@ -143,7 +155,7 @@ class _Leave(_TokenExperts):
     """The last module of a block's expert: puts the tokens back, as the sum over their experts, weighted by gate."""
 
     def forward(self, *inputs: Tensor) -> Float[Tensor, "batch seq dim"]:  # each (1, copies, ...)
-        dispatch = _DISPATCH.get()
+        dispatch = _current_dispatch()
         weighted = super().forward(*inputs).squeeze(0) * dispatch.gates.unsqueeze(-1)  # (copies, dim)
         batch, seq, dim = dispatch.shape
         out = torch.zeros(batch * seq, dim, dtype=weighted.dtype, device=weighted.device)
@@ -159,12 +171,12 @@ class TokenRouted(nn.Module):
         blocks: Indices of the blocks that have experts.
     """
 
-    def __init__(self, model: nn.Module, num_experts: int, top_k: int, blocks: Sequence[int]):
+    def __init__(self, model: "PreTrainedModel", num_experts: int, top_k: int, blocks: Sequence[int]):
         super().__init__()
         self.model, self.num_experts, self.top_k, self.blocks = model, num_experts, top_k, tuple(blocks)
 
     @property
-    def config(self):
+    def config(self) -> "PreTrainedConfig":
         """The dense encoder's config."""
         return self.model.config
 
@@ -215,7 +227,7 @@ class TokenRouted(nn.Module):
 
 
 def route_tokens(
-    model: nn.Module,
+    model: "PreTrainedModel",
     *,
     num_experts: int = 4,
     top_k: int = 1,
@@ -246,7 +258,7 @@ def route_tokens(
         raise ValueError("this model has experts already")
     check_no_task_head(model)
     drop_pooling_head(model)
-    layers = model.get_submodule(family.blocks)
+    layers = blocks_of(model)
     indices = block_indices(blocks, len(layers))
     generator = torch.Generator().manual_seed(seed)
     last = len(family.expert) - 1

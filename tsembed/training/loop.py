@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -226,6 +226,7 @@ def _backward(
         seen.update({name: output.detach() for name, output in outputs.items()})
         weigh = None
         if stage == 2:
+            assert variant.negatives is not None  # without them there is one stage
             weigh = weighting(variant.negatives, outputs, *seed_and_step, accelerator.process_index)
         value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_rows)
         seen["loss"] = value.detach()
@@ -258,7 +259,8 @@ def _routing(seen: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
 def _enable_checkpointing(encoder: Encoder) -> None:
     from ..mote.experts import TaskRouted
 
-    if isinstance(encoder.backbone, TaskRouted | token_routing.TokenRouted) or hasattr(encoder.backbone, "peft_config"):
-        encoder.backbone.gradient_checkpointing_enable()
+    backbone: Any = encoder.backbone
+    if isinstance(backbone, TaskRouted | token_routing.TokenRouted) or hasattr(backbone, "peft_config"):
+        backbone.gradient_checkpointing_enable()
     else:
-        encoder.backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +61,9 @@ class PairEncoder(nn.Module):
             with torch.no_grad():
                 return vectors, routing.signatures(record, self.signature)
         if self.tokens:
-            with token_routing.routing_record() as record:
+            with token_routing.routing_record() as token_record:
                 vectors = self.encoder.embed_chunk(part)
-            balance.append(token_routing.balance(record))
+            balance.append(token_routing.balance(token_record))
             return vectors, None
         return self.encoder.embed_chunk(part), None
 
@@ -103,16 +104,18 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
     Args:
         key: Seed, step and rank, of the control with permuted weights.
     """
-    queries = documents = None
+    queries: Tensor | None = None
+    documents: Tensor | None = None
     if "document_signature" in outputs:
         queries, documents = outputs["query_signature"].detach(), gather(outputs["document_signature"])
         if negatives.centered:
             queries, documents = centered(queries, documents)
-    sharpness = {"beta": negatives.beta, "beta_per": negatives.beta_per}
+    sharpness: dict[str, Any] = {"beta": negatives.beta, "beta_per": negatives.beta_per}
 
     def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
         if negatives.weights == "hardness":
             return hardness_weights(outputs["query"][rows], candidates, **sharpness, negatives=allowed)
+        assert queries is not None and documents is not None  # settings want MoE-LoRA for these weights
         weights = negative_weights(
             queries[rows], documents, **sharpness, top_k=negatives.top_k, form=negatives.similarity, negatives=allowed
         )

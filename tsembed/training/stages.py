@@ -58,8 +58,7 @@ class Stages:
         self.second: int | None = None  # first step of the second stage
         if negatives is not None and negatives.stage_one != "settled":
             self.second = round(negatives.stage_one * steps)
-        self._sums: Tensor | None = None
-        self._counts: Tensor | None = None
+        self._window: tuple[Tensor, Tensor] | None = None  # sums and counts of the window under way
 
     def stage(self, step: int) -> int:
         """1 or 2."""
@@ -73,45 +72,46 @@ class Stages:
         Args:
             tasks: Index of each sequence's task in `tasks.TASKS`.
         """
-        if self._sums is None:
-            self._sums = torch.zeros(len(TASKS), *signatures.shape[1:], dtype=torch.float64)
-            self._counts = torch.zeros(len(TASKS), dtype=torch.float64)
+        if self._window is None:
+            zeros = torch.zeros(len(TASKS), *signatures.shape[1:], dtype=torch.float64)
+            self._window = zeros, torch.zeros(len(TASKS), dtype=torch.float64)
+        sums, counts = self._window
         tasks = tasks.cpu()
-        self._sums.index_add_(0, tasks, signatures.detach().cpu().double())
-        self._counts += torch.bincount(tasks, minlength=len(TASKS))
+        sums.index_add_(0, tasks, signatures.detach().cpu().double())
+        counts += torch.bincount(tasks, minlength=len(TASKS))
         if (step + 1) % self.window == 0:
-            self._end_window(step)
-        limit = self.negatives is not None and step + 1 >= self.negatives.at_most * self.steps
-        if self.negatives is not None and self.second is None and (limit or self._settled()):
-            self.second = step + 1
+            self._end_window(step, sums, counts)
+        if self.negatives is not None and self.second is None:
+            limit = step + 1 >= self.negatives.at_most * self.steps
+            if limit or self._settled(self.negatives.tolerance):
+                self.second = step + 1
 
-    def _end_window(self, step: int) -> None:
-        by_layer = mutual_information(self._sums, self._counts)
+    def _end_window(self, step: int, sums: Tensor, counts: Tensor) -> None:
+        by_layer = mutual_information(sums, counts)
         self.history.append(by_layer.mean().item())
         if self.log is not None:
-            use = {
-                task: (self._sums[i] / self._counts[i]).tolist() for i, task in enumerate(TASKS) if self._counts[i] > 0
-            }
+            use = {task: (sums[i] / counts[i]).tolist() for i, task in enumerate(TASKS) if counts[i] > 0}
             row = {"step": step, "stage": self.stage(step), "mutual_information": self.history[-1]}
             with self.log.open("a") as file:
                 file.write(json.dumps(row | {"by_layer": by_layer.tolist(), "use": use}) + "\n")
-        self._sums = self._counts = None
+        self._window = None
 
-    def _settled(self) -> bool:
+    def _settled(self, tolerance: float) -> bool:
         """Whether the last window added less than the set share of what the best one added."""
         growth = [later - earlier for earlier, later in zip(self.history, self.history[1:], strict=False)]
-        return len(growth) > 1 and max(growth) > 0 and growth[-1] < self.negatives.tolerance * max(growth)
+        return len(growth) > 1 and max(growth) > 0 and growth[-1] < tolerance * max(growth)
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        sums = None if self._sums is None else [self._sums.tolist(), self._counts.tolist()]
+        sums = None if self._window is None else [tensor.tolist() for tensor in self._window]
         return {"history": self.history, "second": self.second, "window": sums}
 
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
         """Go on from a checkpoint after so many steps; rows of later steps leave the log."""
         self.history, self.second = list(state["history"]), state["second"]
         if state["window"] is not None:
-            self._sums, self._counts = (torch.tensor(x, dtype=torch.float64) for x in state["window"])
+            sums, counts = (torch.tensor(x, dtype=torch.float64) for x in state["window"])
+            self._window = sums, counts
         if self.log is not None and self.log.is_file():
             rows = [row for row in self.log.read_text().splitlines(keepends=True) if row.endswith("\n")]
             self.log.write_text("".join(row for row in rows if json.loads(row)["step"] < step))
