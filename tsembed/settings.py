@@ -116,6 +116,10 @@ class Variant(Strict):
             raise ValueError("average needs weights_of, the variant of which the experts are averaged")
         if self.starts_from is not None and self.weights_of is not None:
             raise ValueError("starts_from and weights_of exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_fits(self):
         if self.adapter is not None and (self.experts is not None) != (self.adapter.router == "task"):
             raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
         if self.adapter is not None and self.token_routing is not None:
@@ -125,6 +129,10 @@ class Variant(Strict):
                 raise ValueError(f"negatives by {self.negatives.weights!r} need the routing of a moe_lora adapter")
             if self.negatives.stage_one == "settled":
                 raise ValueError("stage_one 'settled' is measured on a moe_lora adapter; give its share of the steps")
+        return self
+
+    @model_validator(mode="after")
+    def _known_types(self):
         if unknown := set(self.task_of_type) - set(TASK_OF_TYPE):
             raise ValueError(f"task_of_type has unknown types {sorted(unknown)}; known: {', '.join(TASK_OF_TYPE)}")
         if unknown := set(self.task_of_type.values()) - set(TASKS):

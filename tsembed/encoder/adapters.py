@@ -24,6 +24,8 @@ def adapt(
     """The model with adapters, everything else frozen. At initialisation it equals the model.
 
     Args:
+        model: A Hugging Face model; its layers are replaced in place.
+        adapter: Kind, rank, router and the layers to adapt.
         experts: Route -> expert, for an adapter that is routed by task.
         seed: Of the adapters' initial weights.
 

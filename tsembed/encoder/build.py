@@ -30,6 +30,7 @@ def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 
     """The backbone in fp32, with its tokenizer and, where it takes images, its image processor.
 
     Args:
+        backbone: Name and revision, layers to keep, and bounds on the pixels of a picture.
         texts: The training texts, for the tokenizer of a random backbone.
         seed: Of random weights.
 
@@ -58,6 +59,8 @@ def build(
     them.
 
     Args:
+        backbone: Not read where `start` is given, but for its name and pooling.
+        variant: What is added to it: adapters, experts, instructions.
         seed: Of routers, adapters and random backbones; nothing else is drawn.
         texts: The training texts, for the tokenizer of a random backbone.
         start: A saved encoder whose weights take the place of the backbone's.
@@ -137,6 +140,7 @@ def make(parts: Parts, folder: Path | None = None, **settings: Any) -> Encoder:
     """The encoder of these parts, in evaluation mode: an `ImageEncoder` where the backbone takes images.
 
     Args:
+        parts: Model, tokenizer and, where the model takes images and there is no `folder`, the image processor.
         folder: Where the image processor is read from, if it is not among the parts.
         settings: As `Encoder` takes them.
     """

@@ -44,6 +44,7 @@ def chunks(
         routes: One route for all, or int64 (batch,) route indices.
         pad_id: Fills the padding; the mask is 0 there.
         max_tokens: Upper bound of a chunk's size with padding (a longer single sequence is a chunk of its own).
+        padding_side: "right" puts the padding behind the tokens, anything else before them.
     """
     lengths = np.array([len(t) for t in tokens])
     order = np.argsort(lengths, kind="stable")

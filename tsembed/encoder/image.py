@@ -51,6 +51,8 @@ class ImageEncoder(Encoder):
         """Unit-norm embeddings in fp32.
 
         Args:
+            input_ids: With one placeholder token for each feature of a picture.
+            attention_mask: 1 for a token, 0 for padding.
             routes: One of `routes` for all, or its index per sequence, on the CPU.
             pictures: Those of the sequences, in order.
 

@@ -75,6 +75,9 @@ def image_processor(model_type: str, name: str | None = None, revision: str | No
     """The family's image processor: of a folder or hub name, or with the settings alone.
 
     Args:
+        model_type: One of `IMAGE_FAMILIES`.
+        name: Folder or hub name to read the settings from; None: the class's own.
+        revision: Branch, tag or commit on the hub.
         settings: Bounds on the size, as `min_pixels` and `max_pixels`, and what else the class takes.
     """
     module, _, kind = IMAGE_FAMILIES[model_type].processor.partition(":")

@@ -118,6 +118,8 @@ class Encoder(nn.Module):
         """Unit-norm embeddings in fp32.
 
         Args:
+            input_ids: The route's instruction included, if the encoder has instructions.
+            attention_mask: 1 for a token, 0 for padding.
             routes: One of `routes` for all, or its index per sequence, on the CPU.
         """
         return self._embed(routes, {"input_ids": input_ids, "attention_mask": attention_mask})
@@ -157,6 +159,7 @@ class Encoder(nn.Module):
         """The inputs as chunks for `embed`, and their number of tokens without padding.
 
         Args:
+            inputs: Texts; of an encoder of images, also `inputs.Item`s.
             routes: One of `routes` for all, or one per input.
             max_tokens: Longer inputs are cut.
             token_budget: Upper bound of a chunk's size, padding included.
@@ -217,6 +220,8 @@ class Encoder(nn.Module):
                 an encoder of images, also `inputs.Item`s.
             route: One of `routes`.
             max_tokens: Longer inputs are cut; by default at what model and tokenizer take, `self.max_tokens`.
+            token_budget: Upper bound of a forward pass in tokens, padding included; a longer single input is a pass of
+                its own.
             precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
             truncate_dim: Keep this many leading dimensions and normalise anew, so that the shorter embeddings have unit
                 norm too. For models that were trained for it.

@@ -67,6 +67,8 @@ def merged(encoder: "Encoder", route: str | None, gates: Mapping[str, Tensor] | 
     """The dense encoder of a route, or of learned routers at the given gates.
 
     Args:
+        encoder: With adapters; it keeps its weights.
+        route: One of the adapters' routes, where they are experts of routes; else None.
         gates: Adapted layer -> gate of every expert; of a learned router alone.
     """
     from ..encoder.adapters import quiet_peft

@@ -35,6 +35,7 @@ def export_encoder(
     """Write the encoder to `out`.
 
     Args:
+        encoder: It stays as it is.
         out: Must not exist, or be empty. It appears when all is written and its embeddings are the model's own.
         source: What it is called in messages.
         route: Export the dense model of this route.

@@ -7,6 +7,14 @@ from .run import Run, task_of_type
 
 
 def score_section(run: Run | None, route: str | None, average: bool, measured: list[dict[str, Any]] | None) -> str:
+    """The card's section on scores, in Markdown; a sentence that says why where there are none.
+
+    Args:
+        run: What the run's folder says, or None.
+        route: The route whose dense model was exported, if it was one; only task types that use it are shown.
+        average: Whether the dense model of the averaged experts was exported.
+        measured: Scores of the exported model, where it was evaluated; the run's stand beside them.
+    """
     if run is None:
         return "Exported from a model folder, not from a run: no measured scores."
     if average and measured is None:
@@ -73,6 +81,7 @@ def _loss(of_run: list[dict[str, Any]], measured: list[dict[str, Any]]) -> str:
 
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown, with bars in a cell escaped and its line breaks as blanks."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines

@@ -31,7 +31,8 @@ class ForwardPass(NamedTuple):
     @property
     def weights(self) -> Float[Tensor, "batch seq"]:
         """Weights of a sequence's tokens in its mean; all 0 for a sequence of padding only."""
-        assert self.mask is not None and self.lengths is not None
+        assert self.mask is not None
+        assert self.lengths is not None
         return self.mask / self.lengths.clamp(min=1).unsqueeze(1)
 
 

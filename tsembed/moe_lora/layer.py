@@ -41,6 +41,9 @@ def add_product(
     """result + hidden B^T, in one GEMM where the dtypes are one, and in the dtype of `result`.
 
     Args:
+        result: What is added to, flat: (tokens, out).
+        hidden: The hidden units of all stacked experts, gates included; its leading axes are flattened to `tokens`.
+        B: The stacked second matrices, (out, ranks).
         in_place: Write the sum into `result`, where nobody else needs it: one copy and one buffer less.
     """
     hidden = hidden.reshape(-1, B.shape[1])

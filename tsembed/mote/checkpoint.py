@@ -86,6 +86,7 @@ def check_weights(place: Path, found: Shapes, wanted: Shapes, *, model_type: str
         place: The file, for the message.
         found: Shape per weight of the file.
         wanted: Shape per weight of the model.
+        model_type: As config.json has it, for the message.
         blocks: Name of the model's list of blocks.
 
     Raises:

@@ -66,6 +66,11 @@ class PerExpert(nn.Module):
         self.experts = nn.ModuleDict({name: copy.deepcopy(dense) for name in names})
 
     def forward(self, *inputs: Tensor) -> Tensor:  # each (batch, seq, ...)
+        """What the experts make of the sequences, each its own slice, in the order of the inputs: (batch, seq, ...).
+
+        Raises:
+            RuntimeError: Outside a forward pass of a `TaskRouted`, which says how many sequences each expert has.
+        """
         counts = _COUNTS.get()
         if counts is None:
             raise RuntimeError(
@@ -229,6 +234,7 @@ class TaskRouted(nn.Module):
             private: Of a new repository; by default what the organisation has as its own.
             token: By default the one that `hf auth login` stored.
             revision: The branch, by default main.
+            commit_message: Shown in the history on the hub.
 
         Raises:
             OSError, httpx.HTTPError: If the hub cannot be reached or refuses; nothing was uploaded then.

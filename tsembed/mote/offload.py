@@ -106,6 +106,8 @@ def offload(routed: TaskRouted, route: str, *, device: str | torch.device | None
     On the CPU it shares all weights with `routed`, which stays as it is; drop it to free what it holds on a GPU.
 
     Args:
+        routed: All its experts are in memory.
+        route: Its expert is the first to be active.
         device: Of the active expert and the shared weights; by default where they are.
 
     Raises:
@@ -150,6 +152,8 @@ def load_offloaded(folder: str | Path, route: str, *, device: str | torch.device
 
     Args:
         folder: What `TaskRouted.save_pretrained` wrote, or "organisation/model" of the hub.
+        route: Its expert is the first to be active.
+        device: Of the active expert and the shared weights.
 
     Raises:
         ValueError: As `TaskRouted.from_pretrained`, and if the route is unknown.

@@ -109,6 +109,7 @@ class Router(nn.Module):
         self.weight = nn.Parameter(0.02 * torch.randn(num_experts, dim, generator=generator))
 
     def forward(self, hidden: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens experts"]:
+        """Softmax over the experts for each token, in fp32 also under autocast."""
         with torch.autocast(hidden.device.type, enabled=False):
             normal = nn.functional.layer_norm(hidden.float(), hidden.shape[-1:])
             return nn.functional.linear(normal, self.weight.float()).softmax(-1)

@@ -33,6 +33,14 @@ class TrainingLog:
             self.file.close()
 
     def write(self, step: int, batch: Batch, values: dict[str, Any], tokens: int) -> None:
+        """Append a step's row to metrics.jsonl and redraw the progress line; on other ranks than the main one, neither.
+
+        Args:
+            step: Counted from 0.
+            batch: Its task and dataset go into the row.
+            values: Further columns; "loss" is shown in the progress line.
+            tokens: Of one step of all ranks, without padding, for the rate.
+        """
         now = time.monotonic()
         rate = (step + 1 - self.logged) / (now - self.last)  # steps per second since the last row
         self.last, self.logged = now, step + 1

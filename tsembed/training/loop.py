@@ -72,8 +72,10 @@ def train(
     """Train the encoder in place; write metrics.jsonl and checkpoints/ into the run's folder.
 
     Args:
+        encoder: Trained in place; in evaluation mode afterwards.
         tables: Training dataset -> Arrow table (query, document, group).
         tasks: Training dataset -> task.
+        folder: The run's; it is made if it is not there.
         training: The optimiser run.
         variant: What the encoder was built for: batching, temperature, routing, negatives.
         seed: Of batches, dropout and permuted weights.

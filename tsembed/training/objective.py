@@ -77,6 +77,7 @@ def contrastive_loss(
 
     Args:
         outputs: What `PairEncoder` returns of the whole batch.
+        batch: Groups and temperature of this rank's pairs.
         weigh: (rows, candidates, negatives) -> weights on the negatives of some rows; None: all alike.
         rows: Queries whose scores are in memory at once; None: all.
     """
@@ -102,6 +103,8 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
     """The second stage's weights on negatives, for `contrastive_loss`.
 
     Args:
+        negatives: What the weights depend on, and how sharply.
+        outputs: What `PairEncoder` returns of the whole batch; signatures are needed for weights by routing.
         key: Seed, step and rank, of the control with permuted weights.
     """
     queries: Tensor | None = None
@@ -115,7 +118,8 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
     def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
         if negatives.weights == "hardness":
             return hardness_weights(outputs["query"][rows], candidates, **sharpness, negatives=allowed)
-        assert queries is not None and documents is not None  # settings want MoE-LoRA for these weights
+        assert queries is not None  # settings want MoE-LoRA for these weights
+        assert documents is not None
         weights = negative_weights(
             queries[rows], documents, **sharpness, top_k=negatives.top_k, form=negatives.similarity, negatives=allowed
         )

@@ -70,6 +70,8 @@ class Stages:
         """Take in the routing of a step's sequences, of all ranks, and end the first stage if it has settled.
 
         Args:
+            step: Counted from 0.
+            signatures: Mean gates per sequence and adapted layer; no gradient is kept.
             tasks: Index of each sequence's task in `tasks.TASKS`.
         """
         if self._window is None:
