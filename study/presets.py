@@ -137,6 +137,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     for folders of text too. Without a path, prepared data say that there are some.
 
     Args:
+        name: The file's, without its ending.
         path: Folder of a local source or of a mirror, in place of the `data.path` of every experiment that reads one.
 
     Raises:

@@ -99,6 +99,17 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 def die_with_parent(parent: int, signum: int) -> None:
+    """Ask Linux to signal this process when its parent ends; ends it at once if the parent is gone already.
+
+    Elsewhere than on Linux only the second is done.
+
+    Args:
+        parent: Process id of the parent, as the parent knew it.
+        signum: The signal.
+
+    Raises:
+        SystemExit: If the parent is another one by now.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:  # it died before the line above

@@ -47,6 +47,7 @@ def ablations(
     """Difference of every ablation to its main row. Holm corrects over the ablations, on the first of the rows.
 
     Args:
+        scores: Columns method, seed, dataset, score; of the main rows and of their ablations.
         changes: Main row -> its ablations.
         rows: Row -> its datasets.
         parameters: Method -> parameters of its adapter.

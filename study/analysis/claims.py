@@ -65,6 +65,7 @@ def verdicts(notebook: str, measure: Callable[[Claim], np.ndarray | None]) -> pd
     """A row per claim of the notebook: claim, place, difference with interval, verdict.
 
     Args:
+        notebook: Only its claims have rows.
         measure: The quantity per seed and dataset (text, batch, layer), from the runs: (seeds, n). None where the
             preset has no such runs; the claim then has no row.
 
@@ -145,6 +146,7 @@ def published(claim: Claim, numbers: dict[str, Any]) -> float:
     The place of the claim names the table (or the abstract), `over` the row: one task type, or the average.
 
     Args:
+        claim: Of references/claims.yaml.
         numbers: The content of references/mote.yaml.
     """
     if claim.place.startswith("Abstract"):

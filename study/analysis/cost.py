@@ -61,6 +61,7 @@ def time_ratios(steps: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
     Args:
         steps: As `load_steps` returns it.
+        baseline: The method that every other is divided by; its own ratio is 1.
 
     Returns:
         Index method; columns mean, low, high, seeds.

@@ -32,6 +32,7 @@ def correlations(proxy: pd.DataFrame, method: str, router: str, over: str) -> pd
 
     Args:
         proxy: `proxy.csv` of some runs, as `results.read_routing` returns it.
+        method: The variant whose rows are read.
         router: "trained" or "random".
         over: The reference and the pool of pairs, e.g. "embedding, same task".
 
@@ -79,7 +80,10 @@ def measure(
     """What a claim about adapters is judged on, (seeds, batches or layers): a method's own, or minus the baseline's.
 
     Args:
-        quantity, method, baseline, over: As in references/claims.yaml.
+        quantity: As in references/claims.yaml.
+        method: As in references/claims.yaml.
+        baseline: As in references/claims.yaml; None: the method's own quantity.
+        over: As in references/claims.yaml.
         conflict: As `load_gradients` returns it.
         proxy: `proxy.csv`, as `results.read_routing` returns it.
         history: As `results.history` returns it.
@@ -149,6 +153,7 @@ def by_block(conflict: pd.DataFrame, *, part: str = "attention") -> pd.DataFrame
 
     Args:
         conflict: As `load_gradients` returns it, with two tasks or more.
+        part: Of a block, one of the column `part`.
 
     Returns:
         Columns pair (`ALL_PAIRS` first, with its interval over pairs too), method, same_task (False: the pair; True:

@@ -38,6 +38,10 @@ def gains(
     Differences are paired by dataset and by seed: on the seeds that method and baseline both have.
 
     Args:
+        scores: Columns method, seed, task_type, dataset, score.
+        methods: Variants; the baseline need not be among them.
+        types: Task types, in the order of the rows.
+        baseline: The variant that is subtracted.
         seed: Of the bootstrap's Generator.
 
     Returns:
@@ -145,6 +149,8 @@ def mean_scores(
     """Mean score with its 95 % hierarchical bootstrap interval over seeds and datasets.
 
     Args:
+        scores: Columns method, seed, dataset, score.
+        methods: Variants, in the order of the rows.
         rows: Row -> its datasets.
         seed: Of the bootstrap's Generator.
 

@@ -21,6 +21,7 @@ def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[st
     """Rows of a CSV file of the runs of some of a preset's studies, with the columns method and seed in front.
 
     Args:
+        preset: A name in configs/presets.
         methods: Variants; every one must have a finished run.
         file: Its name in the folder of a run.
         studies: Keys of `Preset.all_experiments`; none: the preset's own.
@@ -83,6 +84,7 @@ def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
     """Finished runs of some of a preset's studies: (variant, seed) -> folder.
 
     Args:
+        preset: A name in configs/presets.
         studies: Keys of `Preset.all_experiments`, those that the preset lacks being left out; none: the preset's own.
 
     Raises:

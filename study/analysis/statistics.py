@@ -45,6 +45,7 @@ def paired_t(differences: Float[np.ndarray, " n"], alternative: str = "two-sided
     """p-value of the t-test that paired differences have mean 0; nan for fewer than two.
 
     Args:
+        differences: One per dataset, of two methods.
         alternative: "two-sided", "less" or "greater", of the mean difference.
     """
     from scipy.stats import ttest_1samp
@@ -108,6 +109,7 @@ def bootstrap(
     Args:
         values: A score, or a paired difference, per seed and dataset.
         rng: Of the resamples; a new Generator with a fixed seed gives the same interval again.
+        resamples: How many; the interval's ends are quantiles of so many means.
     """
     values = np.asarray(values, dtype=float)
     seeds, datasets = values.shape
@@ -148,6 +150,7 @@ def minimal_detectable_effect(
     error, and so the effect, too small by about sqrt(1 - 1/n). With one seed it speaks about datasets alone.
 
     Args:
+        differences: Paired, of two methods, per seed and dataset.
         power: Probability of seeing the effect, in (0, 1).
         alpha: Probability of seeing one that is not there, in (0, 1).
 
@@ -184,6 +187,7 @@ def intervals(rows: pd.DataFrame, value: str, by: Sequence[str], over: Sequence[
 
     Args:
         rows: Columns seed, `value`, and those of `by` and `over`.
+        value: Name of the column.
         by: One row of the result each, in the order of appearance.
         over: What is drawn with replacement beside the seeds, as text or batch. With none, seeds alone are drawn,
             and one seed has an interval of width 0.

@@ -34,6 +34,7 @@ class TableWriter:
         self.rows = 0
 
     def add(self, row: dict) -> None:
+        """Take in a row with the table's columns, and write the batch when it is full."""
         values = [row[name] for name in self.columns]
         line = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=_sha256)
         self._digest.update(line.encode() + b"\n")

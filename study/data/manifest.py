@@ -34,8 +34,10 @@ def load_table(folder: Path, part: str, name: str):
     """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
 
     Args:
+        folder: Prepared data.
         part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
             them), or "eval" (tables of the dataset's form).
+        name: As the manifest has it.
 
     Raises:
         ValueError: If the manifest has no such dataset; with the names that it has.

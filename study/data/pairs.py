@@ -40,8 +40,10 @@ def pairs(
     At most `data.validation_rows` pairs, and never more than a tenth, are held out; at most `data.train_rows` are kept.
 
     Args:
+        source: Its form decides how rows become pairs; its notes get the counts.
         rows: The rows of the source, of a form of `TRAINING_FORMS`; read once. Labelled rows are held in memory, pairs
             are streamed.
+        data: Bounds on the number of pairs, and the seed.
         held: The rows to hold out, where the source has chosen them (form image_pairs).
     """
     rng = random.Random(f"{data.seed}/{source.name}/pairs")

@@ -45,6 +45,8 @@ def prepare(
     """The manifest of the data of a preset's study in `folder`, after writing whatever is missing there.
 
     Args:
+        preset: Of which one experiment's data are prepared.
+        folder: Made if it is not there; a folder with data of other settings is refused.
         study: A key of `preset.all_experiments`.
         report: Called with each manifest entry as soon as its dataset is complete.
 
@@ -266,6 +268,7 @@ def _lacking(listing: dict, study: Experiment) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """`python -m study data`: prepare the data of a preset and print a line per dataset."""
     parser = argparse.ArgumentParser(prog="python -m study data", description="Prepare a preset's data.")
     parser.add_argument("preset", help="a name in configs/presets")
     parser.add_argument("--study", default="", help="one of the preset's `experiments`; its own by default")

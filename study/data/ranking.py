@@ -35,6 +35,7 @@ def pair(example: Example, files: Mapping[bytes, str] = NO_FILES) -> dict:
     """The example as a row of the form "image_pairs".
 
     Args:
+        example: Of a training set: its other candidates are left out.
         files: Encoded picture -> the file that it comes from, for the message about one that cannot be read.
     """
     query, answer = example.query, example.answer

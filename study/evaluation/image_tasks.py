@@ -67,6 +67,7 @@ class Ranking(AbsTaskRetrieval):
     folder: Path
 
     def load_data(self, num_proc: int | None = None, **_: Any) -> None:
+        """Read the prepared tables into `dataset`, once; mteb calls it before it evaluates."""
         if self.data_loaded:
             return
         tables = manifest.load_table(self.folder, "eval", self.metadata.name)

@@ -38,6 +38,8 @@ def evaluate(
     Args:
         encoder: Its `encode(items, route, **encode)` gives (n, dim), unit norm.
         data: Prepared data; `listing` is their manifest.
+        listing: The manifest of `data`.
+        seed: Of the order in which candidates stand.
         sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
         encode: As in `Encoder.encode`.
     """
@@ -76,7 +78,10 @@ def is_first(
     """Whether a right candidate is nearer to the query than every wrong one; False if any score is not finite.
 
     Args:
+        query: Unit norm.
+        documents: Unit norm, one per row.
         candidates: Rows of `documents`; `positives` are the right ones among them.
+        positives: The right ones among the candidates, as rows of `documents`.
 
     >>> is_first(np.ones(1), np.ones((3, 1)), np.array([0, 1, 2]), [0])  # a collapsed model
     False

@@ -31,6 +31,7 @@ def tasks(folder: Path, task_types: tuple[str, ...] | None = None) -> list:
     """The MTEB tasks of the prepared data in `folder`, in the manifest's order.
 
     Args:
+        folder: With a manifest.json and its tables.
         task_types: MTEB types to keep; None keeps all. Sets without an MTEB type (wikipedia) are no tasks.
 
     Raises:
@@ -71,6 +72,7 @@ class Prepared:
     folder: Path
 
     def load_data(self, num_proc: int | None = None, **_) -> None:
+        """Read the prepared tables into `dataset`, once; mteb calls it before it evaluates."""
         if not self.data_loaded:
             self.dataset = self.convert(manifest.load_table(self.folder, "eval", self.metadata.name))
             self.data_loaded = True
@@ -82,6 +84,7 @@ class Classification(Prepared, AbsTaskClassification):
     main_score = "accuracy"
 
     def convert(self, tables: Tables) -> DatasetDict:
+        """Splits train and test with the columns text and label; labels are numbered in alphabetical order."""
         number = {label: i for i, label in enumerate(sorted(set(tables["train"]["label"])))}
         split = {"train": tables["train"], "test": tables["rows"]}
         return DatasetDict(
@@ -102,6 +105,7 @@ class Clustering(Prepared, AbsTaskClusteringLegacy):
     main_score = "v_measure"
 
     def convert(self, tables: Tables) -> DatasetDict:
+        """Split test with a row per set of at most `CLUSTERING_SET` texts, drawn by name: sentences, labels."""
         texts, labels = tables["rows"]["text"][:], tables["rows"]["label"][:]
         order = list(range(len(texts)))
         random.Random(f"clustering/{self.metadata.name}").shuffle(order)
@@ -120,6 +124,7 @@ class Retrieval(Prepared, AbsTaskRetrieval):
     main_score = "ndcg_at_10"
 
     def convert(self, tables: Tables) -> dict:
+        """Split test with corpus, queries and relevance; no list of candidates."""
         relevant: dict[str, dict[str, int]] = {}
         for row in tables["qrels"]:
             relevant.setdefault(row["query_id"], {})[row["doc_id"]] = int(row["score"])
@@ -134,6 +139,7 @@ class Reranking(Prepared, AbsTaskRetrieval):
     main_score = "map_at_1000"
 
     def convert(self, tables: Tables) -> dict:
+        """Split test as of retrieval, and the candidates of every query, sorted by the hash of their text."""
         documents: dict[str, str] = {}  # id -> text; the id is a hash of the text, so ties are broken at random
         queries, relevant, candidates = {"id": [], "text": []}, {}, {}
         for i, row in enumerate(tables["rows"]):
@@ -154,6 +160,7 @@ class PairClassification(Prepared, AbsTaskPairClassification):
     main_score = "max_ap"
 
     def convert(self, tables: Tables) -> DatasetDict:
+        """Split test with the columns sentence1, sentence2 and labels (0 or 1)."""
         names = {"a": "sentence1", "b": "sentence2", "label": "labels"}
         return DatasetDict({"test": tables["rows"].rename_columns(names)})
 
@@ -164,6 +171,7 @@ class STS(Prepared, AbsTaskSTS):
     main_score = "cosine_spearman"
 
     def convert(self, tables: Tables) -> DatasetDict:
+        """Split test with the columns sentence1, sentence2 and score; sets the bounds of the score."""
         rows = tables["rows"].rename_columns({"a": "sentence1", "b": "sentence2"})
         self.min_score, self.max_score = min(rows["score"]), max(rows["score"])
         return DatasetDict({"test": rows})
@@ -175,6 +183,7 @@ class Summarization(Prepared, AbsTaskSummarization):
     main_score = "cosine_spearman"
 
     def convert(self, tables: Tables) -> DatasetDict:
+        """Split test as it was prepared; sets the bounds of the human score."""
         scores = [score for row in tables["rows"]["relevance"] for score in row]
         self.min_score, self.max_score = min(scores), max(scores)
         return DatasetDict({"test": tables["rows"]})

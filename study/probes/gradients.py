@@ -103,7 +103,12 @@ def probe_batches(
     """So many batches of every task that has data, one at a time, in pieces that a device holds.
 
     Args:
-        As `task_gradients_conflict` takes them.
+        encoder: Makes the chunks.
+        tables: Training dataset -> table (query, document, group).
+        tasks: Training dataset -> task.
+        settings: For the sizes of the batches (`training`).
+        count: Batches per task.
+        seed: Of the batches.
     """
     training = settings.training
     pairs = min(training.micro_batch_size or training.batch_size, MAX_PAIRS)

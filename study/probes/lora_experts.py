@@ -66,6 +66,7 @@ def measure(
     """Use of the experts, and routing as a proxy, on `PAIRS` pairs of each dataset.
 
     Args:
+        encoder: With a MoE-LoRA adapter.
         tables: Held-out pairs by dataset: columns query, document, group, and pictures where there are some.
         tasks: Dataset -> task.
         seed: Of the random routers.

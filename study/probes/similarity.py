@@ -29,6 +29,7 @@ def inter_task_similarity(encoder: Encoder, texts: Sequence[str], **encode) -> "
     """Cosine similarity of every text's embeddings under every pair of routes: columns text, first, second, cosine.
 
     Args:
+        encoder: One whose embeddings depend on the route.
         texts: The paper takes 128 articles.
         encode: Keywords of `Encoder.encode`.
     """
@@ -57,7 +58,11 @@ def similarity_by_layer(
     `inter_task_similarity`. Layer 0 is what enters the first block: there the instruction alone sets routes apart.
 
     Args:
-        max_tokens, token_budget, precision: As in `Encoder.encode`.
+        encoder: One whose embeddings depend on the route.
+        texts: Every one is embedded under every route.
+        max_tokens: As in `Encoder.encode`.
+        token_budget: As in `Encoder.encode`.
+        precision: As in `Encoder.encode`.
 
     Returns:
         Columns layer (0 .. number of blocks), text, cosine (rounded to five digits: it is kept with the results).

@@ -20,6 +20,7 @@ def expert_shares(encoder: Encoder, texts: Sequence[str], **encode) -> "pd.DataF
 
     Args:
         encoder: With token-level routing.
+        texts: Every one is encoded under every route.
         encode: Keywords of `Encoder.encode`.
     """
     import pandas as pd

@@ -45,6 +45,7 @@ def execute(
         notebook: The source, with one cell tagged `parameters`.
         output: Written by rename when every cell has run.
         parameters: New values of names in the `parameters` cell.
+        kernel: "python3" is this interpreter; another name must be installed.
         timeout: Seconds that one cell may take; None: no limit.
 
     Raises:

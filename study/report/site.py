@@ -37,6 +37,7 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     """Write the site of a preset; its index.html.
 
     Args:
+        preset: A name in configs/presets.
         into: A folder with the preset's figures/ and tables/; the report's own by default.
         reference: The content of reference.json, for the committed site: it says so, and leaves the pages of runs out.
 
@@ -230,6 +231,7 @@ def _environment():
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """`python -m study site`: write the report and print where its first page is."""
     parser = argparse.ArgumentParser(prog="python -m study site", description="Build a preset's HTML report.")
     parser.add_argument("preset", help="a name in configs/presets")
     print(build(parser.parse_args(arguments).preset))

@@ -21,6 +21,7 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
     The state is done, failed (the last attempt ended with an error), incomplete or not started.
 
     Args:
+        preset: A name in configs/presets.
         pages: `<variant>/seed<k>` -> page of the run.
     """
     planned = [(v, f"seed{s}") for v, s in _planned(preset)]

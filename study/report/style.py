@@ -66,8 +66,10 @@ def save(figure: "Figure", name: str, data: pd.DataFrame, *, preset: str, captio
     The files hold no date, so the same results give the same bytes.
 
     Args:
+        figure: Saved as it stands, under the common style; it stays open.
         name: Letters, digits, `_`, `-`, `.`. `runs/<name>` keeps a figure of one run out of the gallery.
         data: The numbers that the figure shows, tidy.
+        preset: Whose report it is for.
         caption: Plain text. It is the alternative text, and is kept in the PNG for the gallery.
 
     Raises:

@@ -28,6 +28,7 @@ def export(source: Path, out: Path, *, route: str | None = None, average: bool =
     """Write the model of a run's folder, or of a folder that `Encoder.save` wrote, to `out`, with a model card.
 
     Args:
+        source: With a done.json, or with a tsembed.json.
         out: Must not exist, or be empty. It appears when all is written and its embeddings are the model's own.
         route: Export the dense model of this route.
         average: Export the dense model of the averaged experts; of learned routers, at their mean gates.
@@ -134,6 +135,11 @@ def _no_bars() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """`python -m study export`: write the model and print where it is.
+
+    Raises:
+        SystemExit: With the reason, if it cannot be exported.
+    """
     parser = argparse.ArgumentParser(prog="python -m study export", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a finished run, or a folder that Encoder.save wrote")
     parser.add_argument("out", type=Path, help="the folder to write; it must not exist, or be empty")

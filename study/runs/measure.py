@@ -20,7 +20,10 @@ def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path
     """Tidy scores of an encoder on the evaluation sets of a run's settings.
 
     Args:
+        settings: Evaluation, variant and data say what is scored, and how.
+        encoder: What the run has trained.
         data: Prepared data; `listing` is their manifest.
+        listing: The manifest of `data`.
         cache: Folder where mteb keeps the results of finished tasks.
     """
     evaluation, encode = settings.evaluation, _encoding(settings)

@@ -29,6 +29,7 @@ from .launch import data_folder
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """`python -m study run`: do what is missing of the runs of a variant, or of a study whose runs share a process."""
     parser = argparse.ArgumentParser(prog="python -m study run", description=__doc__.splitlines()[0])
     parser.add_argument("preset")
     parser.add_argument("variant", help="or a study whose runs share a process")
@@ -45,6 +46,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     """Do what is missing of a run.
 
     Args:
+        settings: Resolved: of one variant and one seed.
         folder: The run's folder: config.yaml, metrics.jsonl, scores.json, … ; done.json last.
         resume: Go on from a checkpoint of an interrupted training.
         data: Prepared data; the preset's own by default.

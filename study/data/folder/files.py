@@ -20,6 +20,16 @@ class Faults:
         self.root, self.lines = root, []
 
     def add(self, path: Path, line: int | None, rule: str) -> None:
+        """Note a fault of a file; raises them all at the `MAX_FAULTS`-th.
+
+        Args:
+            path: Inside the root, or the root itself.
+            line: Counted from 1; None where the fault is not of one line.
+            rule: What does not hold.
+
+        Raises:
+            ValueError: With all faults, at the `MAX_FAULTS`-th.
+        """
         place = path.relative_to(self.root) if path != self.root else path
         self.lines.append(f"  {place}{f':{line}' if line else ''}: {rule}")
         if len(self.lines) >= MAX_FAULTS:
@@ -31,6 +41,11 @@ class Faults:
         return any(line.startswith(f"  {path.relative_to(self.root)}:") for line in self.lines)
 
     def stop(self) -> None:
+        """Go on if there are no faults.
+
+        Raises:
+            ValueError: With a line per fault.
+        """
         if self.lines:
             text = "\n".join(self.lines)
             raise ValueError(f"{self.root} does not follow the layout of docs/data_layout.md:\n{text}")

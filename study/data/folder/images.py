@@ -37,6 +37,7 @@ class Set(NamedTuple):
 
     @property
     def name(self) -> str:
+        """That of its folder."""
         return self.folder.name
 
 

@@ -188,6 +188,8 @@ def _others(row: Row, asking: Asking, size: int | None = None) -> list[Row]:
     """Other rows for wrong candidates: `ALIKE` of the query's label, then any. Equal pictures count as one.
 
     Args:
+        row: Whose label and picture the others are compared with.
+        asking: Rows and pictures to draw from, and the generator that draws.
         size: How many; by default `CANDIDATES` with the right one in evaluation, none in training.
     """
     size = (CANDIDATES - 1) * asking.others if size is None else size

@@ -48,6 +48,7 @@ class Set(NamedTuple):
     files: dict[str, Path]
 
     def types(self, stem: str) -> dict[str, str]:
+        """Kind of every column of the file with this stem."""
         tables = FORMS[self.form]
         return tables[stem if self.form == "retrieval" else "rows"]
 

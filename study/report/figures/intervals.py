@@ -239,6 +239,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
         scores: Columns task_type, method, gain, low, high, in points, and seeds; task types from top to bottom.
         paper: Columns task_type, method, gain; rows that the paper lacks are left out.
         interval: What [low, high] is, e.g. "95 % bootstrap over datasets and seeds".
+        baseline: What the gains are over, for the labels.
     """
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
     published = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}

@@ -47,6 +47,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     The new folder takes the old one's place by rename, when it is whole.
 
     Args:
+        preset: A name in configs/presets.
         allow_mixed: Accept runs of several commits, or made with uncommitted changes; reference.json says so.
 
     Raises:
@@ -241,6 +242,11 @@ def machine_traces(folder: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """`python -m study freeze`: write the reference and print its size.
+
+    Raises:
+        SystemExit: With the reason, if the runs cannot be frozen.
+    """
     parser = argparse.ArgumentParser(prog="python -m study freeze", description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="a name in configs/presets")
     parser.add_argument(

@@ -25,6 +25,7 @@ def traces(path: Path, names: list[str]) -> list[str]:
     """What a file holds of the names, and in a text any absolute path.
 
     Args:
+        path: By its suffix a text; of any other file the bytes are searched.
         names: As `machine_names` gives them.
     """
     content = path.read_bytes().decode("utf-8" if path.suffix in TEXT else "latin-1")

@@ -40,6 +40,7 @@ def gain_table(gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
     Args:
         gains: As `analysis.gains.gains_by_row` returns it.
+        baseline: The method whose mean score has a column.
     """
     rows = []
     for name, group in gains.groupby("row", sort=False):

@@ -25,6 +25,7 @@ def gain_table(gains: pd.DataFrame, paper: Mapping[str, Mapping[str, float]], ba
     Args:
         gains: As `analysis.gains.gains` returns it.
         paper: Row -> {baseline: score, method: gain} of the published table.
+        baseline: The method whose score has a column, the published one beside it.
     """
     rows = []
     for name, group in gains.groupby("row", sort=False):

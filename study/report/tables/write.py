@@ -73,6 +73,7 @@ def save(frame: pd.DataFrame, name: str, *, preset: str, caption: str, raw: pd.D
     Args:
         frame: Cells as they are to be read; the first column names the row. Plain floats get two digits.
         name: Letters, digits, `_`, `-`, `.`.
+        preset: Whose report it is for.
         caption: Plain text; says what the interval is and how many seeds there are.
         raw: The numbers behind, for the CSV; `frame` itself by default.
 

@@ -28,31 +28,37 @@ def half(digit: int) -> str:
 
 
 def which_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+    """A drawn digit with its label: one of ten digits. With `others` all labels are candidates."""
     glyph = queries.draw(rng)
     return _labelled("Which digit is it?", glyph, NAMES[glyph.digit], LABELS, others)
 
 
 def which_parity(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+    """A drawn digit with its label: even or odd. With `others` all labels are candidates."""
     glyph = queries.draw(rng)
     return _labelled("Is the digit even or odd?", glyph, parity(glyph.digit), LABELS, others)
 
 
 def which_half(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+    """A drawn digit with its label: less than five, or five or more. With `others` all labels are candidates."""
     glyph = queries.draw(rng)
     return _labelled("Is the digit less than five, or five or more?", glyph, half(glyph.digit), LABELS, others)
 
 
 def which_ink(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+    """A drawn digit with its label: one of the colours. With `others` all labels are candidates."""
     glyph = queries.draw(rng)
     return _labelled("Which colour is the digit?", glyph, INKS[glyph.ink], LABELS, others)
 
 
 def ink_and_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+    """A drawn digit with its label: a colour and a digit together. With `others` all labels are candidates."""
     glyph = queries.draw(rng)
     return _labelled("Which colour is it, and which digit?", glyph, glyph.name, PAIRS, others)
 
 
 def ink_parity_half(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+    """A drawn digit with its label: colour, parity and half together. With `others` all labels are candidates."""
     glyph = queries.draw(rng)
     label = f"{INKS[glyph.ink]}, {parity(glyph.digit)}, {half(glyph.digit)}"
     question = "Which colour is the digit, is it even or odd, and is it less than five, or five or more?"

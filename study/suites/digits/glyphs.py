@@ -57,6 +57,9 @@ class Pool:
         """A written digit, each digit and each ink equally often where it is not given.
 
         Args:
+            rng: Draws what is not given.
+            digit: 0 to 9; None: any.
+            ink: Index in the list of colours; None: any.
             but: Instances that are taken already.
         """
         digit = rng.randrange(len(NAMES)) if digit is None else digit

@@ -147,6 +147,14 @@ def counts(found: Iterable[Source]) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> None:
+    """Print the table of the suite's sets for the documentation.
+
+    Args:
+        arguments: `--counts`, and how many evaluation rows a set may have (400 by default).
+
+    Raises:
+        SystemExit: For other arguments, or with the reason why the sets cannot be made.
+    """
     if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
         raise SystemExit("usage: python -m study.suites.digits.suite --counts [EVAL_ROWS]")
     rows = int(arguments[1]) if len(arguments) == 2 else 400

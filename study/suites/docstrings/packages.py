@@ -120,6 +120,7 @@ def records(packages: Iterable[Package] = PACKAGES, root: Path | None = None) ->
     """All documented objects of the packages, in the order of the list, then of path and line.
 
     Args:
+        packages: Those of the suite by default.
         root: Folder that holds the packages' folders; None takes the installed packages.
 
     Raises:
