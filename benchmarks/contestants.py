@@ -35,7 +35,9 @@ def contestants(backbone: Backbone, folder: Path, device: str = "cpu") -> dict[s
     """All contestants by name, on the device, each with weights of its own; EM is the first.
 
     Args:
+        backbone: All of them start from it.
         folder: For the checkpoint that the offloaded model reads; it must stay while the contestants are used.
+        device: Where their weights go.
     """
     variants = load_variants()
     top2 = variants["tlr"].model_copy(update={"token_routing": TokenRouting(top_k=2)})

@@ -52,6 +52,7 @@ class Row(NamedTuple):
     ratio: Ratio
 
     def line(self) -> str:
+        """Both medians, their ratio with its interval and, where there is a bar, whether it holds, in one line."""
         verdict = ""
         if (bar := BARS.get(self.name)) is not None:
             verdict = f"  bar <= {bar}: {'holds' if self.ratio.median <= bar else 'MISSED'}"
@@ -111,6 +112,7 @@ def seconds(call: Callable[[], Any], repeats: int = 1) -> Callable[[], tuple[flo
 
 
 def compared(name: str, what: str, found: dict[str, np.ndarray], ours: str, base: str) -> Row:
+    """The comparison of two contestants' seconds: both medians, and the interval of the rounds' ratio."""
     a, b = found[ours][:, 0], found[base][:, 0]
     return Row(name, what, float(np.median(a)), float(np.median(b)), median_ratio(a, b))
 
@@ -254,6 +256,7 @@ def chunked(batch: int, dim: int, chunk: int, rounds: int) -> list[Row]:
 
 
 def main() -> None:
+    """Measure and print all comparisons, and write them as JSON where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, nargs="?", help="write the rows there, as JSON")
     parser.add_argument("--rounds", type=int, default=10)

@@ -263,6 +263,7 @@ def _between(begin, end) -> float:
 
 
 def main() -> None:
+    """Measure the contestants of a preset and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset")
     parser.add_argument("out", type=Path)

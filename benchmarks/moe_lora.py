@@ -152,6 +152,7 @@ def sizes(model: nn.Module) -> dict[str, int]:
 
 
 def main() -> None:
+    """Measure all adapters, print a table and write the figures where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, help="JSON with all figures")
     parser.add_argument("--width", type=int, default=384, choices=list(BLOCKS))

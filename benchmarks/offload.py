@@ -30,6 +30,7 @@ BARS = {"weights": 1.01, "peak": 1.03, "switch": 5.0}  # of the file form; ratio
 
 
 def main() -> None:
+    """Measure dense and offloaded encoders, each in a process of its own, and print them beside their bars."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--switches", type=int, default=200)
     parser.add_argument("--contestant", nargs=2, metavar=("NAME", "FOLDER"), help="measure one, in this process")

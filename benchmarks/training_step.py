@@ -83,6 +83,7 @@ def peer(pairs: Dataset, steps: int) -> float:
 
 
 def main() -> None:
+    """Print the time of a training step of both loops, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)

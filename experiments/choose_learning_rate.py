@@ -25,6 +25,7 @@ from tsembed.training.loop import train
 
 
 def main() -> None:
+    """Train every variant at every rate for every number of steps, and print recall@1 on held-out pairs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", help="its data must be prepared, with validation_rows > 0")
     parser.add_argument("--rates", type=float, nargs="+", required=True)

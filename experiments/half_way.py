@@ -21,6 +21,7 @@ from tsembed.encoder.text import Encoder
 
 
 def main() -> None:
+    """Print the scores of weights on the line from the backbone to the trained variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset")
     parser.add_argument("--variant", default="ic", help="a dense one, whose run is finished")

@@ -24,6 +24,7 @@ from tsembed.training.objective import PairEncoder
 
 @torch.no_grad()
 def main() -> None:
+    """Print how the weights of negatives are spread, by task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset")
     parser.add_argument("variant", help="with a moe_lora adapter")

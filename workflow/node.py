@@ -16,6 +16,15 @@ from study import process
 
 
 def main(preset: str, node: str, command: list[str]) -> int:
+    """Run a node's command with its output in the node's log; 0 if it succeeded, else 1.
+
+    The state file says running while it runs, then done, failed or interrupted.
+
+    Args:
+        preset: A name in configs/presets.
+        node: As in `nodes.Study`, for example "em/seed0".
+        command: Program and arguments.
+    """
     log = nodes.begin_log(preset, node, command)
     started = time.time()
     state = {

@@ -33,6 +33,7 @@ class RunGraph:
 
     @cached_property
     def settings(self) -> presets.Preset:
+        """The preset, with the folder in place of its `data.path` where there is one."""
         return presets.load_preset(self.preset, self.data or None)
 
     @cached_property
@@ -149,6 +150,7 @@ class RunGraph:
         return _hash(json.dumps([(c["cell_type"], c["source"]) for c in cells]), _content(_code()), *self._labels())
 
     def site_key(self) -> str:
+        """Changes with the code that makes the pages, and with the labels and colours of the variants."""
         return _hash(_content(_code(site=True)), *self._labels())
 
     def _labels(self) -> list[str]:
@@ -162,10 +164,12 @@ class RunGraph:
 
 
 def log_dir(preset: str) -> Path:
+    """Folder of the preset's logs and states; it need not be there yet."""
     return paths.RUNS / preset / "logs"
 
 
 def log_of(preset: str, node: str) -> Path:
+    """The file that a node's output goes to; slashes of its name are dots there."""
     return log_dir(preset) / f"{node.replace('/', '.')}.log"
 
 
@@ -199,6 +203,7 @@ def read_states(preset: str) -> dict[str, dict]:
 
 
 def write_state(preset: str, node: str, **state) -> None:
+    """Replace the node's state file, whole, by one with these fields and the node's name."""
     write_text(log_of(preset, node).with_suffix(".json"), json.dumps({"node": node, **state}) + "\n")
 
 

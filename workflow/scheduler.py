@@ -223,6 +223,7 @@ def _duration(seconds: float) -> str:
 
 
 def main() -> int:
+    """Exit status of run, plan or status; 1 with one line on stderr where the preset or its data break a rule."""
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["run", "plan", "status"])
     parser.add_argument("preset")
