@@ -40,9 +40,14 @@ def test_the_name_of_a_folder_appears_when_it_is_whole(tmp_path):
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     with write_folder(tmp_path / "model") as partial:
         (partial / "old").touch()
-    with pytest.raises(RuntimeError), write_folder(tmp_path / "model") as partial:
-        (partial / "broken").touch()
-        raise RuntimeError
+
+    def break_off():
+        with write_folder(tmp_path / "model") as partial:
+            (partial / "broken").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["old"]
     with write_folder(tmp_path / "model") as partial:
         (partial / "new").touch()

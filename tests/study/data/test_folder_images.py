@@ -287,7 +287,7 @@ def test_missing_pictures_are_counted_per_set_before_anything_is_written(tmp_pat
     for name, absent in (("one", ["bw/7.png", "colour/101.png"]), ("two", ["colour/3.png"])):
         pictures = {n: encode_png(pixels(1)) for r in train + test for n in (r["image"], r["image_bw"])}
         write(tmp_path / f"own/images/{name}", train, test, {n: p for n, p in pictures.items() if n not in absent})
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="images.zip") as error:
         prepared(tmp_path / "own", tmp_path)
     assert str(error.value).splitlines()[1:] == [
         "  images/one: 2 of 120 are not in images.zip; the first is 'bw/7.png' of train.jsonl.gz:8",
@@ -351,7 +351,7 @@ def test_folders_and_files(tmp_path):
     write(tmp_path / "images/two words", [row(1)], [row(2)])
     (tmp_path / "images/two words/test.jsonl").unlink()
     (tmp_path / "images/two words/images.zip").write_bytes(b"no zip")
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="does not follow the layout") as error:
         found(tmp_path)
     for rule in ("letters, digits", r"test.jsonl[.gz] is missing", "not a zip file of pictures"):
         assert rule in str(error.value)

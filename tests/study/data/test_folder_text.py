@@ -202,7 +202,7 @@ def test_missing_parts(folder):
 
 def test_at_most_ten_faults_in_one_error(folder):
     write(folder / "clustering/tools/train.jsonl", ["{}"] * 25)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="there may be more") as error:
         found(folder)
     assert str(error.value).count("clustering/tools/train.jsonl") == 10 and "there may be more" in str(error.value)
 

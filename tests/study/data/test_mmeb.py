@@ -197,7 +197,7 @@ def image_number(image):
 def test_missing_pictures_are_counted_per_set_before_anything_is_written(tmp_path):
     absent = ["images/CIRR/Train/3.png", "images/CIRR/Train/c7.png", "GQA/2.jpg", "images/ChartQA/Train/1.png"]
     folder = make(tmp_path / "mirror", absent)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="nothing was prepared") as error:
         prepared(folder, tmp_path)
     lines = [line.partition(" in /")[0] for line in str(error.value).splitlines()]
     assert lines == [

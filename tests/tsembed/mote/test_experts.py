@@ -15,6 +15,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 import torch
@@ -346,7 +347,7 @@ def saved(folder, **changes):
 
 
 def error_of(folder):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(str(folder))) as error:
         TaskRouted.from_pretrained(folder)
     message = str(error.value)
     assert "\n" not in message and str(folder) in message
