@@ -215,7 +215,7 @@ def _about(preset: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status of `python -m study verify`: 0 if nothing moved, 1 if a row did or was not compared, 2 if all were not."""
+    """Exit status of `python -m study verify`: 0 if nothing moved, 1 if a row moved or is missing, 2 without rows."""
     parser = argparse.ArgumentParser(prog="python -m study verify", description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="a name in configs/presets")
     preset = parser.parse_args(arguments).preset
