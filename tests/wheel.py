@@ -99,7 +99,8 @@ def main() -> None:
         use = (python, "-I", "-c")
         run(*use, BASE, cwd=place)
         console = subprocess.run([place / "venv/bin/tsembed", "export", "--help"], capture_output=True, text=True)
-        assert console.returncode == 0 and "SentenceTransformer" in console.stdout, console
+        assert console.returncode == 0, console
+        assert "SentenceTransformer" in console.stdout, console
         run(*install, f"{wheel}[peft]")
         run(*use, PEFT, cwd=place)
 

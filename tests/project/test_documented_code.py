@@ -43,8 +43,10 @@ def test_the_readme_is_among_them_and_every_study_command_exists():
     lines = [line for page in PAGES for block in blocks(page, "") for line in block.splitlines()]
     commands = {words[3] for line in lines if (words := line.split())[:3] == ["python", "-m", "study"]}
     shown = subprocess.run([sys.executable, "-m", "study"], cwd=paths.ROOT, capture_output=True, text=True).stdout
-    assert commands and all(f"  {command} " in shown for command in commands)
+    assert commands
+    assert all(f"  {command} " in shown for command in commands)
     help_text = subprocess.run([paths.ROOT / "run_all.sh", "--help"], capture_output=True, text=True).stdout
     table = re.findall(r"`\./run_all\.sh (\w+)", "".join(page.read_text() for page in PAGES))
     presets = {path.stem for path in (paths.CONFIGS / "presets").glob("*.yaml")}
-    assert len(table) > 5 and [word for word in table if word not in presets and f"  {word} " not in help_text] == []
+    assert len(table) > 5
+    assert [word for word in table if word not in presets and f"  {word} " not in help_text] == []

@@ -39,12 +39,14 @@ def test_every_contestant_is_measured_on_every_workload_it_can_take(result):
     assert set(size(result, "label")) == names
     expected = {(w, c, p) for w in efficiency.WORKLOADS for c in names for p in efficiency.PARTS}
     measured = {(r["workload"], r["contestant"], r["part"]) for r in result["times"]}
-    assert expected - measured == {("query", "mixed", p) for p in efficiency.PARTS} and not measured - expected
+    assert expected - measured == {("query", "mixed", p) for p in efficiency.PARTS}
+    assert not measured - expected
 
 
 def test_ratios_are_positive_and_em_is_one(result):
     for row in result["times"]:
-        assert 0 < row["low"] <= row["median"] <= row["high"] and row["seconds"] > 0
+        assert 0 < row["low"] <= row["median"] <= row["high"]
+        assert row["seconds"] > 0
         assert row["contestant"] != "em" or row["median"] == row["low"] == row["high"] == 1
 
 
@@ -58,15 +60,18 @@ def test_active_parameters(result):
     total, active = size(result, "total_parameters"), size(result, "active_parameters")
     dense, router = total["em"], BLOCKS * EXPERTS * DIM
     expert = (total["mote"] - dense) // (EXPERTS - 1)
-    assert expert > 0 and total["tlr"] == total["mote"] + router
+    assert expert > 0
+    assert total["tlr"] == total["mote"] + router
     assert all(active[n] == dense for n in ("em", "ic", "ea", "mote", "mixed", "offloaded"))
-    assert active["tlr"] == dense + router and active["tlr_top2"] == dense + router + expert
+    assert active["tlr"] == dense + router
+    assert active["tlr_top2"] == dense + router + expert
 
 
 def test_an_offloaded_model_has_a_dense_ones_weights_and_peak(result):
     weights, peak = size(result, "weight_bytes"), size(result, "peak_bytes")
     assert weights["offloaded"] <= 1.01 * weights["em"] < weights["mote"]
-    assert peak["offloaded"] <= 1.03 * peak["em"] and all(peak[n] > weights[n] for n in peak)
+    assert peak["offloaded"] <= 1.03 * peak["em"]
+    assert all(peak[n] > weights[n] for n in peak)
 
 
 def test_activations_count_what_is_alive_at_once():
@@ -94,8 +99,10 @@ def test_a_bar_holds_by_the_median():
     sizes = [{"contestant": c, "weight_bytes": 100, "peak_bytes": n} for c, n in (("em", 200), ("offloaded", 210))]
     found = efficiency.bars({"times": times, "sizes": sizes, "switch_milliseconds": 2.0})
     said = {(b["contestant"], b["quantity"], b["workload"]): (b["holds"], b["beyond_noise"]) for b in found}
-    assert said["mote", "model", "batch"] == (False, False) and said["mixed", "model", "batch"] == (True, True)
-    assert said["offloaded", "peak", "batch"] == (False, True) and said["offloaded", "weights", "batch"] == (True, True)
+    assert said["mote", "model", "batch"] == (False, False)
+    assert said["mixed", "model", "batch"] == (True, True)
+    assert said["offloaded", "peak", "batch"] == (False, True)
+    assert said["offloaded", "weights", "batch"] == (True, True)
 
 
 def test_contestants_take_turns_after_a_warm_up():
@@ -103,18 +110,24 @@ def test_contestants_take_turns_after_a_warm_up():
     taking_part = {n: lambda n=n: calls.append(n) or (len(calls), 1) for n in "abc"}
     found = timing.in_turn(taking_part, 6, np.random.default_rng(0))
     rounds = [tuple(calls[i : i + 3]) for i in range(3, len(calls), 3)]
-    assert calls[:3] == list("abc") and all(sorted(r) == list("abc") for r in rounds) and len(set(rounds)) > 1
+    assert calls[:3] == list("abc")
+    assert all(sorted(r) == list("abc") for r in rounds)
+    assert len(set(rounds)) > 1
     assert all(found[n].shape == (6, 2) for n in "abc")
 
 
 def test_the_ratio_is_taken_within_a_round():
     found = timing.median_ratio(np.array([1.1, 22.0, 330.0]), np.array([1.0, 20.0, 300.0]))
-    assert found.low == pytest.approx(1.1) and found.median == pytest.approx(1.1) and found.high == pytest.approx(1.1)
+    assert found.low == pytest.approx(1.1)
+    assert found.median == pytest.approx(1.1)
+    assert found.high == pytest.approx(1.1)
 
 
 def test_training_on_pictures_is_measured_at_any_size():
     multimodal = importlib.import_module("benchmarks.multimodal")
     found = multimodal.measure("tiny", steps=8, batch=4, cached=2)
-    assert found["weights"] == "random" and found["pairs_per_s"] > 0 and found["tokens_per_s"] > found["pairs_per_s"]
+    assert found["weights"] == "random"
+    assert found["pairs_per_s"] > 0
+    assert found["tokens_per_s"] > found["pairs_per_s"]
     assert 0 < found["adapters"] < found["parameters"]
     assert torch.cuda.is_available() or (found["mfu"] is None and found["memory_gib"] is None)

@@ -24,10 +24,12 @@ def test_every_script_that_a_document_names_is_there(document):
 
 def test_every_experiment_is_in_the_log():
     log = (ROOT / "LOG.md").read_text(encoding="utf-8")
-    assert len(EXPERIMENTS) == 3 and all(f"experiments.{name}" in log for name in EXPERIMENTS)
+    assert len(EXPERIMENTS) == 3
+    assert all(f"experiments.{name}" in log for name in EXPERIMENTS)
 
 
 def test_an_experiment_says_how_it_is_called():
     call = [sys.executable, "-m", f"experiments.{EXPERIMENTS[0]}", "--help"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and f"experiments.{EXPERIMENTS[0]}" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert f"experiments.{EXPERIMENTS[0]}" in done.stdout, done.stderr

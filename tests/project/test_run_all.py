@@ -35,13 +35,15 @@ def bare(root):
 def one_line(answer, *parts):
     assert answer.returncode != 0
     lines = answer.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("run_all.sh: "), answer.stderr
+    assert len(lines) == 1, answer.stderr
+    assert lines[0].startswith("run_all.sh: "), answer.stderr
     assert all(part in lines[0] for part in parts), lines[0]
 
 
 def test_help_lists_the_commands_and_needs_no_python(root, bare):
     answer = checkout.call(root, "--help", PATH=str(bare))
-    assert answer.returncode == 0 and answer.stderr == ""
+    assert answer.returncode == 0
+    assert answer.stderr == ""
     assert all(
         f"\n  {command}" in answer.stdout
         for command in ("test", "check", "plan", "status", "verify", "lab", "clean", "lock")
@@ -77,7 +79,8 @@ def test_no_network_is_one_line_and_a_half_environment_is_no_environment(root):
     path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not os.access(f"{p}/uv", os.X_OK))
     answer = checkout.call(root, "plan", "tiny", TSEMBED_ENV="venv", TSEMBED_TORCH="cpu", PATH=path, **nowhere)
     one_line(answer, "cannot install torch", "no network", ".cache/install.log")
-    assert not half.exists() and not (root / ".venv" / "tsembed-stamp").exists()
+    assert not half.exists()
+    assert not (root / ".venv" / "tsembed-stamp").exists()
 
 
 def test_conda_is_used_only_when_one_is_active(root):
@@ -87,7 +90,8 @@ def test_conda_is_used_only_when_one_is_active(root):
 
 def test_an_unknown_word_names_the_presets(root):
     answer = checkout.call(root, "tinny")
-    assert answer.returncode == 1 and len(answer.stderr.splitlines()) == 1
+    assert answer.returncode == 1
+    assert len(answer.stderr.splitlines()) == 1
     assert "'tinny' is neither a command nor a preset; presets: tiny" in answer.stderr
     assert "is not a folder" in checkout.call(root, "tiny", "--data", "nowhere").stderr
     assert "'0' is not a whole number > 0" in checkout.call(root, "tiny", "--jobs", "0").stderr
@@ -99,14 +103,17 @@ def test_clean_deletes_its_preset_only_and_only_if_told(root):
     one_line(checkout.call(root, "clean", "tiny"), "nothing was deleted")
     assert (root / "runs/tiny/em").is_dir()
     assert checkout.call(root, "clean", "tiny", "--yes").returncode == 0
-    assert not (root / "runs/tiny").exists() and not (root / "reports/tiny").exists()
-    assert (root / "runs/other").is_dir() and (root / "reports/reference").is_dir()
+    assert not (root / "runs/tiny").exists()
+    assert not (root / "reports/tiny").exists()
+    assert (root / "runs/other").is_dir()
+    assert (root / "reports/reference").is_dir()
 
 
 def test_verify_without_a_reference_is_one_line_with_a_status_of_its_own(root):
     answer = checkout.call(root, "verify", "tiny")
     one_line(answer, "reports/reference/tiny holds no results")
-    assert answer.returncode == 2 and answer.stdout == ""
+    assert answer.returncode == 2
+    assert answer.stdout == ""
     one_line(checkout.call(root, "verify", "tinny"), "'tinny' is neither a command nor a preset")
 
 

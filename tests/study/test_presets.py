@@ -33,7 +33,8 @@ def configs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(p.stem for p in (paths.CONFIGS / "presets").glob("*.yaml")))
 def test_every_preset_resolves(name):
     preset = load_preset(name)
-    assert preset.name == name and preset.about
+    assert preset.name == name
+    assert preset.about
     for variant, seed in preset.runs():
         assert resolve(preset, variant, seed).seed == seed
 
@@ -58,15 +59,19 @@ def test_the_defaults_are_the_papers():
         None,
     )
     variants = load_variants()
-    assert variants["mote"].experts == {r: r for r in ROUTES} and variants["mote"].instruction
-    assert variants["ic"].experts is None and variants["ic"].instruction and not variants["em"].instruction
+    assert variants["mote"].experts == {r: r for r in ROUTES}
+    assert variants["mote"].instruction
+    assert variants["ic"].experts is None
+    assert variants["ic"].instruction
+    assert not variants["em"].instruction
 
 
 def test_specialised_models_are_scored_on_their_types():
     variants = load_variants()
     assert variants["sem_r"].task_types == ("Retrieval", "Reranking")
     assert variants["sem_c"].task_types == ("Classification", "PairClassification", "STS", "Summarization")
-    assert variants["sem_k"].task_types == ("Clustering",) and len(variants["em"].task_types) == 7
+    assert variants["sem_k"].task_types == ("Clustering",)
+    assert len(variants["em"].task_types) == 7
     assert variants["mote_topical"].task_types == ("PairClassification", "STS", "Summarization")
 
 
@@ -74,7 +79,8 @@ def test_a_row_may_have_a_rate_of_its_own(configs):
     rows = {"em": {"label": "EM"}, "slow": {"label": "slow", "learning_rate_scale": 0.25}}
     preset = configs({"training": {"learning_rate": 4e-4}, "variants": {"em": 1, "slow": 1}}, rows)
     rates = [resolve(preset, name, 0).training.learning_rate for name in rows]
-    assert rates == pytest.approx([4e-4, 1e-4]) and preset.training.learning_rate == 4e-4
+    assert rates == pytest.approx([4e-4, 1e-4])
+    assert preset.training.learning_rate == 4e-4
 
 
 def test_seeds_come_seed_by_seed(configs):

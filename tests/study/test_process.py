@@ -37,7 +37,8 @@ def test_a_second_command_appends_to_the_log_but_shows_only_its_own_lines(tmp_pa
     with pytest.raises(RuntimeError) as error:
         stream(["sh", "-c", "echo second; exit 3"], log=log)
     assert log.read_text() == "first\nsecond\n"
-    assert "exit status 3 of: sh -c" in str(error.value) and "first" not in str(error.value).split("lines")[1]
+    assert "exit status 3 of: sh -c" in str(error.value)
+    assert "first" not in str(error.value).split("lines")[1]
 
 
 def test_a_killed_command_is_probably_out_of_memory(tmp_path):

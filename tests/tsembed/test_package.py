@@ -87,7 +87,8 @@ def test_the_command_exports_a_saved_encoder(tmp_path, tokenizer, capsys):
 
     Encoder(tiny("bert").eval(), tokenizer).save(tmp_path / "model")
     assert cli.main(["export", str(tmp_path / "model"), str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "modules.json").is_file() and "README.md" in capsys.readouterr().out
+    assert (tmp_path / "out" / "modules.json").is_file()
+    assert "README.md" in capsys.readouterr().out
     assert cli.main(["export", str(tmp_path / "model"), str(tmp_path / "out")]) == 1
     assert "is not empty" in capsys.readouterr().err
     assert cli.main(["export", str(tmp_path), str(tmp_path / "other")]) == 1

@@ -83,7 +83,8 @@ def test_a_failure_blocks_only_what_depends_on_it_and_the_next_call_runs_that_al
     (root / "broken").touch()
     answer = study(root)
     assert answer.returncode == 1
-    assert "failed: ic/seed0, log: runs/tiny/logs/ic.seed0.log" in answer.stderr and "it broke" in answer.stderr
+    assert "failed: ic/seed0, log: runs/tiny/logs/ic.seed0.log" in answer.stderr
+    assert "it broke" in answer.stderr
     assert "1 of 6 nodes failed; 3 that depend on them did not run" in answer.stderr
     assert table(root, "status") == {
         "data": "done",
@@ -118,7 +119,8 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
     wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
     if kill == "SIGTERM":
         second = study(root)
-        assert second.returncode == 1 and len(second.stderr.splitlines()) == 1
+        assert second.returncode == 1
+        assert len(second.stderr.splitlines()) == 1
         assert f"already running in this checkout: preset tiny, process {first.pid}" in second.stderr
         assert table(root, "status")["ic/seed0"] == "running"
         first.terminate()
@@ -126,7 +128,8 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
         os.killpg(first.pid, signal.SIGKILL)
     output, _ = first.communicate(timeout=60)
     if kill == "SIGTERM":
-        assert first.returncode == 130 and "The same command continues from here." in output
+        assert first.returncode == 130
+        assert "The same command continues from here." in output
         assert processes(root) == []
     wait_until(lambda: not processes(root), "no process is left", seconds=30)
     assert table(root, "status")["ic/seed0"] in ("interrupted", "killed")
@@ -135,7 +138,8 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
 def test_with_nothing_changed_nothing_runs(finished):
     began = time.monotonic()
     answer = study(finished)
-    assert answer.returncode == 0 and answer.stdout.startswith("Nothing to do"), answer.stdout
+    assert answer.returncode == 0, answer.stdout
+    assert answer.stdout.startswith("Nothing to do"), answer.stdout
     assert time.monotonic() - began < 20  # 5 s on an idle machine, see .ci/run
 
 
@@ -171,4 +175,5 @@ def test_processes_of_another_machine_are_let_be(root):
     )
     variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))
     answer = subprocess.run([sys.executable, "-c", code], env=variables, cwd=root, capture_output=True, text=True)
-    assert answer.stdout == "None -9\n" and "Jobs go on at elsewhere" in answer.stderr, answer.stderr
+    assert answer.stdout == "None -9\n", answer.stderr
+    assert "Jobs go on at elsewhere" in answer.stderr, answer.stderr

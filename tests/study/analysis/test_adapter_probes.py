@@ -34,7 +34,8 @@ def test_conflict_is_the_negative_part_of_the_cosine():
     ).assign(method="m", seed=0, pair=PAIR, batch=0)
     adapted, opposed = (experts.on_adapters(rows, negative=n) for n in (False, True))
     assert adapted.cosine.tolist() == [0.5, -0.3, 0.0], "embeddings are not adapted"
-    assert opposed.cosine.tolist() == [0.0, 0.3, 0.0] and set(opposed.part) == {experts.ADAPTERS}
+    assert opposed.cosine.tolist() == [0.0, 0.3, 0.0]
+    assert set(opposed.part) == {experts.ADAPTERS}
     found = experts.per_batch(opposed, "m", [PAIR], part=experts.ADAPTERS)
     assert found.to_numpy() == pytest.approx(0.1)
 
@@ -44,7 +45,8 @@ def test_conflict_of_runs_is_by_seed_and_batch(study):
     adapted, opposed = (experts.on_adapters(conflict, negative=n) for n in (False, True))
     tables = {m: experts.per_batch(opposed, m, [PAIR], part=experts.ADAPTERS) for m in METHODS}
     assert all(t.shape == (2, BATCHES) for t in tables.values())
-    assert (tables["vl_lora_wide"] > 0.1).all(axis=None) and (tables["vl_moe"] == 0).all(axis=None)
+    assert (tables["vl_lora_wide"] > 0.1).all(axis=None)
+    assert (tables["vl_moe"] == 0).all(axis=None)
     plain = experts.per_batch(adapted, "vl_lora_wide", [PAIR], part=experts.ADAPTERS)
     assert (plain + tables["vl_lora_wide"]).abs().max(axis=None) == pytest.approx(0, abs=1e-12)
 
@@ -52,7 +54,8 @@ def test_conflict_of_runs_is_by_seed_and_batch(study):
 def test_correlations_are_by_seed_and_layer(study):
     proxy = results.read_routing("tiny", ["vl_moe", "tsembed"], "proxy.csv", "images")
     found = experts.correlations(proxy, "vl_moe", "trained", "embedding, same task")
-    assert list(found.index) == [0, 1] and list(found.columns) == list(range(len(LAYERS)))
+    assert list(found.index) == [0, 1]
+    assert list(found.columns) == list(range(len(LAYERS)))
     assert (found > experts.correlations(proxy, "vl_moe", "random", "embedding, same task")).all(axis=None)
     with pytest.raises(ValueError, match="no correlation of .*sideways"):
         experts.correlations(proxy, "vl_moe", "trained", "embedding, sideways")
@@ -73,7 +76,8 @@ def test_use_is_shown_at_both_ends_of_training_and_held_out(study):
     found = experts.expert_use(history, use, "vl_moe", 1)
     assert list(dict.fromkeys(found.when)) == ["training, to step 8", "training, to step 32", "held-out pairs"]
     sums = found.groupby(["when", "task", "layer"]).share.sum()
-    assert len(sums) == 3 * len(IMAGE_TASKS) * len(LAYERS) and sums.to_numpy() == pytest.approx(1.0)
+    assert len(sums) == 3 * len(IMAGE_TASKS) * len(LAYERS)
+    assert sums.to_numpy() == pytest.approx(1.0)
     one = experts.expert_use(history[history.step < WINDOW], use, "vl_moe", 1)
     assert len(set(one.when)) == 2, "a single window is shown once"
     assert experts.blocks_of(list(dict.fromkeys(use.layer))) == ["0", "0", "1", "1"]

@@ -49,7 +49,9 @@ def table(**methods):
 def test_sets_have_group_and_chance(study, found):
     sets = gains.evaluation_sets("tiny", "images")
     assert sets.task_type.value_counts().to_dict() == dict.fromkeys(TASK_OF_IMAGE_TYPE, 3)
-    assert (sets.chance == 5.0).all() and sets.answers.isna().sum() == 4 and sets.answers.max() == 10.0
+    assert (sets.chance == 5.0).all()
+    assert sets.answers.isna().sum() == 4
+    assert sets.answers.max() == 10.0
     rows = gains.rows_of(sets, found)
     assert list(rows) == [*TASK_OF_IMAGE_TYPE, "seen", "unseen", gains.EVERYTHING]
     assert [len(rows[name]) for name in ("seen", "unseen", gains.EVERYTHING)] == [8, 4, 12]
@@ -62,7 +64,8 @@ def test_means_are_over_seeds_and_datasets():
     rows = {"A": ["d0", "d1"], "both": ["d0", "d1", "d2"]}
     means = gains.mean_scores(table(a=[[1, 2, 6], [3, 4, 8]]), ["a"], rows).set_index("row")
     assert means["mean"].to_dict() == {"A": 2.5, "both": 4.0}
-    assert means.datasets.to_dict() == {"A": 2, "both": 3} and set(means.seeds) == {2}
+    assert means.datasets.to_dict() == {"A": 2, "both": 3}
+    assert set(means.seeds) == {2}
     assert ((means.low < means["mean"]) & (means["mean"] < means.high)).all()
 
 
@@ -70,16 +73,21 @@ def test_one_seed_is_paired_with_its_own():
     values = table(one=[[2.0, 3.0, 4.0]], three=[[1.0, 2.0, 3.0], [50.0, 50.0, 50.0], [90.0, 90.0, 90.0]])
     rows = {"A": ["d0", "d1"], "B": ["d2"], "both": ["d0", "d1", "d2"]}
     by_row = gains.gains_by_row(values, ["one"], rows, baseline="three").set_index("row")
-    assert by_row.gain.to_dict() == {"A": 1.0, "B": 1.0, "both": 1.0} and set(by_row.seeds) == {1}
-    assert pd.isna(by_row.p_holm["both"]) and not pd.isna(by_row.p_holm["A"]), "sums are no family of their own"
+    assert by_row.gain.to_dict() == {"A": 1.0, "B": 1.0, "both": 1.0}
+    assert set(by_row.seeds) == {1}
+    assert pd.isna(by_row.p_holm["both"]), "sums are no family of their own"
+    assert not pd.isna(by_row.p_holm["A"]), "sums are no family of their own"
 
 
 def test_gains_find_the_effects_that_the_scores_have(found):
     rows = gains.rows_of(gains.evaluation_sets("tiny", "images"), found)
     by_row = gains.gains_by_row(found, MAIN[2:4], rows, baseline="vl_lora_wide")
     overall = by_row[by_row.row == gains.EVERYTHING].set_index("method")
-    assert overall.gain.vl_moe == pytest.approx(1.0, abs=0.4) and overall.gain.tsembed == pytest.approx(2.0, abs=0.4)
-    assert (overall.low > 0).all() and (overall.datasets == 12).all() and (overall.seeds == 3).all()
+    assert overall.gain.vl_moe == pytest.approx(1.0, abs=0.4)
+    assert overall.gain.tsembed == pytest.approx(2.0, abs=0.4)
+    assert (overall.low > 0).all()
+    assert (overall.datasets == 12).all()
+    assert (overall.seeds == 3).all()
 
 
 def test_a_size_is_that_of_the_saved_tensors(tmp_path):
@@ -96,13 +104,16 @@ def test_sizes_and_times_of_runs(study):
     sizes = cost.sizes("tiny", MAIN, "images").parameters
     assert sizes.vl_lora_wide == 4 * sizes.vl_lora == sizes.vl_moe_task < sizes.vl_moe == sizes.tsembed
     steps = cost.load_steps("tiny", MAIN, "images")
-    assert len(steps) == len(MAIN) * 3 * STEPS and steps.groupby("method").stage.max().to_dict() == {
+    assert len(steps) == len(MAIN) * 3 * STEPS
+    assert steps.groupby("method").stage.max().to_dict() == {
         **dict.fromkeys(MAIN, 1),
         "tsembed": 2,
         "tsembed_one_stage": 2,
     }
     times = cost.time_ratios(steps, "vl_lora")
-    assert times["mean"].vl_lora == 1.0 and times["mean"].vl_moe == pytest.approx(1.2) and (times.seeds == 3).all()
+    assert times["mean"].vl_lora == 1.0
+    assert times["mean"].vl_moe == pytest.approx(1.2)
+    assert (times.seeds == 3).all()
     switches = cost.second_stage(steps).groupby("method").step.agg(list)
     assert switches.to_dict() == {"tsembed": [18] * 3, "tsembed_one_stage": [0] * 3}
 
@@ -121,7 +132,8 @@ def test_every_ablation_names_what_it_changes():
     for name in changing:
         main = "vl_moe" if known[name].negatives is None else "tsembed"
         panel, value = ablations.changed(known[name], known[main])
-        assert panel in {*ablations.ADAPTER.values(), *ablations.NEGATIVES.values()} and value
+        assert panel in {*ablations.ADAPTER.values(), *ablations.NEGATIVES.values()}
+        assert value
     assert ablations.changed(known["vl_moe_top1"], known["vl_moe"]) == ("experts in use", "all")
     assert ablations.changed(known["tsembed_top8"], known["tsembed"]) == ("negatives", "all")
     assert ablations.changed(known["vl_moe"], known["tsembed"]) == ("weights", "EANS")

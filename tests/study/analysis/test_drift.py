@@ -53,7 +53,8 @@ def test_a_dense_model_has_feed_forward_and_attention_apart():
     found = expert_drift(trained, dense).set_index(["block", "first"])
     assert found.distance[0, "shared"] == pytest.approx(0.01 * count**0.5, rel=1e-4)
     assert found.distance[0, "dense model"] == found.distance[1, "shared"] == 0
-    assert set(found.second) == {"dense"} and len(found) == 4
+    assert set(found.second) == {"dense"}
+    assert len(found) == 4
 
 
 def test_blocks_without_experts_and_shared_experts():

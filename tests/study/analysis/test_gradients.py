@@ -58,7 +58,8 @@ def test_feed_forward_is_what_makes_up_an_expert(model_type):
     blocks = set()
     for name, p in routed.named_parameters():
         block, part = place(name, model_type)
-        assert (part == "feed_forward") == (id(p) in experts) and (part == "embeddings") == (id(p) not in inside)
+        assert (part == "feed_forward") == (id(p) in experts)
+        assert (part == "embeddings") == (id(p) not in inside)
         blocks.add(block)
     assert blocks == {"0", "1", "embeddings"}
 
@@ -88,7 +89,8 @@ def test_cosines_are_those_of_backward(tokenizer, tables):
             expected = torch.nn.functional.cosine_similarity(a, b, dim=0).item()
             assert rows.cosine[first, second, number] == pytest.approx(expected, abs=1e-5)
             assert rows.norm_first[first, second, number] == pytest.approx(a.norm().item(), rel=1e-4)
-    assert rows.cosine.abs().max() < 0.999 and len(rows) == 2 * len(PAIRS) + len(TEXT_TASKS)
+    assert rows.cosine.abs().max() < 0.999
+    assert len(rows) == 2 * len(PAIRS) + len(TEXT_TASKS)
 
 
 def test_pieces_of_a_batch_give_the_gradient_of_the_whole(tokenizer, tables):
@@ -104,7 +106,8 @@ def test_one_and_opposite_gradients():
     where, weight = ("0", "attention"), torch.randn(9)
     a, zero = {where: {"w": weight}}, {where: {"w": torch.zeros(9)}}
     (same,), (opposite,) = (gradients._rows(0, "x", "y", a, {where: {"w": by * weight}}) for by in (2, -3))
-    assert same["cosine"] == pytest.approx(1) and opposite["cosine"] == pytest.approx(-1)
+    assert same["cosine"] == pytest.approx(1)
+    assert opposite["cosine"] == pytest.approx(-1)
     assert np.isnan(gradients._rows(0, "x", "y", a, zero)[0]["cosine"])
     assert gradients._rows(0, "x", "y", a, {where: {"v": weight}}) == []
 
@@ -117,7 +120,8 @@ def test_only_what_both_tasks_train_is_compared(tokenizer, tables, experts, shar
         has = "feed_forward" in set(rows.part)
         assert has == (first == second or (first, second) in shares)
         assert {"attention", "embeddings"} <= set(rows.part)
-    assert found.cosine.between(-1, 1).all() and (found[["norm_first", "norm_second"]] > 0).all(axis=None)
+    assert found.cosine.between(-1, 1).all()
+    assert (found[["norm_first", "norm_second"]] > 0).all(axis=None)
 
 
 def test_the_encoder_is_left_as_it_was_and_the_temperature_is_the_tasks(tokenizer, tables):
@@ -128,7 +132,8 @@ def test_the_encoder_is_left_as_it_was_and_the_temperature_is_the_tasks(tokenize
         for other in ({}, {"batching": "heterogeneous", "temperature": 0.5})
     ]
     assert found[0].equals(found[1])
-    assert not encoder.training and all(p.grad is None for p in encoder.parameters())
+    assert not encoder.training
+    assert all(p.grad is None for p in encoder.parameters())
     assert all(torch.equal(p, before[name]) for name, p in encoder.named_parameters())
 
 
@@ -145,13 +150,16 @@ def test_files_of_runs_are_read_with_their_blocks_as_text(tokenizer, tables, tmp
         found.to_csv(folder / "gradients.csv", index=False)
     monkeypatch.setattr("study.analysis.results.run_folders", lambda preset, *studies: runs)
     rows = experts.load_gradients("p", ["ic"])
-    assert set(rows.block) == {"0", "1", "embeddings"} and set(rows.seed) == {0, 1}
+    assert set(rows.block) == {"0", "1", "embeddings"}
+    assert set(rows.seed) == {0, 1}
     pair = "classification–clustering"
     table = experts.per_batch(rows, "ic", [pair])
     chosen = found[(found["first"] == "classification") & (found.second == "clustering") & (found.part == "attention")]
-    assert table.shape == (2, 2) and table.to_numpy().mean() == pytest.approx(chosen.cosine.mean())
+    assert table.shape == (2, 2)
+    assert table.to_numpy().mean() == pytest.approx(chosen.cosine.mean())
     means = intervals(rows[rows.part == "attention"], "cosine", ["pair", "block"], ["batch"])
-    assert list(means.columns) == ["pair", "block", "mean", "low", "high", "seeds"] and set(means.seeds) == {2}
+    assert list(means.columns) == ["pair", "block", "mean", "low", "high", "seeds"]
+    assert set(means.seeds) == {2}
     assert ((means.low <= means["mean"]) & (means["mean"] <= means.high)).all()
     blocks = experts.by_block(rows).set_index(["pair", "same_task", "block"])
     assert len(blocks) == (1 + 3) * 2 * 2

@@ -30,7 +30,8 @@ def test_experts_lower_the_similarity_of_a_text_with_itself(tokenizer):
             p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
     found = inter_task_similarity(Encoder(model, tokenizer), texts)
     moved = (found["first"] == "search_query") | (found["second"] == "search_query")
-    assert found.cosine[moved].max() < 0.999 and found.cosine[~moved].min() > 1 - 1e-6
+    assert found.cosine[moved].max() < 0.999
+    assert found.cosine[~moved].min() > 1 - 1e-6
     table = found.assign(pair=found["first"] + "–" + found["second"], similarity=found.cosine, method="mote", seed=0)
     assert per_text(table, "mote", ["clustering–search_query"]).shape == (1, 2)
 
@@ -50,16 +51,19 @@ def test_the_last_layer_has_the_inter_task_similarity(model_type, token_budget, 
     encoder = disturbed(model_type, tokenizer, dict(INSTRUCTIONS))
     found = similarity_by_layer(encoder, texts, token_budget=token_budget)
     expected = inter_task_similarity(encoder, texts).groupby("text").cosine.mean()
-    assert list(found.columns) == ["layer", "text", "cosine"] and len(found) == 3 * 3
+    assert list(found.columns) == ["layer", "text", "cosine"]
+    assert len(found) == 3 * 3
     np.testing.assert_allclose(found[found.layer == 2].cosine, expected, atol=2e-5)
-    assert expected.max() < 0.999 and expected.std() > 1e-4
+    assert expected.max() < 0.999
+    assert expected.std() > 1e-4
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.modules())
 
 
 def test_routes_part_at_the_first_block_with_experts(tokenizer):
     by_layer = similarity_by_layer(disturbed("bert", tokenizer, blocks=[1]), ["one river", "a lamp"]).groupby("layer")
     smallest = by_layer.cosine.min()
-    assert (smallest[:2] == 1).all() and smallest[2] < 0.999
+    assert (smallest[:2] == 1).all()
+    assert smallest[2] < 0.999
     instructed = similarity_by_layer(Encoder(tiny("bert"), tokenizer, instructions=dict(INSTRUCTIONS)), ["one river"])
     assert instructed.cosine[0] < 0.999
 

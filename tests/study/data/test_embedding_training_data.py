@@ -70,7 +70,8 @@ def preset(folder, **data):
 
 def test_the_29_sources_have_the_papers_tasks_and_pinned_files():
     counts = Counter(source.task for source in embedding_training_data.HUB_SOURCES.values())
-    assert counts == {"clustering": 9, "classification": 12, "retrieval": 8} and set(counts) == set(TEXT_TASKS)
+    assert counts == {"clustering": 9, "classification": 12, "retrieval": 8}
+    assert set(counts) == set(TEXT_TASKS)
     assert len({(s.repository, s.files) for s in embedding_training_data.HUB_SOURCES.values()}) == 29
     assert all(
         COMMIT.fullmatch(embedding_training_data.REVISIONS[s.repository])
@@ -107,7 +108,8 @@ def test_a_mirror_prepares_every_source_and_128_articles(mirror, tmp_path):
     train = {e["name"]: e for e in made["datasets"] if e["part"] == "train"}
     assert set(train) == set(embedding_training_data.HUB_SOURCES)
     assert all(train[name]["task"] == source.task for name, source in embedding_training_data.HUB_SOURCES.items())
-    assert train["agnews"]["rows"] == {"rows": 55} and train["reddit_title_body"]["rows"] == {"rows": 58}
+    assert train["agnews"]["rows"] == {"rows": 55}
+    assert train["reddit_title_body"]["rows"] == {"rows": 58}
     articles = manifest.load_table(tmp_path / "data", "eval", "simplewiki_articles")["rows"]
     assert len(set(articles["text"])) == embedding_training_data.ARTICLES
     assert articles["text"][0].startswith("simplewiki text")
@@ -123,7 +125,8 @@ def test_a_sample_is_seeded_and_reads_only_the_first_rows(mirror, tmp_path, monk
     made = [prepare.prepare(preset(mirror, train_rows=10, seed=s), tmp_path / str(i)) for i, s in enumerate((0, 0, 1))]
     assert made[0]["sha256"] == made[1]["sha256"] != made[2]["sha256"]
     entry = next(e for e in made[0]["datasets"] if e["name"] == "agnews")
-    assert entry["rows"] == {"rows": 10} and "first 20 rows" in entry["notes"]["sample"]
+    assert entry["rows"] == {"rows": 10}
+    assert "first 20 rows" in entry["notes"]["sample"]
     queries = manifest.load_table(tmp_path / "0", "train", "agnews")["query"]
     assert {int(q.split()[-1]) for q in queries} <= set(range(20))
 
@@ -132,7 +135,8 @@ def test_empty_texts_are_counted_and_a_malformed_line_names_its_place(mirror, tm
     write(mirror / "agnews.jsonl.gz", [["a", "b"], ["", "b"], ["c", "d"]])
     write(mirror / "WikiAnswers.jsonl.gz", [{"set": ["alone"]}, {"set": ["a", "b"]}])
     made = {e["name"]: e for e in prepare.prepare(preset(mirror), tmp_path / "data")["datasets"]}
-    assert made["agnews"]["rows"] == {"rows": 2} and made["agnews"]["notes"]["empty"].startswith("1 rows")
+    assert made["agnews"]["rows"] == {"rows": 2}
+    assert made["agnews"]["notes"]["empty"].startswith("1 rows")
     assert made["wikianswers"]["notes"]["empty"].startswith("1 rows")
     with gzip.open(mirror / "agnews.jsonl.gz", "wt") as file:
         file.write('["a", "b"]\n["a", \n')
@@ -165,7 +169,8 @@ def test_the_hub_presets_resolve_completely(name):
     content = yaml.safe_load((paths.CONFIGS / "presets" / f"{name}.yaml").read_text())
     for section in ("training", "evaluation"):  # nothing is left to a default that could change
         assert set(content[section]) == set(type(getattr(made, section)).model_fields), section
-    assert COMMIT.fullmatch(made.backbone.revision) and COMMIT.fullmatch(made.data.revision)
+    assert COMMIT.fullmatch(made.backbone.revision)
+    assert COMMIT.fullmatch(made.data.revision)
     assert made.backbone.key_mapping == {r"^bert\.": ""}
     types = [task.metadata.type for task in mteb_tasks(made.evaluation, Path())]
     assert set(types) == set(TASK_OF_TYPE)
@@ -177,4 +182,5 @@ def test_the_hub_presets_resolve_completely(name):
         assert len(types) == 56
         training = made.training
         assert (training.batch_size, training.learning_rate, training.weight_decay) == (6144, 5e-6, 0.1)
-        assert training.steps is None and made.data.train_rows is None
+        assert training.steps is None
+        assert made.data.train_rows is None

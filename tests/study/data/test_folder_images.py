@@ -117,14 +117,17 @@ def test_columns_decide_what_is_asked(folder):
         name for name, (_, group) in forms.items() if group == seen
     }
     unused = {s.name: s.notes["reason"] for s in found(folder).values() if s.part == "unused"}
-    assert set(unused) == {"dots_picture_of"} and "might be right" in unused["dots_picture_of"]
+    assert set(unused) == {"dots_picture_of"}
+    assert "might be right" in unused["dots_picture_of"]
     assert found(folder)["eval", "shapes_label"].origin == "made here"
 
 
 def test_another_set_of_the_same_columns_is_asked_the_same(folder):
     (folder / "images/shapes").rename(folder / "images/birds")
     names = {name for part, name in found(folder) if part == "eval"}
-    assert "birds_label" in names and "birds_to_bw" in names and not any(name.startswith("shapes") for name in names)
+    assert "birds_label" in names
+    assert "birds_to_bw" in names
+    assert not any(name.startswith("shapes") for name in names)
 
 
 def test_a_set_without_most_columns_is_asked_what_it_can_be(tmp_path):
@@ -135,17 +138,20 @@ def test_a_set_without_most_columns_is_asked_what_it_can_be(tmp_path):
 
 def test_labels_and_statements(folder):
     for query, right, wrong in ranked(folder, "shapes_label"):
-        assert right.text == f"kind {number_of(query) % 3}" and len(wrong) == 2
+        assert right.text == f"kind {number_of(query) % 3}"
+        assert len(wrong) == 2
         assert query.text == "Which kind of picture is it? <image>"
     for query, right, _ in ranked(folder, "shapes_label_bw"):
         assert right.text == f"kind {number_of(query, 'bw') % 3}"
     for query, right, wrong in ranked(folder, "dots_statement"):
         dots, number = int(query.text.split()[-2]), number_of(query, "p")
         answer = "true" if number % 2 else "false"
-        assert right.text == answer and {right.text, *(w.text for w in wrong)} == {"true", "false"}
+        assert right.text == answer
+        assert {right.text, *(w.text for w in wrong)} == {"true", "false"}
         assert dots == number // 2
     rows = trained(folder, "dots_statement")
-    assert len({r["group"] for r in rows}) == 2 and {r["document"] for r in rows} == {"true", "false"}
+    assert len({r["group"] for r in rows}) == 2
+    assert {r["document"] for r in rows} == {"true", "false"}
 
 
 def test_retrieval_has_one_right_picture_and_distinct_wrong_ones(folder):
@@ -155,12 +161,17 @@ def test_retrieval_has_one_right_picture_and_distinct_wrong_ones(folder):
     ):
         for query, right, wrong in ranked(folder, name):
             number = number_of(right, view)
-            assert query.image is None and query.text.endswith(": " + said.format(number))
-            assert len(set(wrong)) == len(wrong) == 19 and right not in wrong
+            assert query.image is None
+            assert query.text.endswith(": " + said.format(number))
+            assert len(set(wrong)) == len(wrong) == 19
+            assert right not in wrong
     for query, right, wrong in ranked(folder, "shapes_name_of"):
-        assert right.text == f"shape number {number_of(query)}" and right not in wrong and len(set(wrong)) == 19
+        assert right.text == f"shape number {number_of(query)}"
+        assert right not in wrong
+        assert len(set(wrong)) == 19
     for query, right, wrong in ranked(folder, "shapes_to_bw"):
-        assert number_of(query) == number_of(right, "bw") and right not in wrong
+        assert number_of(query) == number_of(right, "bw")
+        assert right not in wrong
     for query, right, _ in ranked(folder, "shapes_from_bw"):
         assert number_of(query, "bw") == number_of(right)
 
@@ -198,12 +209,14 @@ def test_the_answer_is_the_named_quarter_of_the_canvas(folder, name, view):
     for query, right, wrong in ranked(folder, name):
         number = int(query.text.split()[-1])
         canvas, tile = (np.asarray(open_image(item)) for item in (query, right))
-        assert canvas.shape == (8, 8, 3) and tile.shape == (4, 4, 3)  # a canvas is as large as a picture
+        assert canvas.shape == (8, 8, 3)
+        assert tile.shape == (4, 4, 3)  # a canvas is as large as a picture
         quarters = [canvas[y : y + 4, x : x + 4] for y in (0, 4) for x in (0, 4)]
         assert sum(np.array_equal(tile, quarter) for quarter in quarters) == 1
         assert np.array_equal(tile, pixels(number, view)[::2, ::2])  # the picture at half its size
         others = [np.asarray(open_image(item)) for item in wrong]
-        assert len(others) == 19 and sum(any(np.array_equal(o, q) for q in quarters) for o in others) == 3
+        assert len(others) == 19
+        assert sum(any(np.array_equal(o, q) for q in quarters) for o in others) == 3
 
 
 def test_a_picture_of_the_test_part_is_not_trained_on(tmp_path):
@@ -238,7 +251,8 @@ def test_rows_of_one_picture_are_all_held_out_or_all_trained_on(tmp_path):
     write(tmp_path / "images/shapes", train, [row(i) for i in range(100, 130)])
     source = found(tmp_path, validation_rows=5)["train", "shapes_label"]
     held, rows = list(source.tables["validation"]), list(source.tables["rows"])
-    assert len(held) == 5 and len(rows) < 55, "and the other rows of the held-out pictures are in neither"
+    assert len(held) == 5, "and the other rows of the held-out pictures are in neither"
+    assert len(rows) < 55, "and the other rows of the held-out pictures are in neither"
     assert not {r["query_image"] for r in held} & {r["query_image"] for r in rows}
 
 
@@ -278,7 +292,8 @@ def prepared(root, tmp_path):
 def test_it_prepares(folder, tmp_path):
     made = prepared(folder, tmp_path)
     notes = {e["name"]: e["notes"] for e in made["datasets"] if e["part"] == "eval"}
-    assert notes["dots_statement"]["chance"] == "chance 50.0 %" and notes["shapes_part"]["chance"] == "chance 5.0 %"
+    assert notes["dots_statement"]["chance"] == "chance 50.0 %"
+    assert notes["shapes_part"]["chance"] == "chance 5.0 %"
     assert made["unused"][0]["name"] == "dots_picture_of"
 
 

@@ -120,7 +120,9 @@ def test_the_sets_are_the_papers():
         "image_retrieval": 12,
         "visual_grounding": 4,
     }
-    assert len(mmeb.TRAIN) == 20 and len(mmeb.EVAL) == 36 and len(mmeb.UNSEEN) == 16
+    assert len(mmeb.TRAIN) == 20
+    assert len(mmeb.EVAL) == 36
+    assert len(mmeb.UNSEEN) == 16
     assert re.fullmatch("[0-9a-f]{40}", mmeb.EVAL_REVISION)
     assert set(mmeb.EVAL) - set(mmeb.UNSEEN) == {n.replace("ImageNet_1K", "ImageNet-1K") for n in mmeb.TRAIN}
 
@@ -129,7 +131,8 @@ def test_every_set_becomes_a_source_with_its_distribution(mirror):
     all_ = found(mirror)
     assert {name for part, name in all_ if part == "train"} == set(mmeb.TRAIN)
     groups = {name: s.group for (part, name), s in all_.items() if part == "eval"}
-    assert Counter(groups.values()) == {"seen": 20, "unseen": 16} and groups["GQA"] == "unseen"
+    assert Counter(groups.values()) == {"seen": 20, "unseen": 16}
+    assert groups["GQA"] == "unseen"
     assert all_["eval", "RefCOCO"].task == "visual_grounding"
     assert all_["eval", "GQA"].origin == f"TIGER-Lab/MMEB-eval@{mmeb.EVAL_REVISION}/GQA (mirror)"
 
@@ -137,13 +140,13 @@ def test_every_set_becomes_a_source_with_its_distribution(mirror):
 def test_instructions_stay_and_the_mark_becomes_ours(mirror):
     all_ = found(mirror)
     row = next(iter(all_["train", "ImageNet_1K"].tables["rows"]))
-    assert row["query"] == "<image>\nRepresent the given image for classification\n" and row["query_image"] == picture(
-        0
-    )
+    assert row["query"] == "<image>\nRepresent the given image for classification\n"
+    assert row["query_image"] == picture(0)
     assert (row["document"], row["document_image"]) == ("thing 0", None)
     row = next(iter(all_["train", "VisDial"].tables["rows"]))
     assert (row["query"], row["query_image"]) == ("Find me a picture of thing 0.\n", None)
-    assert row["document"] == "<image>\nRepresent the given image.\n" and row["document_image"] == picture(0)
+    assert row["document"] == "<image>\nRepresent the given image.\n"
+    assert row["document_image"] == picture(0)
     assert mmeb._item("<|image_1|>\nWhat?", None) == Item("\nWhat?")
 
 
@@ -169,7 +172,8 @@ def test_candidate_0_is_right_and_repeated_candidates_are_one(mirror, tmp_path):
     assert len(set(first)) == 5
     row = {"qry_text": "?", "qry_img_path": "", "tgt_text": ["a", "b", "a", "b", "c"], "tgt_img_path": [""] * 5}
     example = mmeb.evaluated(row, lambda path: None)
-    assert example.answer == Item("a") and list(example.others) == [Item("b"), Item("c")]
+    assert example.answer == Item("a")
+    assert list(example.others) == [Item("b"), Item("c")]
 
 
 def prepared(folder, tmp_path, **data):
@@ -180,7 +184,8 @@ def prepared(folder, tmp_path, **data):
 def test_a_mirror_prepares_a_seeded_sample(mirror, tmp_path):
     made, folder = prepared(mirror, tmp_path, train_rows=5, validation_rows=1, eval_rows=4)
     rows = {(e["part"], e["name"]): e["rows"] for e in made["datasets"]}
-    assert rows["train", "ChartQA"] == {"rows": 5} and rows["eval", "RefCOCO"]["queries"] == 4
+    assert rows["train", "ChartQA"] == {"rows": 5}
+    assert rows["eval", "RefCOCO"]["queries"] == 4
     assert sum(part == "eval" for part, _ in rows) == 36
     table = load_table(folder, "train", "ChartQA")
     assert all(image == picture(image_number(image)) for image in table["query_image"])
@@ -253,7 +258,8 @@ def test_empty_rows_are_counted(mirror, tmp_path):
     kept = [row for row in [*rows, rows[0] | {"qry": " "}, rows[1] | {"pos_text": "", "pos_image_path": ""}]]
     write(tmp_path / "MMEB-train/VisDial/original-0.parquet", kept)
     chosen = mmeb._choose("VisDial", "train", settings(tmp_path))
-    assert len(chosen.rows) == 3 and chosen.notes["empty"].startswith("2 rows left out")
+    assert len(chosen.rows) == 3
+    assert chosen.notes["empty"].startswith("2 rows left out")
 
 
 def test_what_is_not_there_is_named(tmp_path, monkeypatch):

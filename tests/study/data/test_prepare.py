@@ -64,7 +64,8 @@ def test_prepared_tables_and_manifest(folder, tmp_path):
     tasks = {e["name"]: e["task"] for e in made["datasets"] if e["part"] == "train"}
     assert tasks == {"p": "retrieval", "c": "classification"}
     table = manifest.load_table(tmp_path / "data", "train", "p")
-    assert table.column_names == ["query", "document", "group"] and table.features["group"].dtype == "int64"
+    assert table.column_names == ["query", "document", "group"]
+    assert table.features["group"].dtype == "int64"
     assert set(manifest.load_table(tmp_path / "data", "eval", "c")) == {"train", "rows"}
     assert manifest.manifest(tmp_path / "data") == made
     assert not (tmp_path / "data" / ".partial").exists()
@@ -73,7 +74,8 @@ def test_prepared_tables_and_manifest(folder, tmp_path):
 def test_the_hash_is_of_the_rows_and_the_same_everywhere(folder, tmp_path):
     data = {"path": folder, "validation_rows": 5, "eval_rows": 10}
     one, two = (prepare.prepare(preset(**data), tmp_path / name) for name in "ab")
-    assert one["datasets"] == two["datasets"] and one["sha256"] == two["sha256"]
+    assert one["datasets"] == two["datasets"]
+    assert one["sha256"] == two["sha256"]
     other = prepare.prepare(preset(**data, seed=1), tmp_path / "c")
     assert other["sha256"] != one["sha256"]
     # Fixed numbers: a change of rows, order or hashing shows here, on any machine.
@@ -135,7 +137,8 @@ def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder
         patch.setattr(prepare, "_write", stop_at(-1))
         (tmp_path / "data/manifest.json").unlink()
         other = prepare.prepare(preset(path=folder, seed=7), tmp_path / "data")
-    assert len(written) == 8 and other["sha256"] != whole["sha256"]
+    assert len(written) == 8
+    assert other["sha256"] != whole["sha256"]
     assert not (tmp_path / "data/validation/p").exists()  # of the other settings, and not asked for now
 
 
@@ -158,7 +161,8 @@ def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
     for moment in ("2", "5"):  # between the two parts of a dataset, and before the last one
         data = tmp_path / f"killed{moment}"
         done = subprocess.run([sys.executable, "-c", code, folder, data, moment], env=os.environ)
-        assert done.returncode == -signal.SIGKILL and not (data / "manifest.json").exists()
+        assert done.returncode == -signal.SIGKILL
+        assert not (data / "manifest.json").exists()
         assert prepare.prepare(preset(path=folder, validation_rows=5), data) == whole
 
 
@@ -199,7 +203,8 @@ def test_same_label_pairs():
     assert all(label[p["query"]] == label[p["document"]] and p["query"] != p["document"] for p in train + validation)
     assert all(p["group"] == pairs.group_of("made-up", label[p["query"]]) for p in train + validation)
     queries = [p["query"] for p in train] + [p["query"] for p in validation]
-    assert sorted(queries) == sorted({f"t{i}" for i in range(80)}) and len(validation) == 6
+    assert sorted(queries) == sorted({f"t{i}" for i in range(80)})
+    assert len(validation) == 6
     held = {p["query"] for p in validation}
     assert not held & ({p["query"] for p in train} | {p["document"] for p in train + validation})
     assert notes == {"repeated": notes["repeated"], "single": "1 labels have one text and give no pair"}
@@ -208,7 +213,8 @@ def test_same_label_pairs():
 def test_train_rows_samples_queries_by_seed():
     rows = [{"text": f"t{i}", "label": "l"} for i in range(50)]
     one, two, other = (labelled(rows, train_rows=10, seed=s)[0] for s in (0, 0, 1))
-    assert len(one) == 10 and one == two != other
+    assert len(one) == 10
+    assert one == two != other
 
 
 def test_pairs_are_streamed_and_split():
@@ -216,7 +222,8 @@ def test_pairs_are_streamed_and_split():
     rows = ({"anchor": f"a{i}", "positive": f"b{i // 2}"} for i in range(2000))
     got = list(pairs.pairs(source, rows, Data(source="local", validation_rows=50, train_rows=300)))
     count = Counter(part for part, _ in got)
-    assert count == {"train": 300, "validation": 50} and len({row["query"] for _, row in got}) == 350
+    assert count == {"train": 300, "validation": 50}
+    assert len({row["query"] for _, row in got}) == 350
     drawn = [int(row["query"][1:]) for part, row in got if part == "validation"]
     assert 700 < sum(drawn) / len(drawn) < 1300  # from all of the stream
     same = {row["document"]: row["group"] for _, row in got}
@@ -243,10 +250,13 @@ def test_a_capped_retrieval_set_keeps_its_relevant_documents():
     source = Source("r", "eval", "retrieval", tables, "", "")
     capped = subsample.cap(source, tables, Data(source="local", eval_rows=10))
     asked, documents = {q["query_id"] for q in capped["queries"]}, {d["doc_id"] for d in capped["corpus"]}
-    assert len(asked) == 10 and "q3" not in asked
-    assert {r["query_id"] for r in capped["qrels"]} == asked and {r["doc_id"] for r in capped["qrels"]} <= documents
+    assert len(asked) == 10
+    assert "q3" not in asked
+    assert {r["query_id"] for r in capped["qrels"]} == asked
+    assert {r["doc_id"] for r in capped["qrels"]} <= documents
     assert len(documents) == len({r["doc_id"] for r in capped["qrels"]}) + 4 * 10
-    assert source.notes["unanswerable"].startswith("1 queries") and "others by seed" in source.notes["cap of corpus"]
+    assert source.notes["unanswerable"].startswith("1 queries")
+    assert "others by seed" in source.notes["cap of corpus"]
 
 
 def test_a_capped_classification_set_keeps_every_label():
@@ -254,7 +264,8 @@ def test_a_capped_classification_set_keeps_every_label():
     source = Source("c", "eval", "classification", {}, "", "")
     capped = subsample.cap(source, {"train": rows, "rows": rows}, Data(source="local", eval_rows=100))
     count = Counter(row["label"] for row in capped["train"])
-    assert count == {"rare": 20, "l0": 25, "l1": 25, "l2": 25} and len(capped["rows"]) == 100
+    assert count == {"rare": 20, "l0": 25, "l1": 25, "l2": 25}
+    assert len(capped["rows"]) == 100
 
 
 def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
@@ -272,7 +283,8 @@ def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
     prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(manifest.manifest(tmp_path / "runs/local/data")["datasets"]) + 1
-    assert printed[0].startswith("train      p") and "retrieval" in printed[0]
+    assert printed[0].startswith("train      p")
+    assert "retrieval" in printed[0]
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):
         prepare.main(["local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: preset cpu uses embedded data"):

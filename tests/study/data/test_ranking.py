@@ -54,10 +54,12 @@ def prepared_of(monkeypatch, tmp_path):
 
 def test_each_candidate_is_stored_once_and_the_right_one_is_known():
     made = ranking.tables(examples(), random.Random(0))
-    assert len(made["candidates"]) == 8 and len(made["queries"]) == 6
+    assert len(made["candidates"]) == 8
+    assert len(made["queries"]) == 6
     for i, row in enumerate(made["queries"]):
         (right,) = row["positives"]
-        assert made["candidates"][right]["image"] == picture(10 * i) and right in row["candidates"]
+        assert made["candidates"][right]["image"] == picture(10 * i)
+        assert right in row["candidates"]
         assert len(set(row["candidates"])) == 5
     assert not list(ranking.faults(made))
 
@@ -73,7 +75,8 @@ def test_the_place_of_the_right_candidate_says_nothing_and_comes_from_the_seed()
 def test_a_cap_keeps_queries_with_their_candidates():
     made = ranking.tables(examples(), random.Random(0))
     small = ranking.cap(made, 2, random.Random(3))
-    assert len(small["queries"]) == 2 and not list(ranking.faults(small))
+    assert len(small["queries"]) == 2
+    assert not list(ranking.faults(small))
     whole = {row["query"]: {made["candidates"][k]["image"] for k in row["candidates"]} for row in made["queries"]}
     for row in small["queries"]:
         assert {small["candidates"][k]["image"] for k in row["candidates"]} == whole[row["query"]]
@@ -90,10 +93,13 @@ def test_prepared_tables_hold_pictures_as_bytes(prepared_of):
     table = manifest.load_table(folder, "train", "made_up")
     assert table.column_names == ["query", "query_image", "document", "document_image", "group"]
     kinds = {name: feature.dtype for name, feature in table.features.items()}
-    assert kinds["query_image"] == kinds["document_image"] == "binary" and kinds["group"] == "int64"
-    assert table[3]["query_image"] == picture(203) and table[3]["document_image"] == picture(30)
+    assert kinds["query_image"] == kinds["document_image"] == "binary"
+    assert kinds["group"] == "int64"
+    assert table[3]["query_image"] == picture(203)
+    assert table[3]["document_image"] == picture(30)
     tables = manifest.load_table(folder, "eval", "made_up")
-    assert set(tables) == {"queries", "candidates"} and evaluation["rows"]["queries"] == 4
+    assert set(tables) == {"queries", "candidates"}
+    assert evaluation["rows"]["queries"] == 4
     assert tables["candidates"]["text"] == [""] * len(tables["candidates"])
     assert tables["candidates"].features["image"].dtype == "binary"
 
@@ -116,14 +122,16 @@ def test_many_large_pictures_do_not_fill_the_memory(prepared_of, monkeypatch):
     flushed, flush = [], arrow.TableWriter._flush
     monkeypatch.setattr(arrow.TableWriter, "_flush", lambda self: (flushed.append(len(self._batch)), flush(self)))
     _, folder = prepared_of(source("train"))
-    assert max(flushed) < 6 and len(manifest.load_table(folder, "train", "made_up")) == 6
+    assert max(flushed) < 6
+    assert len(manifest.load_table(folder, "train", "made_up")) == 6
 
 
 def test_equal_texts_and_equal_answers_are_one_group():
     text = [ranking.pair(Example(Item("a"), Item(answer)))["group"] for answer in ("red", "red", "blue")]
     assert text[0] == text[1] != text[2]
     shown = [ranking.pair(Example(Item("a"), Item("", picture(i)), key))["group"] for i, key in enumerate("xxy")]
-    assert shown[0] == shown[1] != shown[2] and not set(shown) & set(text)
+    assert shown[0] == shown[1] != shown[2]
+    assert not set(shown) & set(text)
 
 
 def test_held_out_rows_of_the_sources_own_stay_apart(prepared_of):

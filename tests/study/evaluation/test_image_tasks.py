@@ -88,7 +88,8 @@ def test_a_task_has_the_candidates_of_each_query(prepared):
         [f"d{k}" for k in row] for row in tables["queries"]["candidates"]
     ]
     assert all(len(found) == 1 for found in split["relevant_docs"].values())
-    assert split["corpus"].column_names == ["id", "image"] and split["queries"].column_names == ["id", "text", "image"]
+    assert split["corpus"].column_names == ["id", "image"]
+    assert split["queries"].column_names == ["id", "text", "image"]
     shown = np.array(split["corpus"][3]["image"].convert("RGB"))
     assert np.array_equal(shown, np.array(open_image(Item("", tables["candidates"]["image"][3]))))
 
@@ -112,7 +113,8 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
             model, task, cache=ResultCache(tmp_path), raise_error=True, show_progress_bar=False, co2_tracker=False
         )
         assert 100 * results.task_results[0].get_score() == pytest.approx(ours[task.metadata.name], abs=1e-3)
-    assert encoder.routes == set(task_of.values()) and len(set(ours.values())) > 1
+    assert encoder.routes == set(task_of.values())
+    assert len(set(ours.values())) > 1
     assert {open_image(item).tobytes() for item in encoder.seen if item.image} == shown
 
 

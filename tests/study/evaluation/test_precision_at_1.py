@@ -121,7 +121,8 @@ def test_ties_by_hand():
     query = np.array([1.0, 0.0])
     assert not is_first(query, documents, np.array([0, 1, 2]), [0])  # a wrong one is as near
     assert is_first(query, documents, np.array([0, 1, 2]), [0, 1])  # both are right
-    assert is_first(query, documents, np.array([2, 0]), [0]) and not is_first(query, documents, np.array([2, 0]), [2])
+    assert is_first(query, documents, np.array([2, 0]), [0])
+    assert not is_first(query, documents, np.array([2, 0]), [2])
     assert not is_first(query, documents * np.nan, np.array([0, 2]), [0])
 
 
@@ -141,7 +142,8 @@ def test_each_distinct_item_is_encoded_once_per_route(prepared):
     rows = evaluate(fake, folder, listing, seed=0, max_tokens=64)
     assert [row["task_type"] for row in rows] == ["ImageRetrieval", "ImageRetrieval", "VisualGrounding"]
     asked = [(route, one) for route, one, _ in fake.asked]
-    assert len(asked) == len(set(asked)) and {route for route, _ in asked} == {"image_retrieval", "visual_grounding"}
+    assert len(asked) == len(set(asked))
+    assert {route for route, _ in asked} == {"image_retrieval", "visual_grounding"}
     assert {settings for _, _, settings in fake.asked} == {("max_tokens",)}
 
 

@@ -134,12 +134,14 @@ def test_words_decide_and_a_collapsed_encoder_is_at_chance(prepared):
     assert set(good) == set(MAIN_SCORES)
     assert good.pop("Clustering") > 0.7  # k-means may stop at a local optimum
     assert all(score > 0.95 for score in good.values()), good
-    assert collapsed["Classification"] == pytest.approx(0.25) and collapsed["Clustering"] == pytest.approx(0)
+    assert collapsed["Classification"] == pytest.approx(0.25)
+    assert collapsed["Clustering"] == pytest.approx(0)
     assert collapsed["Retrieval"] < 0.3  # the order of the corpus, not of relevance
     chance = sum(1 / rank for rank in range(1, 11)) / 10  # mean of 1/rank of one positive among ten
     assert abs(collapsed["Reranking"] - chance) < 0.2
     assert collapsed["PairClassification"] == pytest.approx(0.5)
-    assert math.isnan(collapsed["STS"]) and math.isnan(collapsed["Summarization"])  # no rank correlation exists
+    assert math.isnan(collapsed["STS"])
+    assert math.isnan(collapsed["Summarization"])  # no rank correlation exists
 
 
 def test_a_task_is_evaluated_again_after_it_was_unloaded(prepared):
@@ -157,7 +159,8 @@ def test_a_large_clustering_set_is_split_evenly(prepared, monkeypatch):
         task = text_tasks.tasks(prepared, ("Clustering",))[0]
         task.load_data()
         splits.append(task.dataset["test"]["sentences"][:])
-    assert [len(texts) for texts in splits[0]] == [20, 20, 20] and splits[0] == splits[1]
+    assert [len(texts) for texts in splits[0]] == [20, 20, 20]
+    assert splits[0] == splits[1]
     assert len({text for texts in splits[0] for text in texts}) == 60
 
 

@@ -64,12 +64,15 @@ def test_an_ablation_names_the_main_rows_setting():
         "seeds",
         "parameters",
     ]
-    assert shown.iloc[0].tolist()[:2] == ["beta 3", "beta (10)"] and shown.seeds.tolist() == [1]
+    assert shown.iloc[0].tolist()[:2] == ["beta 3", "beta (10)"]
+    assert shown.seeds.tolist() == [1]
 
 
 def test_published_numbers_have_a_source():
     mmeb = yaml.safe_load((paths.REFERENCES / "tsembed.yaml").read_text())["mmeb"]
     shown = adapter_tables.published_table(mmeb)
-    assert len(shown) == len(mmeb["rows"]) and shown.Source.str.contains("https://").all()
+    assert len(shown) == len(mmeb["rows"])
+    assert shown.Source.str.contains("https://").all()
     assert (shown["Taken from"] == "a review, not checked").sum() == 8
-    assert shown.Overall.astype(float).is_monotonic_increasing and not shown.Method.str.contains("TSEmbed").any()
+    assert shown.Overall.astype(float).is_monotonic_increasing
+    assert not shown.Method.str.contains("TSEmbed").any()

@@ -119,7 +119,8 @@ def test_code_is_hidden_until_asked_for_and_the_choice_is_remembered(report, bro
     page = context.new_page()
     page.goto((report / "notebooks/20_gain.html").as_uri())
     code = page.locator(".notebook .input").first
-    assert code.count() == 1 and not code.is_visible()
+    assert code.count() == 1
+    assert not code.is_visible()
     page.check("#show-code")
     assert code.is_visible()
     page.goto((report / "runs/mote-seed0.html").as_uri())
@@ -137,7 +138,8 @@ def test_it_works_where_nothing_can_be_stored(report, browser):
     page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('denied') }})")
     page.goto((report / "notebooks/20_gain.html").as_uri())
     page.check("#show-code")
-    assert page.locator(".notebook .input").first.is_visible() and errors == []
+    assert page.locator(".notebook .input").first.is_visible()
+    assert errors == []
     page.close()
 
 

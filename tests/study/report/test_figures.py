@@ -80,13 +80,15 @@ def test_the_same_data_give_the_same_bytes(study):
         contents.append({p.name: p.read_bytes() for p in sorted(target.iterdir())})
     assert contents[0] == contents[1]
     assert list(contents[0]) == ["gains.csv", "gains.pdf", "gains.png"]
-    assert b"/FontFile2" in contents[0]["gains.pdf"] and b"CreationDate" not in contents[0]["gains.pdf"]
+    assert b"/FontFile2" in contents[0]["gains.pdf"]
+    assert b"CreationDate" not in contents[0]["gains.pdf"]
     pd.testing.assert_frame_equal(pd.read_csv(target / "gains.csv"), GAINS)
 
 
 def test_what_the_notebook_shows_has_caption_picture_and_links(study):
     shown = style.save(DRAWN["loss"](), "runs/loss", METRICS, preset="tiny", caption='Loss of "MoTE" <seed 0>').data
-    assert shown.startswith("<figure") and 'src="data:image/png;base64,' in shown
+    assert shown.startswith("<figure")
+    assert 'src="data:image/png;base64,' in shown
     assert shown.count("Loss of &quot;MoTE&quot; &lt;seed 0&gt;") == 2
     for kind in ("pdf", "png", "csv"):
         assert f'reports/tiny/figures/runs/loss.{kind}"' in shown
@@ -95,7 +97,8 @@ def test_what_the_notebook_shows_has_caption_picture_and_links(study):
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_notebook_shows_an_unsaved_figure_as_a_picture_with_a_text(name):
     shown = DRAWN[name]()._repr_html_()  # matplotlib's own figures need pyplot for this
-    assert shown.startswith('<img src="data:image/png;base64,') and ' alt="' in shown
+    assert shown.startswith('<img src="data:image/png;base64,')
+    assert ' alt="' in shown
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "/x", "a b", "..", ""])
@@ -136,7 +139,8 @@ def test_a_row_of_yaml_alone_is_drawn_with_its_label(study):
     drawn = GAINS.replace({"method": {"mote": "mine"}})
     assert "My own rows" in texts(interval_figures.gains(drawn, PUBLISHED, interval="95 % bootstrap"))
     colour, marker = method_styles.METHODS["mine"][1:]
-    assert colour in method_styles.COLOURS and marker in method_styles.MARKERS
+    assert colour in method_styles.COLOURS
+    assert marker in method_styles.MARKERS
 
 
 def test_a_new_row_changes_no_other_look(study):
@@ -188,5 +192,6 @@ def test_the_legend_of_many_methods_is_inside_the_figure():
     figure = interval_figures.gains(found, PUBLISHED[:0], interval="95 % bootstrap", baseline="lora_wide")
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
-    assert figure.bbox.x0 <= legend.x0 and legend.x1 <= figure.bbox.x1
+    assert figure.bbox.x0 <= legend.x0
+    assert legend.x1 <= figure.bbox.x1
     pyplot.close(figure)

@@ -57,8 +57,10 @@ def texts(figure):
 )
 def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
-    assert re.search(r"\b2 seeds\b", said) and "95 % bootstrap over seeds" in said
-    assert unit in said and ("block" in said or "layer" in said)
+    assert re.search(r"\b2 seeds\b", said)
+    assert "95 % bootstrap over seeds" in said
+    assert unit in said
+    assert "block" in said or "layer" in said
     assert DRAWN[name].get_figwidth() in (style.COLUMN, style.FULL)
 
 
@@ -92,7 +94,8 @@ def test_lines_differ_without_colour(name):
 
 def test_lines_go_through_the_means_in_the_order_of_blocks():
     line = lines(DRAWN["drift"].axes[1])["IC"]
-    assert list(line.get_xdata()) == [0, 1] and list(line.get_ydata()) == pytest.approx([0.0, 10.0])  # %
+    assert list(line.get_xdata()) == [0, 1]
+    assert list(line.get_ydata()) == pytest.approx([0.0, 10.0])  # %
     text = lines(DRAWN["conflict"].axes[0])["IC, two tasks"]  # of blocks as text
     assert list(text.get_xdata()) == [0, 1]
 

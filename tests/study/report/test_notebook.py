@@ -74,7 +74,9 @@ def test_a_finished_notebook_has_its_output_and_mark(write_notebook, study, capf
     printed = [o["text"] for c in json.loads(output.read_text())["cells"] for o in c.get("outputs", [])]
     assert "".join(printed[0]).strip() == f"tiny 7 {path.parent} {sys.executable}"
     mark = json.loads(notebook.mark_of(output).read_text())
-    assert mark["parameters"] == {"seed": 7} and len(mark["notebook"]) == 64 and mark["seconds"] > 0
+    assert mark["parameters"] == {"seed": 7}
+    assert len(mark["notebook"]) == 64
+    assert mark["seconds"] > 0
     assert sorted(p.name for p in output.parent.iterdir()) == ["a.ipynb", "a.ipynb.done"]
     assert str(study) not in json.dumps(json.loads(output.read_text())["metadata"])
     assert "TCP" not in capfd.readouterr().err  # ipykernel's warning of an unencrypted transport
@@ -102,9 +104,11 @@ def test_a_failure_names_the_cell_and_leaves_no_mark(write_notebook, study, cell
     notebook.mark_of(output).write_text("{}")
     with pytest.raises(notebook.NotebookError) as error:
         notebook.execute(path, output, {"seed": 1}, timeout=timeout)
-    assert message in str(error.value) and str(study / "a.failed.ipynb") in str(error.value)
+    assert message in str(error.value)
+    assert str(study / "a.failed.ipynb") in str(error.value)
     assert ("ZeroDivisionError: division by zero" in str(error.value)) == ("1 / 0" in cell)
-    assert not output.exists() and not notebook.mark_of(output).exists()
+    assert not output.exists()
+    assert not notebook.mark_of(output).exists()
     assert (study / "a.failed.ipynb").exists()
 
 

@@ -81,15 +81,18 @@ def texts(figure):
 )
 def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
-    assert re.search(r"\b2 seeds\b", said) and re.search(r"95 % bootstrap over seeds|no interval", said)
-    assert unit in said and DRAWN[name].get_figwidth() == style.FULL
+    assert re.search(r"\b2 seeds\b", said)
+    assert re.search(r"95 % bootstrap over seeds|no interval", said)
+    assert unit in said
+    assert DRAWN[name].get_figwidth() == style.FULL
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_nothing_sticks_out_of_the_page(name):
     DRAWN[name].draw_without_rendering()
     box = DRAWN[name].get_tightbbox()  # inches, legends included
-    assert (box.x0, box.x1) == pytest.approx((0, style.FULL), abs=0.35) and box.width < style.FULL + 0.1
+    assert (box.x0, box.x1) == pytest.approx((0, style.FULL), abs=0.35)
+    assert box.width < style.FULL + 0.1
 
 
 def test_a_main_rows_ablations_share_a_side():
@@ -102,7 +105,8 @@ def test_a_main_rows_ablations_share_a_side():
         "beta 3",
     ]
     assert left.get_xlim() == right.get_xlim(), "comparable"
-    assert len(left.containers) == 2 and len(right.containers) == 2
+    assert len(left.containers) == 2
+    assert len(right.containers) == 2
 
 
 def test_the_second_stage_is_marked_once_where_it_begins():
@@ -128,7 +132,8 @@ def test_random_routers_are_hollow_and_all_layers_stand_apart():
 def test_one_task_is_hollow_in_the_colour_of_the_method():
     axes = DRAWN["conflict"].axes[0]
     hollow = [line for line in axes.lines if line.get_fillstyle() == "none"]
-    assert len(hollow) == 7 * 6 and len(axes.containers) == 7 * 6
+    assert len(hollow) == 7 * 6
+    assert len(axes.containers) == 7 * 6
     assert {line.get_color() for line in hollow} == {c.lines[0].get_color() for c in axes.containers}
     assert axes.get_yticklabels()[1].get_text() == "classification – retrieval"
 

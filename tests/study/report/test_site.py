@@ -60,11 +60,12 @@ def test_a_page_has_title_navigation_language_and_nothing_from_outside(study, ex
     report = study / "reports/tiny"
     for page, current in (("notebooks/20_gain.html", "20_gain.html"), ("runs/mote-seed1.html", "index.html#runs")):
         text = (report / page).read_text()
-        assert (
-            '<html lang="en">' in text and 'href="../index.html"' in text and 'href="../notebooks/20_gain.html"' in text
-        )
+        assert '<html lang="en">' in text
+        assert 'href="../index.html"' in text
+        assert 'href="../notebooks/20_gain.html"' in text
         assert re.search(rf'{re.escape(current)}"\s+aria-current="page"', text)
-        assert not re.search(r'(src|href)="(https?:)?//', text) and "@import" not in text
+        assert not re.search(r'(src|href)="(https?:)?//', text)
+        assert "@import" not in text
     assert "<title>What is gained &amp; lost? · tsembed tiny</title>" in (report / "notebooks/20_gain.html").read_text()
 
 
@@ -72,8 +73,12 @@ def test_formulas_are_mathml_and_code_is_kept(study, executed):
     executed("reports/tiny/notebooks", "20_gain", ("The loss $e^{x} < 1$ and\n\n$$\\sum_i x_i$$",), "answer = 42")
     site.build("tiny")
     text = (study / "reports/tiny/notebooks/20_gain.html").read_text()
-    assert text.count("<math") == 2 and 'display="block"' in text and "$" not in text.split("<article")[1]
-    assert '<div class="input">' in text and "42" in text and 'id="show-code"' in text
+    assert text.count("<math") == 2
+    assert 'display="block"' in text
+    assert "$" not in text.split("<article")[1]
+    assert '<div class="input">' in text
+    assert "42" in text
+    assert 'id="show-code"' in text
 
 
 def test_links_to_figures_fit_the_page(study, executed):
@@ -132,7 +137,8 @@ def test_the_state_of_a_run_is_what_its_files_say(study):
     }
     assert (rows["em"]["variant"], rows["em"]["steps"], rows["em"]["of"]) == ("EM", 9, 9)
     text = site.build("tiny").read_text()
-    assert "1 of 4 runs are done" in text and "2026-01-02 03:04" in text
+    assert "1 of 4 runs are done" in text
+    assert "2026-01-02 03:04" in text
 
 
 def test_a_planned_run_is_listed_before_it_starts(study):
@@ -159,7 +165,9 @@ def test_the_data_are_listed_with_counts_and_licences(study):
     row |= {"sha256": "c" * 64, "origin": "somewhere 1.0", "licence": "MIT", "group": "", "notes": {}}
     put(study / "runs/tiny/data/manifest.json", {"source": "local", "seed": 0, "sha256": "d" * 64, "datasets": [row]})
     text = site.build("tiny").read_text()
-    assert "set_a" in text and "1,200 rows" in text and "MIT" in text
+    assert "set_a" in text
+    assert "1,200 rows" in text
+    assert "MIT" in text
 
 
 CLAIM = (
@@ -186,9 +194,15 @@ def test_every_claim_is_listed_with_a_verdict_or_as_not_judged(claimed, executed
     text = site.build("tiny").read_text()
     table = text[text.index('aria-label="Claims"') :]
     first, second, third = re.findall(r'<tr><th scope="row">Claim .*?</tr>', table, re.S)
-    assert "● reproduced" in first and "+1.50 [+0.50, +2.50]" in first and "+0.88" in first and "0.90" in first
-    assert "○ inconclusive" in second and 'href="notebooks/20_gain.html"' in second
-    assert "– not judged" in third and "21_other" in third and "href" not in third
+    assert "● reproduced" in first
+    assert "+1.50 [+0.50, +2.50]" in first
+    assert "+0.88" in first
+    assert "0.90" in first
+    assert "○ inconclusive" in second
+    assert 'href="notebooks/20_gain.html"' in second
+    assert "– not judged" in third
+    assert "21_other" in third
+    assert "href" not in third
     assert re.search(r"<strong>1</strong>&nbsp;reproduced,\s+<strong>1</strong>&nbsp;inconclusive", text)
     frame = claims.collect("tiny")
     assert list(claims.out_of_sight(frame).id) == ["b"]
@@ -216,4 +230,7 @@ def test_the_figure_of_claims_tells_verdicts_apart_by_marker_and_says_seeds(clai
     looks = interval_figures.VERDICTS.values()
     assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 3
     texts = " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
-    assert "2 seeds" in texts and "95 % bootstrap" in texts and "not judged" in texts and "(points)" in texts
+    assert "2 seeds" in texts
+    assert "95 % bootstrap" in texts
+    assert "not judged" in texts
+    assert "(points)" in texts

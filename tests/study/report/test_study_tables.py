@@ -37,9 +37,13 @@ def test_gains_are_paired_and_beside_the_papers():
     by_type = gains.gains(scores(), ["ic", "mote"], ["STS", "Reranking"])
     ic = by_type[by_type.method == "ic"].set_index("row")
     assert ic.gain.to_dict() == pytest.approx({"STS": 2.0, "Reranking": 3.5, "Average": 2.5})
-    assert ic.low["Average"] < 2.5 < ic.high["Average"] and ic.datasets["Average"] == 3 and ic.seeds["STS"] == 2
+    assert ic.low["Average"] < 2.5 < ic.high["Average"]
+    assert ic.datasets["Average"] == 3
+    assert ic.seeds["STS"] == 2
     mote = by_type[by_type.method == "mote"].set_index("row")
-    assert (mote.low == 3.0).all() and (mote.high == 3.0).all() and pd.isna(mote.p_holm["Average"])
+    assert (mote.low == 3.0).all()
+    assert (mote.high == 3.0).all()
+    assert pd.isna(mote.p_holm["Average"])
     table = gain_tables.gain_table(by_type, {"STS": {"em": 70.0, "ic": 2.11}})
     assert table.columns.tolist() == ["Task type", "EM", "paper", "IC", "paper ", "MoTE", "paper  "]
     assert table.iloc[0].tolist()[:5] == ["STS (2)", "50.00", "70.00", "+2.00 [+1.00, +3.00]", "+2.11"]
@@ -55,7 +59,8 @@ def test_gains_are_paired_and_beside_the_papers():
 
 def test_a_row_of_one_seed_is_compared_on_that_seed_alone():
     found = gains.gains(scores().query("method != 'ic' or seed == 1"), ["ic"], ["STS"]).set_index("row")
-    assert found.gain["STS"] == 2.5 and found.seeds["STS"] == 1, "in seed 1 ic gains 2 and 3 points"
+    assert found.gain["STS"] == 2.5, "in seed 1 ic gains 2 and 3 points"
+    assert found.seeds["STS"] == 1, "in seed 1 ic gains 2 and 3 points"
     apart = scores().query("(method == 'ic' and seed == 1) or (method == 'em' and seed == 0)")
     with pytest.raises(ValueError, match=r"no seed in common: \[1\] and \[0\]"):
         gains.gains(apart, ["ic"], ["STS"])
@@ -70,7 +75,8 @@ def test_a_run_that_draws_nothing_stands_for_every_seed(tmp_path, monkeypatch):
         (folder / "scores.json").write_text(json.dumps([row]))
         (folder / "done.json").write_text("{}")
     found = results.load_scores("cpu").groupby("method").seed.agg(list).to_dict()
-    assert found["base"] == [0, 1] == found["mote"] and found["tlr"] == [0]
+    assert found["base"] == [0, 1] == found["mote"]
+    assert found["tlr"] == [0]
 
 
 def test_missing_scores_and_unfinished_runs_are_named(tmp_path, monkeypatch):
@@ -105,7 +111,8 @@ def test_a_verdict_follows_the_interval():
     ones = np.full((2, 3), 1.0)
     judged = claims.verdicts("20_specialization", lambda c: ones)
     expected = {"greater": "reproduced", "less": "contradicted"}
-    assert (judged.verdict == judged.claimed.map(expected)).all() and set(judged.claimed) == set(expected)
+    assert (judged.verdict == judged.claimed.map(expected)).all()
+    assert set(judged.claimed) == set(expected)
     assert gain_tables.claim_table(judged).Difference[0] == "+1.00"
     few = claims.verdicts("20_specialization", lambda c: ones[:, :2])
     assert set(few.verdict) == {"inconclusive at this scale"}, "two datasets are no sample"
@@ -124,7 +131,8 @@ def test_the_live_figure_draws_whole_new_rows_only(tmp_path, monkeypatch):
     rows = [json.dumps({"step": k, "task": "clustering", "loss": 1.0}) + "\n" for k in range(4)]
     metrics.write_text("".join(rows[:3]) + rows[3][:9])
     drawn.update(), drawn.update()
-    assert len(shown) == 1 and drawn.drawn == (metrics, 3)
+    assert len(shown) == 1
+    assert drawn.drawn == (metrics, 3)
     metrics.write_text("".join(rows))
     drawn.update()
     assert [len(figure.axes[0].lines[0].get_xdata()) for figure in shown] == [3, 4]

@@ -47,19 +47,24 @@ def test_the_csv_holds_the_frame_or_the_numbers_behind_it(saved, study):
 def test_latex_is_escaped_and_in_booktabs(saved):
     tex = saved[1][".tex"]
     assert r"Pair\_class \& more & 42.31 $\pm$ 0.20 & +5.21 [$-$1.00, +6.00] & 0.50 & 50 \% of 1 \\" in tex
-    assert r"\begin{tabular}{lrrrl}" in tex and r"\begin{table*}" in tex
+    assert r"\begin{tabular}{lrrrl}" in tex
+    assert r"\begin{table*}" in tex
     assert [tex.count(rf"\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 1, 1]
 
 
 def test_html_is_escaped_and_marks_numbers_and_heads(saved):
     text = saved[1][".html"]
-    assert '<th scope="row">&lt;b&gt;STS&lt;/b&gt;</th>' in text and "<b>" not in text
-    assert '<td class="number">42.31 ± 0.20</td>' in text and "<td>none</td>" in text
-    assert text in saved[0] and 'headline.tex"' in saved[0]
+    assert '<th scope="row">&lt;b&gt;STS&lt;/b&gt;</th>' in text
+    assert "<b>" not in text
+    assert '<td class="number">42.31 ± 0.20</td>' in text
+    assert "<td>none</td>" in text
+    assert text in saved[0]
+    assert 'headline.tex"' in saved[0]
 
 
 def test_a_number_that_rounds_to_nothing_has_no_sign():
-    assert tables.gain(-0.004) == "0.00" and tables.gain(0.004) == "0.00"
+    assert tables.gain(-0.004) == "0.00"
+    assert tables.gain(0.004) == "0.00"
 
 
 def test_what_is_missing_is_a_dash():
@@ -77,8 +82,10 @@ def test_a_narrow_table_takes_one_column_and_long_text_is_set_as_paragraphs(stud
     tables.save(pd.DataFrame({"a": ["word " * 20], "b": [1.0]}), "long", preset="tiny", caption="c")
     folder = study / "reports" / "tiny" / "tables"
     narrow, long = ((folder / f"{name}.tex").read_text() for name in ("narrow", "long"))
-    assert r"\begin{table}" in narrow and r"\begin{tabular}{lr}" in narrow
-    assert r"\begin{table*}" in long and r"p{22em}r}" in long
+    assert r"\begin{table}" in narrow
+    assert r"\begin{tabular}{lr}" in narrow
+    assert r"\begin{table*}" in long
+    assert r"p{22em}r}" in long
 
 
 HARD = "50 % & $x$ #1 a_b {c} ~^ \\ ± − – — × ≤ ≥ < > → · ≈ ∞ | ‖ « » “ ” ’ … § ² Δ α β θ µ τ ● ○ ✕ é"
@@ -97,7 +104,8 @@ def test_every_row_has_as_many_cells_as_the_table_has_columns(study):
     assert len(rows) == 3
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {12}
     assert tex.isascii() or set(re.sub(r"[\x00-\x7f]", "", tex)) == {"é"}
-    assert not re.search(r"\\\\\s*\[", tex) and "{[}0, 1]" in tex
+    assert not re.search(r"\\\\\s*\[", tex)
+    assert "{[}0, 1]" in tex
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex (texlive-latex-recommended) is not on PATH")
@@ -113,4 +121,5 @@ def test_a_table_compiles_and_stays_on_the_page(study, columns):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60)
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout and "Missing character" not in done.stdout
+    assert "Overfull" not in done.stdout
+    assert "Missing character" not in done.stdout

@@ -42,11 +42,16 @@ def ask(monkeypatch, capsys):
 
 def test_equal_runs_have_moved_nothing(frozen, ask):
     status, text, errors = ask()
-    assert status == 0 and errors == "" and text.endswith("Nothing moved.\n")
+    assert status == 0
+    assert errors == ""
+    assert text.endswith("Nothing moved.\n")
     rows = verify.compare("tiny").rows
     assert dict(rows.quantity.value_counts()) == {"score": 4, "gain": 3, "similarity": 2}
-    assert rows[rows.row == "ic all types"].reference.item() == 1.0 and not rows.moved.any()
-    assert "the same kind of machine" in text and "tolerance 1e-06" in text and "commit aaaaaaaaaaaa" in text
+    assert rows[rows.row == "ic all types"].reference.item() == 1.0
+    assert not rows.moved.any()
+    assert "the same kind of machine" in text
+    assert "tolerance 1e-06" in text
+    assert "commit aaaaaaaaaaaa" in text
 
 
 def test_a_moved_score_is_named_with_gain_and_similarity(frozen, ask):
@@ -54,7 +59,8 @@ def test_a_moved_score_is_named_with_gain_and_similarity(frozen, ask):
     status, text, _ = ask()
     assert status == 1
     assert "moved: score ic/seed0 sts_a cosine_spearman: 71 -> 73 (+2)" in text
-    assert "moved: gain ic all types: 1 -> 3 (+2)" in text and "moved: similarity ic/seed0 a–b" in text
+    assert "moved: gain ic all types: 1 -> 3 (+2)" in text
+    assert "moved: similarity ic/seed0 a–b" in text
     assert "em/seed0" not in text
 
 
@@ -69,7 +75,8 @@ def test_another_machine_has_a_looser_tolerance(frozen, ask):
 def test_a_changed_verdict_has_moved(frozen, ask):
     put(frozen / "reports/tiny/tables/claims_gain.csv", CLAIMS.format("contradicted"))
     status, text, _ = ask()
-    assert status == 1 and "moved: verdict t2: reproduced -> contradicted" in text
+    assert status == 1
+    assert "moved: verdict t2: reproduced -> contradicted" in text
 
 
 def test_other_settings_are_said_and_not_compared(frozen, ask):
@@ -79,7 +86,9 @@ def test_other_settings_are_said_and_not_compared(frozen, ask):
     )
     finish(frozen, "ic", gain=5.0)
     status, text, _ = ask()
-    assert status == 1 and "moved:" not in text and "the verdicts are not compared" in text
+    assert status == 1
+    assert "moved:" not in text
+    assert "the verdicts are not compared" in text
     assert "not compared: ic/seed0: other settings: variant.temperature was 'task_aware', is 0.5" in text
 
 
@@ -95,12 +104,14 @@ def test_a_run_that_the_reference_lacks_is_mentioned(frozen, ask):
     finish(frozen, "ic").rename(frozen / "runs/tiny/ic/seed1")
     finish(frozen, "ic", gain=1.0)
     status, text, _ = ask()
-    assert status == 0 and "not in the reference: ic/seed1" in text
+    assert status == 0
+    assert "not in the reference: ic/seed1" in text
 
 
 def test_nothing_to_compare_is_one_line(finished, ask):
     status, text, errors = ask()
-    assert (status, text) == (2, "") and len(errors.splitlines()) == 1
+    assert (status, text) == (2, "")
+    assert len(errors.splitlines()) == 1
     assert "reports/reference/tiny holds no results; presets with a reference: none" in errors
     freeze.freeze("tiny")
     for variant in ("em", "ic"):

@@ -112,7 +112,8 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
         load_file(folder / "model" / "model.safetensors"),
         json.loads((folder / "scores.json").read_text()),
     )
-    assert {row["dataset"] for row in scores} == {"small"} and (folder / "similarity.csv").is_file()
+    assert {row["dataset"] for row in scores} == {"small"}
+    assert (folder / "similarity.csv").is_file()
     assert "is done" in finish(checkout)[1]
 
     folder.rename(folder.with_name("undisturbed"))
@@ -122,11 +123,13 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert list((folder / "checkpoints").glob("step-*[0-9]")) and not (folder / "model").exists()
+    assert list((folder / "checkpoints").glob("step-*[0-9]"))
+    assert not (folder / "model").exists()
     code, output = finish(checkout)
     assert code == 0, output
     steps = [json.loads(row)["step"] for row in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(60)) and "step 1/60" not in output
+    assert steps == list(range(60))
+    assert "step 1/60" not in output
     found = load_file(folder / "model" / "model.safetensors")
     assert all((found[name] == tensor).all() for name, tensor in expected.items())
     assert json.loads((folder / "scores.json").read_text()) == scores
@@ -137,7 +140,9 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     preset = checkout / "configs" / "presets" / "test.yaml"
     preset.write_text(preset.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
     code, output = finish(checkout)
-    assert code != 0 and "training.learning_rate was 0.001, is 0.002" in output and "delete" in output
+    assert code != 0
+    assert "training.learning_rate was 0.001, is 0.002" in output
+    assert "delete" in output
     assert (folder / "done.json").is_file()
 
 
@@ -152,7 +157,8 @@ def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
         return process.communicate(timeout=300)[0], checkout / "runs" / "test" / variant / "seed0"
 
     output, folder = run("ea")
-    assert "takes the weights of" in output and "mote/seed0, which is not finished; run that first" in output
+    assert "takes the weights of" in output
+    assert "mote/seed0, which is not finished; run that first" in output
     _, mote = run("mote")
     output, ea = run("ea")
     assert (ea / "done.json").is_file(), output
@@ -161,7 +167,8 @@ def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     mean = sum(experts[f"encoder.layer.0.output.experts.{route}.dense.weight"] for route in ROUTES) / len(ROUTES)
     assert (dense["encoder.layer.0.output.dense.weight"] - mean).abs().max() < 1e-6
     _, topical = run("mote_topical")
-    assert json.loads((topical / "scores.json").read_text()) == [] and not (topical / "model").exists()
+    assert json.loads((topical / "scores.json").read_text()) == []
+    assert not (topical / "model").exists()
 
 
 @pytest.mark.slow
@@ -195,7 +202,8 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     one, two = (load_file(folder.with_name(n) / "model" / "model.safetensors") for n in ("one", "seed0"))
     start = load_file(checkout / "backbone" / "model.safetensors")
     moved = max((one[n] - start[n]).abs().max() for n in start if n in one)
-    assert moved > 1e-3 and max((one[n] - two[n]).abs().max() for n in one) < moved / 100
+    assert moved > 1e-3
+    assert max((one[n] - two[n]).abs().max() for n in one) < moved / 100
     rows = [
         [json.loads(r) for r in (folder.with_name(n) / "metrics.jsonl").read_text().splitlines()]
         for n in ("one", "seed0")
@@ -218,6 +226,7 @@ def test_only_several_gpus_need_a_launcher(monkeypatch):
     plain = launch_command("smoke", "all", 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     command = launch_command("smoke", "em", 1)
-    assert "accelerate.commands.launch" in command and command[command.index("--num_processes") + 1] == "3"
+    assert "accelerate.commands.launch" in command
+    assert command[command.index("--num_processes") + 1] == "3"
     assert command[command.index("--config_file") + 1].endswith("configs/accelerate/ddp.yaml")
     assert launch_command("smoke", "all", 0) == plain, "ranks part after a run, and do not meet again for the next"

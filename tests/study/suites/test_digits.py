@@ -94,11 +94,13 @@ def shown(item):
 def test_the_digits_are_the_real_ones_and_no_instance_is_on_two_sides():
     instances = {part: {i for found in pool.instances.values() for i in found} for part, pool in pools().items()}
     sizes = {part: len(found) for part, found in instances.items()}
-    assert sum(sizes.values()) == 1797 and sizes == {"train": 1079, "validation": 179, "eval": 539}
+    assert sum(sizes.values()) == 1797
+    assert sizes == {"train": 1079, "validation": 179, "eval": 539}
     pixels, names = glyphs._digits()
     content = {part: {pixels[i].tobytes() for i in found} for part, found in instances.items()}
     for one, other in (("train", "eval"), ("train", "validation"), ("validation", "eval")):
-        assert not instances[one] & instances[other] and not content[one] & content[other]
+        assert not instances[one] & instances[other]
+        assert not content[one] & content[other]
     for pool in pools().values():
         assert all(names[i] == digit for (digit, _), found in pool.instances.items() for i in found)
         assert len({len(found) for found in pool.instances.values()}) <= 10
@@ -116,13 +118,14 @@ def test_a_canvas_shows_its_cells_and_the_bank_is_small():
     rng = random.Random(1)
     drawn = [pool.draw(rng) for _ in range(5)]
     rows = seen_in(canvas([[drawn[0], None, drawn[1]], drawn[2:]]))
-    assert rows[0][1] is None and [c for row in rows for c in row if c] == [(g.digit, g.ink, g.instance) for g in drawn]
+    assert rows[0][1] is None
+    assert [c for row in rows for c in row if c] == [(g.digit, g.ink, g.instance) for g in drawn]
     assert open_image(Item("", canvas([drawn[:3], drawn[2:]]))).size == (48, 32)
-    assert (
-        picture(drawn[0]) == canvas([[drawn[0]]]) and drawn[0].name == f"{INKS[drawn[0].ink]} {NAMES[drawn[0].digit]}"
-    )
+    assert picture(drawn[0]) == canvas([[drawn[0]]])
+    assert drawn[0].name == f"{INKS[drawn[0].ink]} {NAMES[drawn[0].digit]}"
     bank = pool.bank(rng)
-    assert {len(found) for found in bank.instances.values()} == {glyphs.BANK} and len(bank.instances) == 40
+    assert {len(found) for found in bank.instances.values()} == {glyphs.BANK}
+    assert len(bank.instances) == 40
     assert all(set(found) <= set(pool.instances[key]) for key, found in bank.instances.items())
 
 
@@ -153,7 +156,8 @@ def test_a_taken_instance_is_not_drawn_again():
 def test_labels_are_true_of_the_picture(name, answer):
     for one in drawn(name):
         digit, ink, _ = shown(one.query)
-        assert one.answer == Item(answer(digit, ink)) and one.right == (one.answer.text,)
+        assert one.answer == Item(answer(digit, ink))
+        assert one.right == (one.answer.text,)
 
 
 def sum_of(question, found):
@@ -231,9 +235,8 @@ def test_a_phrase_names_one_cell_and_the_canvas_has_tempting_ones(name, named):
         if name == "digits_digit_in_row":
             assert sum(cell[0] == digit for cell in found) == 2
         if name == "digits_digit_in_ink":
-            assert any(c[0] == digit and c[1] != ink for c in found) and any(
-                c[0] != digit and c[1] == ink for c in found
-            )
+            assert any(c[0] == digit and c[1] != ink for c in found)
+            assert any(c[0] != digit and c[1] == ink for c in found)
         if name == "digits_ink_in_row":
             assert sum(cell[1] == ink for cell in found) == 2
 
@@ -243,21 +246,29 @@ def test_pictures_that_are_asked_for_and_those_that_are_not():
     for one in drawn("digits_picture_of"):
         wanted = (first(NAMES, one.query.text), first(INKS, one.query.text))
         wrong = [shown(item)[:2] for item in one.others]
-        assert shown(one.answer)[:2] == wanted and wanted not in wrong
-        assert len({w for w in wrong if w[0] == wanted[0]}) == 3 and len({w for w in wrong if w[1] == wanted[1]}) == 9
+        assert shown(one.answer)[:2] == wanted
+        assert wanted not in wrong
+        assert len({w for w in wrong if w[0] == wanted[0]}) == 3
+        assert len({w for w in wrong if w[1] == wanted[1]}) == 9
     for one in drawn("digits_same_digit"):
         digit, ink, instance = shown(one.query)
         wrong = [shown(item) for item in one.others]
-        assert shown(one.answer)[0] == digit and shown(one.answer)[1] != ink and shown(one.answer)[2] != instance
-        assert all(w[0] != digit for w in wrong) and sum(w[1] == ink for w in wrong) >= 4
+        assert shown(one.answer)[0] == digit
+        assert shown(one.answer)[1] != ink
+        assert shown(one.answer)[2] != instance
+        assert all(w[0] != digit for w in wrong)
+        assert sum(w[1] == ink for w in wrong) >= 4
     for one in drawn("digits_same_ink"):
         digit, ink, _ = shown(one.query)
         wrong = [shown(item) for item in one.others]
-        assert shown(one.answer)[1] == ink and shown(one.answer)[0] != digit
-        assert all(w[1] != ink for w in wrong) and sum(w[0] == digit for w in wrong) >= 4
+        assert shown(one.answer)[1] == ink
+        assert shown(one.answer)[0] != digit
+        assert all(w[1] != ink for w in wrong)
+        assert sum(w[0] == digit for w in wrong) >= 4
     for one in drawn("digits_same_parity"):
         digit, ink, _ = shown(one.query)
-        assert shown(one.answer)[0] % 2 == digit % 2 and shown(one.answer)[0] != digit
+        assert shown(one.answer)[0] % 2 == digit % 2
+        assert shown(one.answer)[0] != digit
         assert all(shown(item)[0] % 2 != digit % 2 for item in one.others)
     for one in drawn("digits_parity_in_ink"):
         wanted = ("even" not in one.query.text, first(INKS, one.query.text))
@@ -272,7 +283,8 @@ def test_the_suite_has_four_meta_tasks_with_a_form_that_is_never_trained():
     groups = defaultdict(Counter)
     for chosen in suite.SETS:
         groups[chosen.task][chosen.group] += 1
-    assert set(groups) == set(IMAGE_TASKS) and len(suite.SETS) >= 12
+    assert set(groups) == set(IMAGE_TASKS)
+    assert len(suite.SETS) >= 12
     assert all(count["seen"] >= 2 and count["unseen"] >= 1 for count in groups.values())
     assert len(BY_NAME) == len(suite.SETS)
 
@@ -283,7 +295,8 @@ def test_every_query_has_one_right_candidate_of_ten_to_fifty(name):
         assert 10 <= 1 + len(one.others) <= 50
         assert len({one.answer, *one.others}) == 1 + len(one.others)
         instructed = one.query.text.partition("<image>")[0].split()
-        assert len(instructed) >= 4 and len(one.query.text.split()) < 30
+        assert len(instructed) >= 4
+        assert len(one.query.text.split()) < 30
 
 
 def test_answers_are_even_so_that_the_commonest_is_no_good_guess():
@@ -309,7 +322,8 @@ def test_tasks_conflict():
         answers.append(one.answer.text)
         assert {one.answer.text, *(item.text for item in one.others)} == set(LABELS)
         assert one.query.image == BY_NAME["digits_digit"].draw(random.Random(5), pool, pool, False).query.image
-    assert len(set(answers)) == 4 and set(answers) < set(LABELS)
+    assert len(set(answers)) == 4
+    assert set(answers) < set(LABELS)
     for name in (n for n in BY_NAME if BY_NAME[n].task == "visual_question_answering"):
         assert {one.answer.text for one in drawn(name, 40)} <= set(ANSWERS)
 
@@ -348,7 +362,8 @@ def test_equal_answers_are_one_group_across_sets():
     for row in rows:
         if row["document_image"] is None:
             by_text[row["document"]].add(row["group"])
-    assert all(len(groups) == 1 for groups in by_text.values()) and len(by_text) > 40
+    assert all(len(groups) == 1 for groups in by_text.values())
+    assert len(by_text) > 40
     assert len({min(groups) for groups in by_text.values()}) == len(by_text)
     shown_in = defaultdict(set)
     for chosen in SEEN:
@@ -369,24 +384,28 @@ def test_rows_come_from_the_seed_and_a_smaller_set_is_the_start_of_a_larger_one(
     assert rows(train_rows=50)[:30] == rows()
     assert len({(row["query"], row["query_image"], row["document"]) for row in rows()}) == 30
     one, other = (made(seed=seed)["eval", "digits_same_ink"].tables for seed in (0, 1))
-    assert one != other and one == made()["eval", "digits_same_ink"].tables
+    assert one != other
+    assert one == made()["eval", "digits_same_ink"].tables
 
 
 def test_few_distinct_documents_are_embedded_in_evaluation():
     found = made(eval_rows=100)
     for chosen in suite.SETS:
         tables = found["eval", chosen.name].tables
-        assert len(tables["queries"]) == 100 and len(tables["candidates"]) <= 320
+        assert len(tables["queries"]) == 100
+        assert len(tables["candidates"]) <= 320
     assert found["eval", "digits_parity"].notes["answers"] == "50.0 % among the 2 answers that the question has"
 
 
 def test_captions_are_a_task_of_their_own_and_are_scored_nowhere():
     found = made()
     names = [name for (part, name), source in found.items() if part == "train" and source.task == "captioning"]
-    assert len(names) == 4 and not set(names) & {name for part, name in found if part == "eval"}
+    assert len(names) == 4
+    assert not set(names) & {name for part, name in found if part == "eval"}
     for name in names:
         rows = list(found["train", name].tables["rows"])
-        assert len(rows) == 30 and all((row["query_image"] is None) != (row["document_image"] is None) for row in rows)
+        assert len(rows) == 30
+        assert all((row["query_image"] is None) != (row["document_image"] is None) for row in rows)
         for row in rows:
             text, image = row["query"] or row["document"], row["query_image"] or row["document_image"]
             for digit, ink, _ in (cell for line in seen_in(image) for cell in line if cell):

@@ -25,7 +25,8 @@ def test_a_module_that_raises_on_import_is_read(tmp_path):
     (record,) = packages.records([ALPHA], tmp_path)
     assert (record.module, record.qualname, record.kind) == ("alpha.sub.deep", "add", "function")
     assert (record.summary, record.body) == ("Add two small numbers.", ("Both are kept.",))
-    assert "alpha" not in sys.modules and "alpha.sub.deep" not in sys.modules
+    assert "alpha" not in sys.modules
+    assert "alpha.sub.deep" not in sys.modules
 
 
 def test_classes_methods_and_both_branches_are_found_in_the_order_of_path_and_line(tmp_path):
@@ -82,7 +83,8 @@ def test_the_pins_error_names_the_package_that_differs_and_no_other(tmp_path):
 
 def test_every_package_is_pinned_and_stands_in_one_group():
     names = [package.name for package in PACKAGES]
-    assert len(set(names)) == len(names) and PACKAGES == SEEN + HELD_OUT
+    assert len(set(names)) == len(names)
+    assert PACKAGES == SEEN + HELD_OUT
     assert list(json.loads(packages.PINS.read_text())) == names
 
 
@@ -92,8 +94,10 @@ def test_three_conventions_give_the_same_parameters():
     fields = "Do a thing.\n\n:param int size: The size of\n    the thing.\n:return: nothing at all here\n"
     for docstring in (numpydoc, google, fields):
         text = parsing.parse(docstring)
-        assert text.summary == "Do a thing." and text.body == ()
-        assert text.params == {"size": "The size of the thing."} and text.types["size"].startswith("int")
+        assert text.summary == "Do a thing."
+        assert text.body == ()
+        assert text.params == {"size": "The size of the thing."}
+        assert text.types["size"].startswith("int")
 
 
 def test_markup_becomes_words_and_code_is_left_out():

@@ -76,14 +76,16 @@ def test_no_sentence_stands_on_both_sides(records, sources):
             for row in rows:
                 for text in suite.texts(row):
                     said[source.part] |= {key(text), *(key(s) for s in sentences(text, strict=False))}
-    assert len(said["train"]) > 1000 and len(said["eval"]) > 1000
+    assert len(said["train"]) > 1000
+    assert len(said["eval"]) > 1000
     assert not said["train"] & said["eval"]
 
 
 def test_training_and_seen_evaluation_are_disjoint_modules_and_unseen_packages_never_train(records):
     pools = divide(records)
     modules = [{r.module for r in pool} for pool in (pools.train, pools.seen, pools.unseen)]
-    assert all(modules) and not modules[0] & modules[1]
+    assert all(modules)
+    assert not modules[0] & modules[1]
     assert {r.package for r in pools.unseen} == {"networkx", "pandas"}
     assert {r.package for r in pools.train} == {r.package for r in pools.seen} == {"scipy", "numpy"}
 
@@ -92,7 +94,8 @@ def test_a_training_record_loses_a_sentence_that_evaluation_has(records):
     pools = divide(records)
     copy = replace(pools.train[0], body=(pools.unseen[0].body[0], "Only this one says so."))
     pools = divide([copy if (r.module, r.qualname) == (copy.module, copy.qualname) else r for r in records])
-    assert pools.train[0].qualname == copy.qualname and pools.train[0].body == ("Only this one says so.",)
+    assert pools.train[0].qualname == copy.qualname
+    assert pools.train[0].body == ("Only this one says so.",)
 
 
 def test_the_verb_of_a_role_is_not_in_its_text(sources):
@@ -112,7 +115,8 @@ def test_a_summary_that_repeats_its_verb_or_opens_with_a_noun_has_no_role(record
 
     assert said("Computes the sum of all.") == ("compute", "the sum of all.")
     assert said("Return what was returned before.") is None
-    assert said("Log of all the items.") is None and said("Process of adding it up.") is None
+    assert said("Log of all the items.") is None
+    assert said("Process of adding it up.") is None
 
 
 def test_labels_are_balanced(sources):
@@ -121,7 +125,8 @@ def test_labels_are_balanced(sources):
         if source.form in ("classification", "pair_classification"):
             for rows in source.tables.values():
                 counts = Counter(row["label"] for row in rows)
-                assert len(set(counts.values())) == 1 and len(counts) >= 2, (source.name, counts)
+                assert len(set(counts.values())) == 1, (source.name, counts)
+                assert len(counts) >= 2, (source.name, counts)
                 checked += 1
         elif source.form == "sts" and source.part == "eval":
             assert len({row["score"] for row in source.tables["rows"]}) >= 4
@@ -134,7 +139,8 @@ def test_every_set_keeps_its_form_and_its_cap(sources):
             continue
         for table, types in columns(source.form, source.part).items():
             rows = list(source.tables[table])
-            assert rows and all(clean(row, types) == row for row in rows), source.name
+            assert rows, source.name
+            assert all(clean(row, types) == row for row in rows), source.name
             if source.part == "eval" and source.form != "wikipedia":
                 assert table == "train" or len(rows) <= 60 * (4 if table == "corpus" else 1), (source.name, table)
 
@@ -143,7 +149,8 @@ def test_all_forms_and_both_groups_are_evaluated(sources):
     evaluated = [s for s in sources if s.part == "eval" and s.form != "wikipedia"]
     assert {s.form for s in evaluated} == set(MTEB_TYPE)
     groups = Counter(s.group for s in evaluated)
-    assert groups["seen"] == groups["unseen"] and groups.total() >= 16
+    assert groups["seen"] == groups["unseen"]
+    assert groups.total() >= 16
     assert {s.form for s in sources if s.part == "train"} == {"pairs", "clustering", "classification"}
 
 
@@ -187,7 +194,8 @@ def test_a_question_has_the_names_in_words_and_not_the_answer():
 
 
 def test_a_union_of_types_takes_its_first():
-    assert parameter_type("str or callable") == "text" and parameter_type("array_like, shape (n,)") == "array"
+    assert parameter_type("str or callable") == "text"
+    assert parameter_type("array_like, shape (n,)") == "array"
 
 
 def test_the_pins_are_checked_before_anything_is_made(records, monkeypatch):

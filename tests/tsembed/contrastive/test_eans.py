@@ -85,7 +85,9 @@ def test_weights_have_mean_one_over_the_negatives_and_are_zero_elsewhere(form, u
     how = {"beta": beta, "beta_per": unit, "top_k": top_k, "form": form}
     w = negative_weights(signatures(5), signatures(9, seed=1), **how, negatives=negatives)
     torch.testing.assert_close(w.sum(1), negatives.sum(1).float())
-    assert (w >= 0).all() and (w[~negatives] == 0).all() and negatives[:4].sum(1).min() > 3
+    assert (w >= 0).all()
+    assert (w[~negatives] == 0).all()
+    assert negatives[:4].sum(1).min() > 3
     if top_k is not None and beta < 10:
         assert ((w > 0).sum(1) == negatives.sum(1).clamp(max=top_k)).all()
 
@@ -94,7 +96,8 @@ def test_beta_per_deviation_weighs_as_much_however_close_the_signatures_are():
     q, d, negatives = signatures(6), signatures(9, seed=1), but_own(6, 9)
     near = [0.25 + 0.01 * (s - 0.25) for s in (q, d)]  # the same, from routers that have hardly moved
     flat = negative_weights(*near, beta=10.0, negatives=negatives)[negatives]
-    assert flat.min() > 0.99 and flat.max() < 1.01
+    assert flat.min() > 0.99
+    assert flat.max() < 1.01
     far, close = (negative_weights(*s, beta=1.0, beta_per="deviation", negatives=negatives) for s in ((q, d), near))
     similarity = signature_similarity(q, d)
     for row in range(6):  # by hand: a deviation is worth a factor of e
@@ -102,7 +105,8 @@ def test_beta_per_deviation_weighs_as_much_however_close_the_signatures_are():
         expected = torch.exp(ours / ours.std(unbiased=False))
         expected = (expected / expected.mean()).float()
         torch.testing.assert_close(far[row, negatives[row]], expected, rtol=1e-4, atol=1e-5)
-    assert close[negatives].max() > 2 and close[negatives].min() < 0.5
+    assert close[negatives].max() > 2
+    assert close[negatives].min() < 0.5
     equal = negative_weights(
         q[:1].expand(6, -1, -1), q[:1].expand(9, -1, -1), beta=1.0, beta_per="deviation", negatives=negatives
     )
@@ -191,7 +195,8 @@ def test_weights_scale_the_gradient_of_equally_similar_negatives():
     query = torch.full((1, 4), 0.5)
     info_nce(query, documents, temperature=0.5, negative_weights=w).backward()
     pull = documents.grad.norm(dim=1)
-    assert pull[1] == 0 and w[0, 2] > 2 * w[0, 3] > 0
+    assert pull[1] == 0
+    assert w[0, 2] > 2 * w[0, 3] > 0
     torch.testing.assert_close(pull[2] / pull[3], w[0, 2] / w[0, 3])
 
 
@@ -210,11 +215,14 @@ def test_shuffled_weights_are_the_same_values_on_the_same_negatives():
     negatives = but_own(40, 60) & (torch.rand(40, 60) < 0.6)
     w = negative_weights(q, d, beta=5.0, negatives=negatives)
     found, again, other = (shuffled_weights(w, negatives, torch.Generator().manual_seed(k)) for k in (1, 1, 2))
-    assert torch.equal(found.sort(1).values, w.sort(1).values) and (found[~negatives] == 0).all()
-    assert torch.equal(found, again) and not torch.equal(found, other)
+    assert torch.equal(found.sort(1).values, w.sort(1).values)
+    assert (found[~negatives] == 0).all()
+    assert torch.equal(found, again)
+    assert not torch.equal(found, other)
     similarity = signature_similarity(q, d)
     related = [torch.corrcoef(torch.stack([x[negatives], similarity[negatives]]))[0, 1] for x in (w, found)]
-    assert related[0] > 0.5 and related[1].abs() < 0.1
+    assert related[0] > 0.5
+    assert related[1].abs() < 0.1
 
 
 def test_half_precision_and_autocast_do_not_change_the_weights():

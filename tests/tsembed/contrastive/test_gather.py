@@ -16,14 +16,17 @@ from tsembed.contrastive.gather import gather, gather_with_grad
 
 def test_without_ranks_the_rows_come_back():
     rows = torch.ones(2, 3)
-    assert gather(rows) is rows and gather_with_grad(rows) == (rows, 0)
+    assert gather(rows) is rows
+    assert gather_with_grad(rows) == (rows, 0)
 
 
 def _gathered(rank):
     rows = (torch.arange(6.0).view(3, 2) + 10 * rank).T.requires_grad_()  # (2, 3), its columns lie one by one
     expected = torch.cat([(torch.arange(6.0).view(3, 2) + 10 * other).T for other in (0, 1)])
     gathered, first = gather_with_grad(rows)
-    assert first == 2 * rank and torch.equal(gathered, expected) and torch.equal(gather(rows.detach()), expected)
+    assert first == 2 * rank
+    assert torch.equal(gathered, expected)
+    assert torch.equal(gather(rows.detach()), expected)
     # Rank r weighs row i of the four by (r + 1) * 10 ** i; so both ranks' losses together weigh it by 3 * 10 ** i.
     weights = (rank + 1) * 10.0 ** torch.arange(4)
     (gradient,) = torch.autograd.grad((gathered.sum(1) * weights).sum(), rows)

@@ -122,11 +122,13 @@ def cached(chunks, loss, dropout=0.0, wrap=lambda m: m, **options):
 def assert_same(found, expected, **tolerances):
     tolerances = tolerances or {"atol": 2e-6, "rtol": 1e-4}
     torch.testing.assert_close(found[0], expected[0], **tolerances)
-    assert set(found[1]) == set(expected[1]) and len(found[1]) > 30
+    assert set(found[1]) == set(expected[1])
+    assert len(found[1]) > 30
     for name, gradient in expected[1].items():
         torch.testing.assert_close(found[1][name], gradient, **tolerances, msg=lambda text, n=name: f"{n}: {text}")
     routers = [gradient.abs().max() for name, gradient in found[1].items() if "router" in name]
-    assert len(routers) == 2 and min(routers) > 1e-4
+    assert len(routers) == 2
+    assert min(routers) > 1e-4
 
 
 @pytest.mark.parametrize("info_nce_chunk", [None, 3])
@@ -191,7 +193,10 @@ def test_activations_of_one_chunk_at_a_time_are_alive():
     cached_backward(embed, chunks, loss_of())
     assert kept == [0] * 7  # four chunks, of which the last is embedded once
     outputs = [embed(chunk) for chunk in chunks]  # as the plain path
-    assert len(outputs) == 4 and kept[7] == 0 and kept[8] > 20 and kept[10] > 2 * kept[8]
+    assert len(outputs) == 4
+    assert kept[7] == 0
+    assert kept[8] > 20
+    assert kept[10] > 2 * kept[8]
 
 
 def test_ranks_synchronise_at_the_last_backward_pass_only():

@@ -43,7 +43,10 @@ def test_weights_get_no_gradient_and_dropped_negatives_give_finite_ones():
     q, d = unit(3).requires_grad_(), unit(3, seed=1).requires_grad_()
     w = torch.tensor([[1.0, 0.0, 1.0]] * 3, requires_grad=True)
     info_nce(q, d, temperature=0.03, negative_weights=w).backward()
-    assert w.grad is None and q.grad.isfinite().all() and d.grad.isfinite().all() and d.grad.abs().sum() > 0
+    assert w.grad is None
+    assert q.grad.isfinite().all()
+    assert d.grad.isfinite().all()
+    assert d.grad.abs().sum() > 0
 
 
 def test_parts_of_a_gathered_batch_average_to_the_whole():
@@ -91,7 +94,8 @@ def test_chunks_equal_the_whole_in_value_and_gradient(chunk, form):
     weights = {"none": None, "tensor": w, "function": lambda rows: w[rows]}[form]
     expected = gradients(q, d, negative_weights=None if form == "none" else w, first_positive=2)
     found = gradients(q, d, negative_weights=weights, first_positive=2, chunk=chunk)
-    assert expected[1].abs().sum() > 0.1 and expected[2].abs().sum() > 0.1
+    assert expected[1].abs().sum() > 0.1
+    assert expected[2].abs().sum() > 0.1
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(gradients(q, d, negative_weights=weights, first_positive=2)[0], expected[0])
@@ -102,7 +106,8 @@ def test_chunks_equal_the_whole_under_autocast(dtype):
     q, d, w = unit(6).to(dtype), unit(6, seed=1).to(dtype), masked(6, 6)
     outside = gradients(q, d, negative_weights=w)
     expected, found = (gradients(q, d, autocast=True, negative_weights=w, chunk=chunk) for chunk in (None, 4))
-    assert found[0].dtype == torch.float32 and found[1].dtype == dtype
+    assert found[0].dtype == torch.float32
+    assert found[1].dtype == dtype
     for a, b, c in zip(found, expected, outside, strict=True):
         torch.testing.assert_close(a, b)
         torch.testing.assert_close(a, c)
@@ -120,7 +125,8 @@ def test_only_wanted_gradients_are_computed_and_a_second_backward_pass_gives_the
     q, d = unit(4).requires_grad_(), unit(4, seed=1)
     loss = info_nce(q, d, temperature=0.1, chunk=2)
     first, second = (torch.autograd.grad(loss, q, retain_graph=True)[0] for _ in range(2))
-    assert torch.equal(first, second) and first.abs().sum() > 0
+    assert torch.equal(first, second)
+    assert first.abs().sum() > 0
     with torch.no_grad():
         assert not info_nce(q, d, temperature=0.1, chunk=2).requires_grad
     with pytest.raises(RuntimeError, match="can be differentiated once only; use chunk=None"):
@@ -167,7 +173,9 @@ def test_chunks_stay_finite_where_a_dropped_document_is_the_most_similar():
     w = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
     for chunk in (None, 1):
         loss, q_grad, d_grad = gradients(q, d, 0.005, negative_weights=w, chunk=chunk)
-        assert loss.isfinite() and q_grad.isfinite().all() and d_grad.isfinite().all()
+        assert loss.isfinite()
+        assert q_grad.isfinite().all()
+        assert d_grad.isfinite().all()
 
 
 def test_bad_chunks_and_weights_name_value_and_rule():

@@ -65,7 +65,8 @@ def test_an_embedding_does_not_depend_on_its_batch_mates():
 def test_texts_may_be_given_as_they_are():
     encoder = image_encoder()
     assert np.array_equal(encoder.encode(["blue"], ROUTE), encoder.encode([Item("blue")], ROUTE))
-    assert encoder.encode([], ROUTE).shape == (0, 192) and encoder.dim == 192
+    assert encoder.encode([], ROUTE).shape == (0, 192)
+    assert encoder.dim == 192
 
 
 def test_the_mark_says_where_the_picture_stands_and_text_alone_is_cut():
@@ -75,9 +76,12 @@ def test_the_mark_says_where_the_picture_stands_and_text_alone_is_cut():
     chunks, tokens = encoder.prepare([MIXED[3]], ROUTE, max_tokens=64)
     ids = chunks[0].input_ids[0].tolist()
     a, picture = encoder.tokenizer("a")["input_ids"], encoder.tokenizer("picture")["input_ids"]
-    assert ids == [*a, first, pad, pad, pad, pad, last, *picture, end] and tokens == len(ids)
+    assert ids == [*a, first, pad, pad, pad, pad, last, *picture, end]
+    assert tokens == len(ids)
     (cut,), _ = encoder.prepare([item("red " * 40, "red")], ROUTE, max_tokens=10)
-    assert cut.input_ids.shape == (1, 10) and (cut.input_ids == pad).sum() == 4 and cut.input_ids[0, -1] == end
+    assert cut.input_ids.shape == (1, 10)
+    assert (cut.input_ids == pad).sum() == 4
+    assert cut.input_ids[0, -1] == end
     with pytest.raises(ValueError, match="a picture of 4 tokens does not fit into max_tokens 6; lower backbone.max_p"):
         encoder.prepare([item("red", "red")], ROUTE, max_tokens=6)
 
@@ -100,7 +104,8 @@ def test_a_frozen_tower_is_computed_once(monkeypatch):
     encoder.backbone.visual.requires_grad_(False)
     first = encoder.embed(chunks)
     second = encoder.embed(chunks)
-    assert len(calls) == 3 * with_pictures and torch.equal(first, second)
+    assert len(calls) == 3 * with_pictures
+    assert torch.equal(first, second)
     assert not chunks[-1].pictures or not chunks[-1].pictures._features[0].requires_grad
 
 
@@ -117,13 +122,15 @@ def test_saving_and_loading_change_nothing(tmp_path, adapter):
             torch.nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(len(name)))
     encoder.save(tmp_path / "run" / "model")
     loaded = Encoder.load(tmp_path / "run" / "model")
-    assert isinstance(loaded, ImageEncoder) and loaded.routes == IMAGE_ROUTES
+    assert isinstance(loaded, ImageEncoder)
+    assert loaded.routes == IMAGE_ROUTES
     found = encoder.encode(MIXED, ROUTE)
     np.testing.assert_allclose(loaded.encode(MIXED, ROUTE), found, atol=1e-6)
     if adapter is not None:
         assert np.abs(found - base).max() > 1e-3
         trained = {name for name, p in loaded.named_parameters() if p.requires_grad}
-        assert trained and all("lora_" in name and "visual" not in name for name in trained)
+        assert trained
+        assert all("lora_" in name and "visual" not in name for name in trained)
     if experts:
         assert np.abs(found - encoder.encode(MIXED, "visual_grounding")).max() > 1e-3, "the route decides"
         mixed = encoder.embed(encoder.prepare(MIXED[:2], [ROUTE, "visual_grounding"], max_tokens=64)[0])
@@ -208,6 +215,7 @@ def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
         alone = encoder.encode([item("which colour", "blue")], ROUTE)
         np.testing.assert_allclose(mixed[2], alone[0], atol=1e-5)
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
-        assert trained and not [name for name in trained if "visual" in name], "the tower has layers of the same names"
+        assert trained, "the tower has layers of the same names"
+        assert not [name for name in trained if "visual" in name], "the tower has layers of the same names"
         where = {place(name.removeprefix("base_model.model."), "qwen2_5_vl")[1] for name in trained}
         assert where == {"attention", "feed_forward"}

@@ -26,7 +26,8 @@ def test_the_environment_decides_what_auto_means_and_nothing_else(forced, monkey
     bf16 = forced == "bf16"
     assert has_fast_bf16(CPU) == autocast(CPU, "auto")._enabled == bf16
     assert mixed_precision("auto") == ("bf16" if bf16 else "no")
-    assert not autocast(CPU, "fp32")._enabled and mixed_precision("bf16") == "bf16"
+    assert not autocast(CPU, "fp32")._enabled
+    assert mixed_precision("bf16") == "bf16"
 
 
 def test_another_word_in_the_environment_is_an_error(monkeypatch):

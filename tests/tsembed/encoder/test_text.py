@@ -82,7 +82,8 @@ def test_saving_and_loading_changes_nothing(experts, tokenizer, tmp_path):
     encoder = mote(tokenizer) if experts else Encoder(tiny("bert"), tokenizer, instructions=None).eval()
     encoder.save(tmp_path)
     again = Encoder.load(tmp_path)
-    assert again.instructions == encoder.instructions and again.specialised == bool(experts)
+    assert again.instructions == encoder.instructions
+    assert again.specialised == bool(experts)
     for route in ROUTES:
         assert np.array_equal(again.encode(TEXTS, route), encoder.encode(TEXTS, route))
 
@@ -90,7 +91,8 @@ def test_saving_and_loading_changes_nothing(experts, tokenizer, tmp_path):
 def test_build_makes_the_variant():
     variant = Variant(label="MoTE", experts={r: r for r in ROUTES}, blocks="every_other")
     encoder = build(MINILM.model_copy(update={"num_layers": 4, "dropout": 0.0}), variant)
-    assert encoder.backbone.blocks == (1, 3) and encoder.backbone.config.num_hidden_layers == 4
+    assert encoder.backbone.blocks == (1, 3)
+    assert encoder.backbone.config.num_hidden_layers == 4
     assert all(m.p == 0 for m in encoder.modules() if isinstance(m, torch.nn.Dropout))
     assert encoder.instructions == INSTRUCTIONS
 
@@ -130,7 +132,8 @@ def test_one_text_gives_one_vector_and_sequences_are_taken_by_position(tokenizer
     texts = ["a short text", "another one, a little longer than that", "a third"]
     vectors = encoder.encode(texts, "clustering")
     alone = encoder.encode("a third", "clustering")
-    assert alone.shape == (32,) and np.allclose(alone, vectors[2], atol=1e-6)
+    assert alone.shape == (32,)
+    assert np.allclose(alone, vectors[2], atol=1e-6)
     shuffled = pd.Series(texts, index=[2, 0, 1])
     for given in (tuple(texts), np.array(texts), shuffled, datasets.Dataset.from_dict({"text": texts})["text"]):
         assert np.array_equal(encoder.encode(given, "clustering"), vectors), type(given)
@@ -211,7 +214,9 @@ def test_truncated_embeddings_are_the_first_dimensions_with_unit_norm(tokenizer)
 def test_a_tensor_holds_the_same_embeddings_and_may_be_trained_on(tokenizer):
     encoder = mote(tokenizer).train()
     vectors = encoder.encode(TEXTS, "clustering", convert_to_tensor=True)
-    assert isinstance(vectors, torch.Tensor) and vectors.device == encoder.device and encoder.training
+    assert isinstance(vectors, torch.Tensor)
+    assert vectors.device == encoder.device
+    assert encoder.training
     assert np.array_equal(vectors.numpy(), encoder.encode(TEXTS, "clustering"))
     head = torch.nn.Linear(32, 1)
     head(vectors).sum().backward()  # autograd refuses tensors of inference mode

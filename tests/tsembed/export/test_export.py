@@ -110,7 +110,8 @@ def test_one_route_is_a_plain_dense_model(encoders, tmp_path):
     for found in (model.encode(TEXTS), model.encode_query(TEXTS), model.encode_document(TEXTS)):
         np.testing.assert_allclose(found, expected, **CLOSE)
     assert np.abs(expected - encoder.encode(TEXTS, "search_document", max_tokens=TOKENS)).max() > 1e-2
-    assert model.max_seq_length == TOKENS and not list(out.glob("*.py"))
+    assert model.max_seq_length == TOKENS
+    assert not list(out.glob("*.py"))
     assert type(model[0]).__module__.startswith("sentence_transformers.")
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in tiny("bert").parameters())
 
@@ -215,7 +216,8 @@ def test_a_missing_route_is_an_error_of_the_embedding_not_of_the_tokens(encoders
     export(make_run(tmp_path, encoders["mote"]), tmp_path / "all")
     model = load(tmp_path / "all", trust_remote_code=True)
     features = model.preprocess(["one", "clustering: a"])  # as the trainer's model card counts tokens
-    assert features["routes"].tolist() == [-1, 1] and features["attention_mask"].sum(1).tolist() == [
+    assert features["routes"].tolist() == [-1, 1]
+    assert features["attention_mask"].sum(1).tolist() == [
         3,
         6,
     ]  # "cluster", "##ing", ":", "a"
@@ -277,13 +279,20 @@ def test_the_card_holds_what_the_run_measured(encoders, tmp_path):
     card = (tmp_path / "query" / "README.md").read_text()
     front = yaml.safe_load(re.match(r"---\n(.*?)---\n", card, re.DOTALL).group(1))
     assert front["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert "| Retrieval | 2 | 61.0 |" in card and "| Retrieval | r2 | ndcg_at_10 | 61.8 |" in card
+    assert "| Retrieval | 2 | 61.0 |" in card
+    assert "| Retrieval | r2 | ndcg_at_10 | 61.8 |" in card
     assert "s1" not in card  # STS takes another route
-    assert "| d1 | retrieval | 1,234 | CC BY 4.0 | https://d1 |" in card and "d2" not in card
-    assert "c0ffee and uncommitted changes" in card and "abacus" in card and f"cut at {TOKENS} tokens" in card
-    assert "seed 3" in card and "first 2 blocks" in card and 'SentenceTransformer("query")' in card
+    assert "| d1 | retrieval | 1,234 | CC BY 4.0 | https://d1 |" in card
+    assert "d2" not in card
+    assert "c0ffee and uncommitted changes" in card
+    assert "abacus" in card
+    assert f"cut at {TOKENS} tokens" in card
+    assert "seed 3" in card
+    assert "first 2 blocks" in card
+    assert 'SentenceTransformer("query")' in card
     average = (tmp_path / "average" / "README.md").read_text()
-    assert "not evaluated" in average and "61.0" not in average
+    assert "not evaluated" in average
+    assert "61.0" not in average
     assert "no measured scores" in (tmp_path / "model" / "README.md").read_text()
     assert load(tmp_path / "model").max_seq_length == 512
     for text in (card, average):
@@ -298,7 +307,8 @@ def test_the_hub_reads_the_scores_from_the_card(encoders, tmp_path):
     export(run, tmp_path / "all")
     card = ModelCard.load(tmp_path / "all" / "README.md")
     (model,) = card.data.to_dict()["model-index"]
-    assert model["name"] == "all" and len(scores) == 3
+    assert model["name"] == "all"
+    assert len(scores) == 3
     assert [
         {
             "task_type": result["task"]["type"],
@@ -364,7 +374,8 @@ def test_nothing_is_overwritten_and_half_a_run_is_none(encoders, tmp_path, monke
     monkeypatch.setattr("tsembed.export.folder.verify", lambda *_: (_ for _ in ()).throw(RuntimeError("differs")))
     with pytest.raises(RuntimeError, match="differs"):
         export(run, out)
-    assert not list(out.iterdir()) and not list(tmp_path.glob("out.*"))
+    assert not list(out.iterdir())
+    assert not list(tmp_path.glob("out.*"))
     monkeypatch.undo()
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"data_sha256": "other"}))

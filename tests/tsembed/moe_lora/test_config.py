@@ -18,7 +18,8 @@ from tsembed.moe_lora.model import MoeLoraModel
 
 
 def test_peft_knows_the_method():
-    assert PeftType("MOE_LORA") is PeftType.MOE_LORA and PeftType.MOE_LORA in list(PeftType)
+    assert PeftType("MOE_LORA") is PeftType.MOE_LORA
+    assert PeftType.MOE_LORA in list(PeftType)
     assert pickle.loads(pickle.dumps(PeftType.MOE_LORA)) is PeftType.MOE_LORA
     assert PEFT_TYPE_TO_TUNER_MAPPING["MOE_LORA"] is MoeLoraModel
     assert PEFT_TYPE_TO_PREFIX_MAPPING["MOE_LORA"] == "moe_lora_"
@@ -28,7 +29,8 @@ def test_peft_knows_the_method():
 def test_defaults():
     config = MoeLoraConfig()
     assert (config.num_experts, config.r, config.lora_alpha, config.top_k, config.router) == (4, 16, 64, None, "token")
-    assert config.scaling == 4.0 and config.has_router
+    assert config.scaling == 4.0
+    assert config.has_router
     assert not MoeLoraConfig(num_experts=1).has_router
 
 
@@ -36,9 +38,11 @@ def test_json_keeps_everything_and_the_order_of_the_routes(tmp_path):
     config = MoeLoraConfig(router="task", routes=ROUTES, target_modules=["value", "query"], shared_experts=1)
     config.save_pretrained(tmp_path)
     again = PeftConfig.from_pretrained(tmp_path)
-    assert type(again) is MoeLoraConfig and again == config
+    assert type(again) is MoeLoraConfig
+    assert again == config
     assert again.route_names == ["query", "document", "passage", "answer"]
-    assert again.expert_names == ["q", "d", "a"] and again.route_experts == [0, 1, 1, 2]
+    assert again.expert_names == ["q", "d", "a"]
+    assert again.route_experts == [0, 1, 1, 2]
     assert again.target_modules == ("value", "query")
 
 

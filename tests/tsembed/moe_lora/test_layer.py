@@ -109,7 +109,8 @@ def test_every_expert_starts_as_an_adapter_of_peft():
     ours = layer_of(nn.Linear(64, 32), init_seed=None, num_experts=4, r=8, disturbed=False)
     A = ours.moe_lora_A["default"].detach().view(4, 8, 64)
     theirs = Linear(nn.Linear(64, 32), "default", LoraConfig(r=8), r=8).lora_A["default"].weight.detach()
-    assert A.abs().max() <= 1 / 8 and theirs.abs().max() <= 1 / 8  # 1 / sqrt(in)
+    assert A.abs().max() <= 1 / 8
+    assert theirs.abs().max() <= 1 / 8  # 1 / sqrt(in)
     for one in A:
         assert one.std().item() == pytest.approx(theirs.std().item(), rel=0.1)
     assert (A[0] - A[1]).abs().max() > 0.01
@@ -123,7 +124,8 @@ def test_a_seed_makes_the_weights_a_function_of_the_layers_name():
     first = weights("a", 0)
     torch.manual_seed(99)
     assert torch.equal(first, weights("a", 0))
-    assert (first - weights("b", 0)).abs().max() > 0.01 and (first - weights("a", 1)).abs().max() > 0.01
+    assert (first - weights("b", 0)).abs().max() > 0.01
+    assert (first - weights("a", 1)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,8 @@ def test_the_sum_of_other_dtypes_has_the_dtype_of_the_result():
     assert add_product(result, hidden, B, in_place=True) is result
     torch.testing.assert_close(result, exact)
     weighed = weigh(hidden[..., :4], torch.rand(2, 1, 2).bfloat16(), shared=0, scaling=1.0)
-    assert weighed.dtype == torch.float32 and weighed.shape == (2, 3, 4)
+    assert weighed.dtype == torch.float32
+    assert weighed.shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize("settings", [{"top_k": 2, "shared_experts": 1}, {"router": "sequence"}, {"router": "task"}])

@@ -32,7 +32,8 @@ def test_a_route_becomes_a_plain_lora_model_of_its_experts_rank(shared, model_ty
     model = adapted(model_type, router="task", routes=ROUTES, shared_experts=shared)
     for route in ("query", "passage", "answer"):
         lora = to_lora(model, route=route)
-        assert lora.peft_config["default"].peft_type == "LORA" and lora.peft_config["default"].r == (1 + shared) * 2
+        assert lora.peft_config["default"].peft_type == "LORA"
+        assert lora.peft_config["default"].r == (1 + shared) * 2
         assert not any(isinstance(module, MoeLoraLinear) for module in lora.modules())
         expected = embed(model, batch(), routes=route)
         torch.testing.assert_close(embed(lora, batch()), expected, **TOLERANCE)
@@ -74,12 +75,15 @@ def test_mean_gates_are_weighted_by_tokens_over_calls():
         for i in range(4):
             model(**{k: v[i : i + 1] for k, v in batch().items()})
     apart = mean_gates(record)
-    assert together.keys() == apart.keys() and len(together) == 7
+    assert together.keys() == apart.keys()
+    assert len(together) == 7
     for layer, gates in together.items():
         torch.testing.assert_close(apart[layer], gates, atol=1e-5, rtol=0)
-        assert gates.sum() == pytest.approx(1) and not gates.requires_grad
+        assert gates.sum() == pytest.approx(1)
+        assert not gates.requires_grad
     lengths, means = record[0].lengths, torch.cat([one.mean for one in record if one.layer == record[0].layer])
-    assert lengths.tolist() == [5] and (means.mean(0) - apart[record[0].layer]).abs().max() > 1e-4
+    assert lengths.tolist() == [5]
+    assert (means.mean(0) - apart[record[0].layer]).abs().max() > 1e-4
 
 
 def test_nothing_is_shared_with_the_original():

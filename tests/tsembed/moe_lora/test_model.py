@@ -92,7 +92,8 @@ def test_default_targets_by_name(model_type, block, expected):
 def test_default_targets_are_all_linear_layers_of_the_blocks(model_type):
     base = tiny(model_type, vocabulary=99)
     linear = {name for name, module in base.named_modules() if isinstance(module, nn.Linear)}
-    assert adapted_names(adapted(base=base)) == linear and linear
+    assert adapted_names(adapted(base=base)) == linear
+    assert linear
 
 
 @pytest.mark.parametrize("task_type", [None, TaskType.FEATURE_EXTRACTION])
@@ -138,7 +139,8 @@ def test_without_a_mask_all_tokens_count():
 def test_routes_that_share_an_expert_are_one_and_others_differ():
     model = adapted(router="task", routes=ROUTES)
     query, document, passage = (embed(model, batch(), routes=route) for route in ("query", "document", "passage"))
-    assert torch.equal(document, passage) and (query - document).abs().max() > 1e-3
+    assert torch.equal(document, passage)
+    assert (query - document).abs().max() > 1e-3
 
 
 def test_the_vision_tower_is_left_alone_unless_named():
@@ -146,7 +148,8 @@ def test_the_vision_tower_is_left_alone_unless_named():
         return adapted_names(adapted(base=qwen2_vl(), **settings))
 
     text = names()
-    assert len(text) == 14 and all(name.startswith("language_model.layers.") for name in text)
+    assert len(text) == 14
+    assert all(name.startswith("language_model.layers.") for name in text)
     assert names(target_modules="all-linear") == text == names(target_modules=r".*(_proj|fc\d)")
     assert names(target_modules=["q_proj", "visual.blocks.0.mlp.fc1"]) == {
         "language_model.layers.0.self_attn.q_proj",
@@ -166,7 +169,8 @@ def test_pictures_go_through_and_the_vision_tower_is_not_recorded(tmp_path):
     assert adapted_names(again) == adapted_names(model)
     with routing_record() as record:
         model(**pictures())
-    assert signatures(record).shape == (2, 2, 3) and record[0].tokens == 15
+    assert signatures(record).shape == (2, 2, 3)
+    assert record[0].tokens == 15
     one = adapted(base=qwen2_vl(), router="sequence")
     together = one(**pictures()).last_hidden_state
     torch.testing.assert_close(one(**pictures(1)).last_hidden_state, together[:1], **TOLERANCE)
@@ -194,7 +198,8 @@ def test_several_adapters_disabling_and_deleting():
     model.add_adapter("second", MoeLoraConfig(r=3, router="task", routes=["a", "b", "c"], init_seed=3))
     assert torch.equal(embed(model, batch()), first)
     second = [n for n, p in model.named_parameters() if ".second" in n]
-    assert second and not any(model.get_parameter(n).requires_grad for n in second)
+    assert second
+    assert not any(model.get_parameter(n).requires_grad for n in second)
     model.set_adapter("second")
     assert torch.equal(embed(model, batch(), routes="b"), base)
     for name in second:
@@ -207,7 +212,8 @@ def test_several_adapters_disabling_and_deleting():
         assert torch.equal(embed(model, batch()), base)
     assert model.get_model_status().available_adapters == ["default", "second"]
     model.delete_adapter("second")
-    assert torch.equal(embed(model, batch()), first) and not any(".second" in n for n in model.state_dict())
+    assert torch.equal(embed(model, batch()), first)
+    assert not any(".second" in n for n in model.state_dict())
 
 
 def test_a_disabled_task_router_needs_no_route():
@@ -229,7 +235,8 @@ def test_modules_to_save_are_trained_and_saved(tmp_path):
 def test_unloading_gives_the_base_model_back_without_hooks():
     model = adapted()
     plain = model.unload()
-    assert not plain._forward_pre_hooks and not plain._forward_hooks
+    assert not plain._forward_pre_hooks
+    assert not plain._forward_hooks
     assert not any(isinstance(module, MoeLoraLinear) for module in plain.modules())
     assert torch.equal(embed(plain, batch()), embed(tiny("bert", vocabulary=99), batch()))
 
@@ -246,7 +253,8 @@ def test_a_copy_is_independent():
 
 def test_only_some_blocks():
     names = adapted_names(adapted(layers_to_transform=[1], layers_pattern="layer"))
-    assert len(names) == 6 and all(name.startswith("encoder.layer.1.") for name in names)
+    assert len(names) == 6
+    assert all(name.startswith("encoder.layer.1.") for name in names)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -362,7 +370,8 @@ def test_threads_have_contexts_of_their_own():
     found = {}
     thread = threading.Thread(target=lambda: found.setdefault("query", embed(model, batch(), routes="query")))
     thread.start()
-    assert inside.wait(5) and THREAD.forward is None  # the other thread is in the middle of its forward pass
+    assert inside.wait(5)
+    assert THREAD.forward is None  # the other thread is in the middle of its forward pass
     done.set()
     found["answer"] = embed(model, batch(), routes="answer")
     thread.join()

@@ -67,24 +67,30 @@ def test_a_record_by_hand():
     torch.testing.assert_close(one.mean, torch.tensor([[0.6, 0.4], [0.2, 0.8], [0.0, 0.0]]))
     torch.testing.assert_close(one.last[:2], torch.tensor([[0.3, 0.7], [0.2, 0.8]]))
     torch.testing.assert_close(one.sums, torch.tensor([1.4, 1.6]))
-    assert one.chosen.tolist() == [1, 2] and one.tokens == 3 and one.lengths.tolist() == [2, 1, 0]
-    assert one.tokens.dtype == torch.int64 and record_of(P, last=False).last is None
+    assert one.chosen.tolist() == [1, 2]
+    assert one.tokens == 3
+    assert one.lengths.tolist() == [2, 1, 0]
+    assert one.tokens.dtype == torch.int64
+    assert record_of(P, last=False).last is None
 
 
 def test_a_record_of_gates_per_sequence_by_hand():
     one = record_of(P[:, :1])
-    assert torch.equal(one.mean, P[:, 0]) and torch.equal(one.last, P[:, 0])
+    assert torch.equal(one.mean, P[:, 0])
+    assert torch.equal(one.last, P[:, 0])
     torch.testing.assert_close(one.sums, torch.tensor([2.3, 0.7]))
     assert one.chosen.tolist() == [3, 0]  # the tie of the second goes to expert 0
     fixed = LayerRouting("layer", 1, 1, MoeLoraConfig(num_experts=2), forward_pass(MASK, {}))
-    assert fixed.mean.tolist() == [[0, 1]] * 3 and fixed.chosen.tolist() == [0, 3]
+    assert fixed.mean.tolist() == [[0, 1]] * 3
+    assert fixed.chosen.tolist() == [0, 3]
 
 
 def test_top_k_counts_every_choice_and_sums_the_softmax_over_all():
     probabilities, gates = gate(torch.randn(3, 3, 4), 2)
     one = record_of(gates, probabilities=probabilities, top_k=2)
     kept = MASK.bool()
-    assert one.chosen.tolist() == (gates[kept] > 0).sum(0).tolist() and one.chosen.sum() == 2 * one.tokens
+    assert one.chosen.tolist() == (gates[kept] > 0).sum(0).tolist()
+    assert one.chosen.sum() == 2 * one.tokens
     torch.testing.assert_close(one.sums, probabilities[kept].sum(0))
     torch.testing.assert_close(one.mean[0], gates[0, :2].mean(0))
 
@@ -99,7 +105,8 @@ def test_load_balancing_over_calls_is_that_of_all_tokens(top_k):
         tokens.append(probabilities[MASK.bool()])
         chosen.append(probabilities.topk(top_k or 1, dim=-1).indices[MASK.bool()])
     ours, plain = load_balancing_of(torch.cat(calls)), load_balancing(torch.cat(tokens), torch.cat(chosen))
-    assert calls[0].shape == (1, 1, 9) and plain > 1
+    assert calls[0].shape == (1, 1, 9)
+    assert plain > 1
     torch.testing.assert_close(ours, plain)
     torch.testing.assert_close(*(torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (ours, plain)))
 
@@ -110,7 +117,8 @@ def test_load_balancing_is_the_mean_over_layers_and_its_gradient_flows_through_t
     value = load_balancing_of(statistics)
     assert value.item() == 1.5
     value.backward()
-    assert statistics.grad[..., 2:].abs().max() == 0 and statistics.grad[..., :2].abs().max() > 0
+    assert statistics.grad[..., 2:].abs().max() == 0
+    assert statistics.grad[..., :2].abs().max() > 0
 
 
 def test_a_record_has_an_entry_per_layer_and_call_and_ends_with_its_context():
@@ -134,7 +142,8 @@ def test_a_record_has_an_entry_per_layer_and_call_and_ends_with_its_context():
         )
     ]
     assert [one.layer for one in outer] == 2 * names
-    assert signatures(inner).shape == (4, 6, 3) and inner[0].mean.requires_grad
+    assert signatures(inner).shape == (4, 6, 3)
+    assert inner[0].mean.requires_grad
     torch.testing.assert_close(signatures(inner).sum(-1), torch.ones(4, 6))
     assert balance(inner).shape == (1, 6, 7)
 

@@ -150,7 +150,8 @@ def test_saving_and_loading_changes_nothing(model_type, tmp_path):
     routed = disturbed(model_type, "every_other")
     routed.save_pretrained(tmp_path)
     again = TaskRouted.from_pretrained(tmp_path).eval()
-    assert again.routes == routed.routes and again.blocks == routed.blocks
+    assert again.routes == routed.routes
+    assert again.blocks == routed.blocks
     for route in ROUTES:
         assert torch.equal(again(route, pool=pool, **batch()), routed(route, pool=pool, **batch()))
 
@@ -219,8 +220,10 @@ def test_device_dtype_and_size_are_those_of_the_weights():
     routed.model.embeddings.requires_grad_(False)
     embeddings = sum(p.numel() for p in routed.model.embeddings.parameters())
     assert routed.num_parameters(only_trainable=True) == size + 3 * expert - embeddings
-    assert routed.device.type == "cpu" and routed.dtype == torch.float32
-    assert routed.to("meta").device.type == "meta" and routed.to(torch.bfloat16).dtype == torch.bfloat16
+    assert routed.device.type == "cpu"
+    assert routed.dtype == torch.float32
+    assert routed.to("meta").device.type == "meta"
+    assert routed.to(torch.bfloat16).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -260,7 +263,8 @@ def test_gradient_checkpointing_takes_the_settings_of_transformers():
     layers = [layer for layer in routed.model.encoder.layer if layer.gradient_checkpointing]
     assert layers[0]._gradient_checkpointing_func.keywords["determinism_check"] == "none"
     routed("clustering", pool=pool, **batch()).sum().backward()
-    assert len(layers) == 1 and len(calls) == 3  # one of the two layers was computed again
+    assert len(layers) == 1
+    assert len(calls) == 3  # one of the two layers was computed again
     for wrong in ({"use_reentrant": True}, {"context_fn": lambda: None}):
         with pytest.raises(ValueError, match="use_reentrant=False and their own context_fn, got"):
             routed.gradient_checkpointing_enable(wrong)
@@ -320,7 +324,8 @@ def test_bad_routes_and_families_are_named():
 def test_the_average_of_upcycled_experts_is_the_dense_model_exactly(model_type, experts):
     dense = tiny(model_type)
     averaged = average_experts(upcycle(copy.deepcopy(dense), ROUTES[:experts]))
-    assert type(averaged) is type(dense) and averaged.state_dict().keys() == dense.state_dict().keys()
+    assert type(averaged) is type(dense)
+    assert averaged.state_dict().keys() == dense.state_dict().keys()
     assert torch.equal(averaged(**batch()).last_hidden_state, dense(**batch()).last_hidden_state)
 
 
@@ -350,7 +355,8 @@ def error_of(folder):
     with pytest.raises(ValueError, match=re.escape(str(folder))) as error:
         TaskRouted.from_pretrained(folder)
     message = str(error.value)
-    assert "\n" not in message and str(folder) in message
+    assert "\n" not in message
+    assert str(folder) in message
     return message
 
 

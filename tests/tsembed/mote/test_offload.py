@@ -41,14 +41,17 @@ def bytes_of(model):
 def test_every_route_equals_the_whole_model_exactly_with_a_dense_models_bytes(form, model_type, tmp_path):
     routed = disturbed(model_type, [1])
     offloaded = made(form, routed, tmp_path)
-    assert isinstance(offloaded, TaskRouted) and not any(isinstance(m, PerExpert) for m in offloaded.modules())
+    assert isinstance(offloaded, TaskRouted)
+    assert not any(isinstance(m, PerExpert) for m in offloaded.modules())
     vectors = []
     for route in (*ROUTES, *reversed(ROUTES), "clustering"):
         vectors.append(offloaded(route, pool=pool, **batch()))
-        assert torch.equal(vectors[-1], routed(route, pool=pool, **batch())) and offloaded.active == route
+        assert torch.equal(vectors[-1], routed(route, pool=pool, **batch()))
+        assert offloaded.active == route
     assert (vectors[0] - vectors[1]).abs().max() > 1e-3
     dense = bytes_of(tiny(model_type))
-    assert bytes_of(offloaded) <= 1.01 * dense and bytes_of(routed) > dense
+    assert bytes_of(offloaded) <= 1.01 * dense
+    assert bytes_of(routed) > dense
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -58,7 +61,8 @@ def test_texts_through_the_encoder_equal_the_whole_model_exactly(form, tokenizer
     texts = ["one", "a few words here", "the same word " * 20]
     for route in ROUTES:
         assert np.array_equal(one.encode(texts, route), whole.encode(texts, route))
-    assert one.specialised and one.device == torch.device("cpu")
+    assert one.specialised
+    assert one.device == torch.device("cpu")
     with pytest.raises(ValueError, match="save the model that it was made from"):
         one.save(tmp_path / "again")
 
@@ -113,7 +117,8 @@ def test_another_precision_is_that_of_the_whole_model(form, tmp_path):
     routed = routed.to(torch.bfloat16)
     for route in ROUTES:
         found = offloaded(route, **batch()).last_hidden_state
-        assert found.dtype == torch.bfloat16 and torch.equal(found, routed(route, **batch()).last_hidden_state)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found, routed(route, **batch()).last_hidden_state)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -125,9 +130,8 @@ def test_the_model_it_was_made_from_stays_as_it_is(form, tmp_path):
         offloaded.switch(route)
     offloaded.to(torch.float64)
     assert all(torch.equal(tensor, before[name]) for name, tensor in routed.state_dict().items())
-    assert all(p.requires_grad for p in routed.parameters()) and not any(
-        p.requires_grad for p in offloaded.parameters()
-    )
+    assert all(p.requires_grad for p in routed.parameters())
+    assert not any(p.requires_grad for p in offloaded.parameters())
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -103,7 +103,8 @@ def test_an_embedding_does_not_depend_on_batch_mates_or_padding():
 def test_padding_is_not_recorded():
     with routing_record() as record:
         disturbed()(**batch(n=5, seq=7))
-    assert record[0].probabilities.shape == (5 * 7 - 3, 4) and record[0].chosen.shape == (32, 1)
+    assert record[0].probabilities.shape == (5 * 7 - 3, 4)
+    assert record[0].chosen.shape == (32, 1)
 
 
 def test_checkpointing_changes_no_gradient():
@@ -117,7 +118,8 @@ def test_checkpointing_changes_no_gradient():
             second = routed(**batch(n=3, seq=5)).last_hidden_state.square().sum()
         (first + second + load_balancing_of(balance(record))).backward()
         found.append(gradients(routed))
-    assert found[0].keys() == found[1].keys() and any(".router." in n for n in found[0])
+    assert found[0].keys() == found[1].keys()
+    assert any(".router." in n for n in found[0])
     for name, tensor in found[0].items():
         torch.testing.assert_close(found[1][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
@@ -143,7 +145,8 @@ def test_load_balancing_pushes_the_router_towards_even_use():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert losses[0] > 1.1 and losses[-1] < 1 + 0.7 * (losses[0] - 1)
+    assert losses[0] > 1.1
+    assert losses[-1] < 1 + 0.7 * (losses[0] - 1)
 
 
 def test_a_loaded_model_has_no_pooling_head_and_does_not_drop_out(tmp_path):

@@ -82,7 +82,8 @@ def test_overfits_32_pairs(tokenizer, variant, tmp_path):
     before = recall(encoder, data["r"])
     chosen = settings(variant, steps=50, batch_size=32, learning_rate=5e-3)
     assert train(chosen, encoder, data, TASKS, tmp_path)
-    assert before < 0.6 and recall(encoder, data["r"]) == 1.0
+    assert before < 0.6
+    assert recall(encoder, data["r"]) == 1.0
 
 
 def recall(encoder, table):
@@ -266,8 +267,11 @@ def test_load_balancing_on_two_ranks_is_that_of_one_process(tokenizer, tmp_path)
 def test_no_weight_decay_on_norms_and_biases(tokenizer):
     optimizer = make_optimizer(make(tokenizer), Training(weight_decay=0.1))
     decayed, plain = optimizer.param_groups
-    assert decayed["weight_decay"] == 0.1 and all(p.ndim >= 2 for p in decayed["params"])
-    assert plain["weight_decay"] == 0 and plain["params"] and all(p.ndim < 2 for p in plain["params"])
+    assert decayed["weight_decay"] == 0.1
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert plain["weight_decay"] == 0
+    assert plain["params"]
+    assert all(p.ndim < 2 for p in plain["params"])
 
 
 def test_non_finite_loss_names_step_task_and_dataset(tokenizer, tmp_path):
@@ -280,7 +284,9 @@ def test_non_finite_loss_names_step_task_and_dataset(tokenizer, tmp_path):
 def test_cosine_schedule_ends_near_zero():
     training = Training(learning_rate=1.0, warmup_steps=0, schedule="cosine")
     values = [learning_rate(s, 10, training) for s in range(10)]
-    assert values[0] == 1 and values[5] == pytest.approx(0.5) and values[9] < 0.03
+    assert values[0] == 1
+    assert values[5] == pytest.approx(0.5)
+    assert values[9] < 0.03
     assert values == sorted(values, reverse=True)
 
 

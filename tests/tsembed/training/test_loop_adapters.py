@@ -92,7 +92,8 @@ def test_overfits_32_pairs(base, method, tmp_path):
     encoder = make(base, chosen)
     before, score = weights(encoder), recall(encoder, data["c"])
     assert train(chosen, encoder, data, TASKS, tmp_path)
-    assert score < 0.6 and recall(encoder, data["c"]) == 1.0
+    assert score < 0.6
+    assert recall(encoder, data["c"]) == 1.0
     for name, p in weights(encoder).items():
         assert "lora_" in name or torch.equal(p, before[name]), name
 
@@ -123,7 +124,8 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         assert stages == [None] * 8 if name == "plain" else stages == [1] * 4 + [2] * 4
     assert losses["flat"] == pytest.approx(losses["plain"], rel=1e-5)
     for name in ("weighted", "random", "hardness", "last", "centered", "deviation"):
-        assert losses[name][:4] == losses["plain"][:4] and losses[name][4] != losses["plain"][4], name
+        assert losses[name][:4] == losses["plain"][:4], name
+        assert losses[name][4] != losses["plain"][4], name
     assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 7
 
 
@@ -155,7 +157,8 @@ def test_micro_batches_of_a_step_are_one_observation_of_its_routing(base, tmp_pa
         rows.append([json.loads(row) for row in (tmp_path / str(micro) / "routing.jsonl").read_text().splitlines()])
     assert [row["step"] for row in rows[0]] == [1, 3, 5] == [row["step"] for row in rows[1]]
     for whole, parts in zip(*rows, strict=True):
-        assert parts["mutual_information"] == pytest.approx(whole["mutual_information"], rel=1e-4) and parts["use"]
+        assert parts["mutual_information"] == pytest.approx(whole["mutual_information"], rel=1e-4)
+        assert parts["use"]
 
 
 @pytest.mark.parametrize("stop", [5, 9])
@@ -175,7 +178,8 @@ def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp
     ]
     assert {r["stage"] for r in rows[0]} == {1, 2}
     logs = [(tmp_path / d / "routing.jsonl").read_text() for d in ("whole", "cut")]
-    assert logs[0] == logs[1] and logs[0]
+    assert logs[0] == logs[1]
+    assert logs[0]
 
 
 def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
@@ -241,7 +245,8 @@ def test_two_processes_equal_one_in_both_stages(base, tmp_path):
         for cached, pieces in ((None, 1), (2, 2)):
             for rank in (0, 1):
                 found, count = torch.load(tmp_path / f"{stage}-{cached}-{rank}.pt")
-                assert set(found) == set(expected) and count == pieces
+                assert set(found) == set(expected)
+                assert count == pieces
                 b = torch.cat([found[name].flatten() for name in expected])
                 assert (b.norm() / a.norm()).item() == pytest.approx(1, abs=1e-4)
                 assert torch.nn.functional.cosine_similarity(a, b, dim=0).item() == pytest.approx(1, abs=1e-4)

@@ -32,7 +32,8 @@ def rows(step):
 def test_a_batch_depends_on_seed_and_step_alone():
     a, b = sampler(), sampler()
     late = [rows(a[i]) for i in range(60)][41]
-    assert rows(b[41]) == late and len(late) == 8
+    assert rows(b[41]) == late
+    assert len(late) == 8
     assert rows(sampler(seed=4)[41]) != late
 
 
@@ -49,7 +50,8 @@ def test_task_aware_batches_have_one_task_and_retrieval_one_dataset():
 
 def test_homogeneous_batches_have_one_dataset():
     seen = [{name for name, _ in rows(sampler(batching="homogeneous")[i])} for i in range(60)]
-    assert all(len(names) == 1 for names in seen) and set.union(*seen) == set(DATASETS)
+    assert all(len(names) == 1 for names in seen)
+    assert set.union(*seen) == set(DATASETS)
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "proportional"])
@@ -71,14 +73,17 @@ def test_no_row_comes_twice_in_an_epoch_and_the_next_epoch_has_another_order():
     long = sampler(steps=90)
     clustering = [rows(long[i]) for i in range(90) if long[i].task == "clustering"]
     first, second = sum(clustering[:10], []), sum(clustering[10:20], [])
-    assert first != second and sorted(first) == sorted(second) and len(set(first)) == 80
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert len(set(first)) == 80
 
 
 @pytest.mark.parametrize("task", ["classification", "clustering", "retrieval"])
 def test_one_task_alone_sees_the_same_batches_in_the_same_order(task):
     whole, alone = sampler(), sampler(tasks=(task,))
     expected = [rows(whole[i]) for i in range(60) if whole[i].task == task]
-    assert [rows(alone[i]) for i in range(len(alone))] == expected and len(alone) == 20
+    assert [rows(alone[i]) for i in range(len(alone))] == expected
+    assert len(alone) == 20
 
 
 def test_proportional_sampling_follows_the_sizes():

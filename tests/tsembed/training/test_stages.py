@@ -50,14 +50,16 @@ def test_the_first_stage_ends_when_specialisation_has_settled():
     stages = run(Stages(Negatives(window=2, at_most=1.0), 100), RISE)
     assert stages.second == 8, "the window of 0.81 adds hardly anything to that of 0.8"
     assert [stages.stage(step) for step in (0, 7, 8, 99)] == [1, 1, 2, 2]
-    assert len(stages.history) == 5 and stages.history == sorted(stages.history)
+    assert len(stages.history) == 5
+    assert stages.history == sorted(stages.history)
 
 
 def test_it_ends_at_the_limit_or_where_a_number_says_or_never():
     rising = [i / 40 for i in range(40)]
     assert run(Stages(Negatives(window=2, at_most=0.5), 40), rising).second == 20
     assert run(Stages(Negatives(window=2, at_most=0.5), 40), [0.0] * 40).second == 20, "nothing grew, nothing settled"
-    assert Stages(Negatives(stage_one=0.25), 40).second == 10 and Stages(Negatives(stage_one=0.0), 40).stage(0) == 2
+    assert Stages(Negatives(stage_one=0.25), 40).second == 10
+    assert Stages(Negatives(stage_one=0.0), 40).stage(0) == 2
     assert run(Stages(None, 40), RISE).stage(39) == 1
 
 
@@ -70,10 +72,13 @@ def test_a_resumed_run_goes_on_alike(tmp_path):
     second = Stages(settings, 100, tmp_path / "cut")
     second.load_state_dict(state, 3)
     run(second, RISE[3:], start=3)
-    assert second.state_dict() == whole.state_dict() and second.second == 8
+    assert second.state_dict() == whole.state_dict()
+    assert second.second == 8
     assert (tmp_path / "cut").read_text() == (tmp_path / "whole").read_text()
     rows = [json.loads(row) for row in (tmp_path / "whole").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 3, 5, 7, 9] and [row["stage"] for row in rows] == [1, 1, 1, 1, 2]
+    assert [row["step"] for row in rows] == [1, 3, 5, 7, 9]
+    assert [row["stage"] for row in rows] == [1, 1, 1, 1, 2]
     names = list(TASKS)
-    assert set(rows[0]["use"]) == {names[0], names[2]} and len(rows[0]["by_layer"]) == 2
+    assert set(rows[0]["use"]) == {names[0], names[2]}
+    assert len(rows[0]["by_layer"]) == 2
     assert rows[-1]["use"][names[0]][0] == pytest.approx([0.95, 0.05])
