@@ -29,6 +29,7 @@ class Data(Strict):
     eval_rows: Positive | None = None  # at most so many queries / texts per evaluation set
     validation_rows: Annotated[int, Field(ge=0)] = 0  # pairs held out of each training dataset, for choosing settings
     seed: int = 0  # of every draw made while preparing
+    task_of_pairs: dict[str, Literal["retrieval", "classification", "clustering"]] = {}  # set of pairs -> its task
 
     @model_validator(mode="after")
     def _hub_is_pinned(self):
@@ -242,6 +243,8 @@ def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:
         raise ValueError(f"variant {variant!r} is not in configs/variants; known: {', '.join(variants)}")
     experiment, row = preset.all_experiments[preset.experiment_of(variant)], variants[variant]
     rate = experiment.training.learning_rate * row.learning_rate_scale
+    if row.supervision is None and experiment.training.supervision != "both":
+        row = row.model_copy(update={"supervision": experiment.training.supervision})
     return RunSettings(
         preset=preset.name,
         variant_name=variant,

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .tasks import CAPTIONING, IMAGE_ROUTES, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
 
 Positive = Annotated[int, Field(gt=0)]
+Supervision = Literal["pairs", "labels", "both"]
 Block = Annotated[int, Field(ge=0)]
 
 
@@ -101,6 +102,7 @@ class Variant(Strict):
     starts_from: str | None = None  # train on from the trained weights of another variant, of the same seed
     weights_of: str | None = None  # score the trained weights of another variant, of the same seed
     average: bool = False  # of `weights_of`: average its experts into a dense model (App. B)
+    supervision: Supervision | None = None  # which training data, in place of `Training.supervision`
     task_of_type: dict[str, str] = {}  # MTEB type -> task in place of the paper's (§5.3); then only these are scored
     probe: bool = False  # measure gradient conflict, expert drift and similarity by layer
 
@@ -215,6 +217,8 @@ class Training(Strict):
     loss_rows: Positive | None = None  # queries whose scores are in memory at once; None: the whole batch's
     gradient_checkpointing: bool = False
     task_sampling: Literal["balanced", "proportional"] = "proportional"  # App. D.2: "sampling tasks"
+    # Data of a task that has two kinds: natural pairs (title and body, as in the paper), or texts that share a label
+    supervision: Supervision = "both"
     checkpoint_every: Positive = 500  # steps
     log_every: Positive = 1  # steps
 

@@ -1,6 +1,7 @@
 """Reading prepared data: the manifest, which datasets a variant learns from, and their tables."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 from tsembed.settings import Variant
@@ -23,11 +24,21 @@ def manifest(folder: Path) -> dict:
 
 
 def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
-    """Datasets, all or those that a variant learns from, and their tasks. Captions are for who trains on them alone."""
-    found = {d["name"]: d["task"] for d in listing["datasets"] if d["part"] == part}
+    """Datasets, all or those that a variant learns from, and their tasks.
+
+    Captions are for who trains on them alone. Where a task has pairs and sets of labels, `variant.supervision` says
+    which of them, or both.
+    """
+    entries = [d for d in listing["datasets"] if d["part"] == part]
     if variant is None:
-        return found
-    return {name: task for name, task in found.items() if (task == CAPTIONING) == (CAPTIONING in variant.tasks)}
+        return {d["name"]: d["task"] for d in entries}
+    kinds: dict[str, set[bool]] = defaultdict(set)  # task -> whether its sets are pairs
+    for d in entries:
+        kinds[d["task"]].add(d["form"] == "pairs")
+    if variant.supervision in ("pairs", "labels"):
+        wanted = variant.supervision == "pairs"
+        entries = [d for d in entries if len(kinds[d["task"]]) == 1 or (d["form"] == "pairs") == wanted]
+    return {d["name"]: d["task"] for d in entries if (d["task"] == CAPTIONING) == (CAPTIONING in variant.tasks)}
 
 
 def load_table(folder: Path, part: str, name: str):

@@ -7,9 +7,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
+from tsembed.tasks import TEXT_TASKS
+
 from ..schema import clean
 
 MAX_FAULTS = 10
+_FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(?:\n|$)", re.DOTALL)
 UNTITLED = "untitled_text"  # a column of no file: a corpus text as it stands, without its title
 
 
@@ -99,3 +104,27 @@ def provenance(folder: Path) -> tuple[str, str]:
         match = re.search(rf"^.*?\b{key}[^:\n]*:[ \t]*(.+?)\.?(?=\s+[A-Z][A-Za-z ]*:\s|\n|$)", text, re.MULTILINE)
         found.append(match[1].strip() if match else "not stated")
     return found[0], found[1]
+
+
+def stated_task(folder: Path, faults: Faults) -> str | None:
+    """The training task that a set of pairs names: in `task.json`, or in the YAML front matter of its README.md."""
+    file, readme = folder / "task.json", folder / "README.md"
+    if file.is_file():
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            return faults.add(file, None, f"not JSON ({error})")
+    elif readme.is_file() and (front := _FRONT_MATTER.match(readme.read_text(encoding="utf-8"))):
+        file = readme
+        try:
+            content = yaml.safe_load(front[1])
+        except yaml.YAMLError as error:
+            return faults.add(file, None, f"its front matter is not YAML ({' '.join(str(error).split())})")
+        if not isinstance(content, dict) or "task" not in content:
+            return None
+    else:
+        return None
+    task = content.get("task") if isinstance(content, dict) else None
+    if task not in TEXT_TASKS:
+        faults.add(file, None, f"'task' must be one of {', '.join(TEXT_TASKS)}, not {task!r:.60}")
+    return task

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ...presets import Data
 from ..schema import FORMS, NAME, Source
-from .files import UNTITLED, Faults, provenance, read
+from .files import UNTITLED, Faults, provenance, read, stated_task
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
 # form -> stem of a file -> the part that it serves. The other parts of a form are listed in the manifest as unused.
@@ -72,13 +72,14 @@ def sources(data: Data) -> Iterator[Source]:
             if other is not dataset:
                 rule = f"{other.form}/{other.name} has a part for {part} too; a name is used once in {part}"
                 faults.add(dataset.folder, None, rule)
+    tasks = {s.name: stated_task(s.folder, faults) for s in sets if s.form == "pairs"}
     faults.stop()
     if not sets:
         raise ValueError(f"{root} has no dataset; the layout is <form>/<set>/*.jsonl[.gz] (docs/data_layout.md)")
     for folder in _folders(root / "images"):
         yield Source(folder.name, "unused", "images", {}, *provenance(folder), notes={"reason": REASON["images"]})
     for dataset in sets:
-        yield from _yield(dataset, held)
+        yield from _yield(dataset, held, data.task_of_pairs.get(dataset.name) or tasks.get(dataset.name))
 
 
 def fingerprint(data: Data) -> list[str]:
@@ -217,13 +218,14 @@ def _uncontaminated(dataset: Set, held: set[bytes], notes: dict[str, str]) -> It
         notes["contamination"] = f"{removed} train rows left out: an evaluation part scores a text of theirs"
 
 
-def _yield(dataset: Set, held: set[bytes]) -> Iterator[Source]:
+def _yield(dataset: Set, held: set[bytes], task: str | None) -> Iterator[Source]:
     origin, licence = provenance(dataset.folder)
     evaluated = [stem for stem in dataset.files if USED[dataset.form].get(stem) == "eval"]
     if USED[dataset.form].get("train") and "train" in dataset.files:
         notes: dict[str, str] = {}
         rows = _uncontaminated(dataset, held, notes)
-        yield Source(dataset.name, "train", dataset.form, {"rows": rows}, origin, licence, notes=notes)
+        task = task if dataset.form == "pairs" else None
+        yield Source(dataset.name, "train", dataset.form, {"rows": rows}, origin, licence, task=task, notes=notes)
     if evaluated:
         notes = {}
         tables = {stem if dataset.form == "retrieval" else "rows": _rows(dataset, stem) for stem in evaluated}
