@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from study import paths
-from study.data.manifest import load_table, manifest, sets
+from study.data.manifest import load_table, read_manifest, training_tasks
 from study.presets import load_preset, resolve
 from study.runs.launch import data_folder
 from tsembed.encoder.build import build
@@ -37,9 +37,9 @@ def main() -> None:
     for variant in options.variants:
         data = data_folder(options.preset, variant)
         settings = resolve(load_preset(options.preset), variant, options.seed)
-        listing, tables, tasks = manifest(data), {}, {}
+        manifest, tables, tasks = read_manifest(data), {}, {}
         for part in ("train", "validation"):
-            chosen = sets(listing, part, settings.variant)
+            chosen = training_tasks(manifest, part, settings.variant)
             tables[part] = {name: load_table(data, part, name) for name in chosen}
             tasks |= chosen
         other = settings.variant.starts_from

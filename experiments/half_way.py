@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from study import paths
-from study.data.manifest import manifest
+from study.data.manifest import read_manifest
 from study.presets import load_preset, resolve
 from study.runs.launch import data_folder
 from study.runs.measure import score
@@ -37,7 +37,7 @@ def main() -> None:
         with torch.no_grad(), tempfile.TemporaryDirectory() as cache:
             for name, weight in encoder.backbone.named_parameters():
                 weight.lerp_(untrained[name], 1 - share)
-            rows = pd.DataFrame(score(settings, encoder, data, manifest(data), Path(cache)))
+            rows = pd.DataFrame(score(settings, encoder, data, read_manifest(data), Path(cache)))
         means = rows.groupby("task_type").score.mean().to_dict()
         columns[f"{share:g}"] = means | {"mean over sets": rows.score.mean()}
     print(pd.DataFrame(columns).round(1).to_string())

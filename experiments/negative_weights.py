@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from study import paths
-from study.data.manifest import load_table, manifest, sets
+from study.data.manifest import load_table, read_manifest, training_tasks
 from study.presets import load_preset, resolve
 from study.probes.gradients import probe_batches
 from study.runs.launch import data_folder
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = resolve(load_preset(options.preset), options.variant, options.seed)
     data, variant = data_folder(options.preset, options.variant), settings.variant
-    tasks = sets(manifest(data), "train", variant)
+    tasks = training_tasks(read_manifest(data), "train", variant)
     tables = {name: load_table(data, "train", name) for name in tasks}
     encoder = Encoder.load(paths.run_dir(options.preset, options.variant, options.seed) / "model")
     pairs, rows = PairEncoder(encoder, variant).eval(), []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from study.data.manifest import load_table, manifest, sets
+from study.data.manifest import load_table, read_manifest, training_tasks
 from study.presets import load_preset, resolve
 from tsembed.encoder.build import build
 from tsembed.evaluation.recall import held_out_scores
@@ -26,6 +26,7 @@ KEY = ("variant", "supervision", "seed", "batch_size", "learning_rate", "pairs")
 
 
 def main() -> None:
+    """Train the missing cells of the grid and write a line about each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="prepared data of the preset `local`")
     parser.add_argument("output", type=Path)
@@ -61,8 +62,8 @@ def _measured(preset, data: Path, *, variant, supervision, seed, batch_size, lea
     steps = pairs // batch_size
     changes = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "precision": "fp32"}
     training = settings.training.model_copy(update=changes | {"warmup_steps": max(4, steps // 10)})
-    listing = manifest(data)
-    trained, held_out = sets(listing, "train", row), sets(listing, "validation", row)
+    manifest = read_manifest(data)
+    trained, held_out = training_tasks(manifest, "train", row), training_tasks(manifest, "validation", row)
     tables = {name: load_table(data, "train", name) for name in trained}
     encoder = build(settings.backbone, row, seed=seed)
     begin = time.perf_counter()

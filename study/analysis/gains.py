@@ -1,6 +1,5 @@
 """Mean scores and gains over a baseline with their uncertainty (Tables 2, 3)."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +13,6 @@ from . import statistics
 
 GROUPS = ("seen", "unseen")  # in and out of distribution, as MMEB divides its sets
 EVERYTHING = "all sets"
-_NUMBER = re.compile(r"([\d.]+) %")
 
 
 def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFrame:
@@ -117,20 +115,20 @@ def evaluation_sets(preset: str, study: str) -> pd.DataFrame:
     """The ranking sets of a study's data: columns task_type, dataset, group ("seen" or "unseen" in training), chance
     (per cent, of a choice among all candidates) and answers (per cent, among the answers that the question can have).
     """
-    from ..data.manifest import manifest
+    from ..data.manifest import read_manifest
 
     types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
-    listing = manifest(paths.data_dir(preset, load_preset(preset).experiment_with_same_data(study)))
+    manifest = read_manifest(paths.data_dir(preset, load_preset(preset).experiment_with_same_data(study)))
     rows = [
         {
             "task_type": types[d["task"]],
             "dataset": d["name"],
             "group": d["group"],
-            "chance": _percent(d["notes"].get("chance")),
-            "answers": _percent(d["notes"].get("answers")),
+            "chance": d.get("chance", float("nan")),
+            "answers": d.get("answers", float("nan")),
         }
-        for d in listing["datasets"]
-        if d["part"] == "eval" and d["form"] == "ranking"
+        for d in manifest["datasets"]
+        if d["part"] == "eval" and d["format"] == "ranking"
     ]
     return pd.DataFrame(rows)
 
@@ -185,8 +183,3 @@ def gains_by_row(
     single = found.row.isin(scores.task_type.unique())
     found["p_holm"] = found[single].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
     return found
-
-
-def _percent(note: str | None) -> float:
-    found = _NUMBER.search(note or "")
-    return float(found[1]) if found else float("nan")

@@ -3,6 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
+
+from .schema import Kind
 
 BATCH = 1000  # rows held in memory
 BATCH_BYTES = 64 * 2**20  # of the pictures held in memory
@@ -13,27 +16,26 @@ class TableWriter:
 
     Args:
         folder: Must not exist yet.
-        types: Column -> type of `schema.FORMS`.
+        columns: Column -> kind.
     """
 
-    def __init__(self, folder: Path, types: dict[str, str]):
+    def __init__(self, folder: Path, columns: dict[str, Kind]):
         import pyarrow as pa
 
-        kinds = {"binary": pa.int64(), "int": pa.int64(), "float": pa.float64()}
-        kinds |= {"list": pa.list_(pa.string()), "floats": pa.list_(pa.float64())}
-        kinds |= {"image": pa.binary(), "places": pa.list_(pa.int64())}
-        self.folder, self.columns = folder, list(types)
-        self.schema = pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in types.items()])
+        arrow = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bytes": pa.binary()}
+        arrow |= {"texts": pa.list_(pa.string()), "floats": pa.list_(pa.float64()), "ints": pa.list_(pa.int64())}
+        self.folder, self.columns = folder, list(columns)
+        self.schema = pa.schema([(name, arrow[kind.stored]) for name, kind in columns.items()])
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._stream = folder.with_name(f"{folder.name}.stream")
         self._writer = pa.ipc.new_stream(str(self._stream), self.schema)
         self._batch: list[dict] = []
-        self._images = [name for name, kind in types.items() if kind == "image"]
+        self._images = [name for name, kind in columns.items() if kind.stored == "bytes"]
         self._bytes = 0
         self._digest = hashlib.sha256()
         self.rows = 0
 
-    def add(self, row: dict) -> None:
+    def add(self, row: dict[str, Any]) -> None:
         """Take in a row with the table's columns, and write the batch when it is full."""
         values = [row[name] for name in self.columns]
         line = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=_sha256)

@@ -8,8 +8,8 @@ from tsembed.settings import Variant
 from tsembed.tasks import CAPTIONING
 
 
-def manifest(folder: Path) -> dict:
-    """The manifest of complete prepared data.
+def read_manifest(folder: Path) -> dict:
+    """The manifest of complete prepared data, an old one under the names of today.
 
     Raises:
         ValueError: If there is none, or if it cannot be read.
@@ -18,26 +18,35 @@ def manifest(folder: Path) -> dict:
     if not path.is_file():
         raise ValueError(f"{folder} has no manifest.json: prepare the data first (./run_all.sh PRESET)")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}): ./run_all.sh clean PRESET, then prepare again") from None
+    former_keys([*manifest["datasets"], *manifest["unused"]])
+    return manifest
 
 
-def sets(listing: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
+def former_keys(entries: list[dict]) -> None:
+    """Rename the keys of entries that an older version has written."""
+    for entry in entries:
+        if "form" in entry:
+            entry["format"] = entry.pop("form")
+
+
+def training_tasks(manifest: dict, part: str, variant: Variant | None = None) -> dict[str, str]:
     """Datasets, all or those that a variant learns from, and their tasks.
 
     Captions are for who trains on them alone. Where a task has pairs and sets of labels, `variant.supervision` says
     which of them, or both.
     """
-    entries = [d for d in listing["datasets"] if d["part"] == part]
+    entries = [d for d in manifest["datasets"] if d["part"] == part]
     if variant is None:
         return {d["name"]: d["task"] for d in entries}
     kinds: dict[str, set[bool]] = defaultdict(set)  # task -> whether its sets are pairs
     for d in entries:
-        kinds[d["task"]].add(d["form"] == "pairs")
+        kinds[d["task"]].add(d["format"] == "pairs")
     if variant.supervision in ("pairs", "labels"):
         wanted = variant.supervision == "pairs"
-        entries = [d for d in entries if len(kinds[d["task"]]) == 1 or (d["form"] == "pairs") == wanted]
+        entries = [d for d in entries if len(kinds[d["task"]]) == 1 or (d["format"] == "pairs") == wanted]
     return {d["name"]: d["task"] for d in entries if (d["task"] == CAPTIONING) == (CAPTIONING in variant.tasks)}
 
 
@@ -47,13 +56,13 @@ def load_table(folder: Path, part: str, name: str):
     Args:
         folder: Prepared data.
         part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
-            them), or "eval" (tables of the dataset's form).
+            them), or "eval" (tables of the dataset's format).
         name: As the manifest has it.
 
     Raises:
         ValueError: If the manifest has no such dataset; with the names that it has.
     """
-    entries = {e["name"]: e for e in manifest(folder)["datasets"] if e["part"] == part}
+    entries = {e["name"]: e for e in read_manifest(folder)["datasets"] if e["part"] == part}
     if name not in entries:
         raise ValueError(f"{folder} has no {part} dataset {name!r}; it has: {', '.join(entries) or 'none'}")
     from datasets import load_from_disk

@@ -1,4 +1,4 @@
-"""Forms -> training pairs: columns `query`, `document` and `group`, in a training and a validation part.
+"""Formats -> training pairs: columns `query`, `document` and `group`, in a training and a validation part.
 
 Pairs with pictures have `query_image` and `document_image` beside them.
 
@@ -11,47 +11,48 @@ same rows on every machine.
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from typing import Literal
 
 from ..presets import Data
-from .schema import FORMS, TASK_OF_FORM, Source
+from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, Kind, LabelledText, Pair, Row, kinds
 
-COLUMNS = {"query": "text", "document": "text", "group": "int"}
+TEXT, NUMBER = Kind("text", "text"), Kind("int", "integer")
+COLUMNS = {"query": TEXT, "document": TEXT, "group": NUMBER}
 Part = Literal["train", "validation"]
 
 
-def columns_of(form: str) -> dict[str, str]:
-    """The columns of a prepared training table, and their types."""
-    return FORMS[form]["rows"] if form == "image_pairs" else COLUMNS
+def columns_of(format: str) -> dict[str, Kind]:
+    """The columns of a prepared training table, and their kinds."""
+    return kinds(ImagePair) if format == "image_pairs" else COLUMNS
 
 
-def task_of(source: Source) -> str:
-    """The training task of a training source."""
-    return source.task or TASK_OF_FORM[source.form]
+def task_of(spec: DatasetSpec) -> str:
+    """The training task of a training dataset."""
+    return spec.task or TASK_OF_FORMAT[spec.format]
 
 
 def pairs(
-    source: Source, rows: Iterable[dict], data: Data, held: Iterable[dict] | None = None
-) -> Iterator[tuple[Part, dict]]:
-    """Training and validation pairs of a training source; what was left out is counted in `source.notes`.
+    spec: DatasetSpec, rows: Iterable[Row], data: Data, held_out: Iterable[Row] | None = None
+) -> Generator[tuple[Part, dict], None, dict[str, str] | None]:
+    """Training and validation pairs of a training dataset; returns what was left out, as notes.
 
     At most `data.validation_rows` pairs, and never more than a tenth, are held out; at most `data.train_rows` are kept.
 
     Args:
-        source: Its form decides how rows become pairs; its notes get the counts.
-        rows: The rows of the source, of a form of `TRAINING_FORMS`; read once. Labelled rows are held in memory, pairs
-            are streamed.
+        spec: Its format decides how rows become pairs.
+        rows: Of a format of `TRAINING_FORMATS`; read once. Labelled rows are held in memory, pairs are streamed.
         data: Bounds on the number of pairs, and the seed.
-        held: The rows to hold out, where the source has chosen them (form image_pairs).
+        held_out: The rows to hold out, where the origin has chosen them (format image_pairs).
     """
-    rng = random.Random(f"{data.seed}/{source.name}/pairs")
-    if source.form == "image_pairs":
-        return _split(rows, data, rng) if held is None else _chosen(rows, held, data, rng)
-    if source.form == "pairs":
+    rng = random.Random(f"{data.seed}/{spec.name}/pairs")
+    if spec.format == "image_pairs":
+        images = map(vars, rows)
+        return _split(images, data, rng) if held_out is None else _chosen(images, map(vars, held_out), data, rng)
+    if spec.format == "pairs":
         return _split(_paired(rows), data, rng)
-    return _labelled(source, rows, data, rng)
+    return _labelled(spec.name, rows, data, rng)
 
 
 def group_of(*parts: str) -> int:
@@ -77,20 +78,21 @@ def reservoir(rows: Iterable[dict], size: int, rng: random.Random) -> list[dict]
     return [row for _, row in sorted(kept, key=lambda item: item[0])]
 
 
-def _paired(rows: Iterable[dict]) -> Iterator[dict]:
+def _paired(rows: Iterable[Pair]) -> Iterator[dict]:
     for row in rows:
-        document = row["positive"]
-        yield {"query": row["anchor"], "document": document, "group": group_of(document)}
+        yield {"query": row.anchor, "document": row.positive, "group": group_of(row.positive)}
 
 
-def _chosen(rows: Iterable[dict], held: Iterable[dict], data: Data, rng: random.Random) -> Iterator[tuple[Part, dict]]:
-    """Rows and held-out rows as the source has divided them, each up to what the settings allow."""
+def _chosen(
+    rows: Iterable[dict], held_out: Iterable[dict], data: Data, rng: random.Random
+) -> Generator[tuple[Part, dict], None, None]:
+    """Rows and held-out rows as the origin has divided them, each up to what the settings allow."""
     kept = rows if data.train_rows is None else reservoir(rows, data.train_rows, rng)
     yield from (("train", row) for row in kept)
-    yield from (("validation", row) for row in islice(held, data.validation_rows))
+    yield from (("validation", row) for row in islice(held_out, data.validation_rows))
 
 
-def _split(rows: Iterable[dict], data: Data, rng: random.Random) -> Iterator[tuple[Part, dict]]:
+def _split(rows: Iterable[dict], data: Data, rng: random.Random) -> Generator[tuple[Part, dict], None, None]:
     """Streams pairs: those that fall out of the validation reservoir are training pairs."""
     held: list[dict] = []
 
@@ -114,41 +116,42 @@ def _split(rows: Iterable[dict], data: Data, rng: random.Random) -> Iterator[tup
     yield from (("validation", row) for row in held)
 
 
-def _labelled(source: Source, rows: Iterable[dict], data: Data, rng: random.Random) -> Iterator[tuple[Part, dict]]:
+def _labelled(
+    name: str, rows: Iterable[LabelledText], data: Data, rng: random.Random
+) -> Generator[tuple[Part, dict], None, dict[str, str]]:
     """Same-label pairs: every text once as query, its partner drawn among the label's other training texts.
 
     A held-out text is never a training text, neither as query nor as document.
     """
-    texts: dict[str, dict[str, None]] = defaultdict(dict)  # label -> its distinct texts, in order
+    distinct: dict[str, dict[str, None]] = defaultdict(dict)  # label -> its distinct texts, in order
     repeated = 0
     for row in rows:
-        repeated += row["text"] in texts[row["label"]]
-        texts[row["label"]][row["text"]] = None
-    single = [label for label, members in texts.items() if len(members) < 2]
-    members = {label: list(found) for label, found in texts.items() if len(found) > 1}
-    held = _held_out(members, data, rng)
-    partners = {label: [i for i in range(len(found)) if (label, i) not in held] for label, found in members.items()}
-    queries = [(label, i) for label, found in members.items() for i in range(len(found)) if (label, i) not in held]
+        repeated += row.text in distinct[row.label]
+        distinct[row.label][row.text] = None
+    texts = {label: list(of_label) for label, of_label in distinct.items() if len(of_label) > 1}
+    held_out = _held_out(texts, data, rng)
+    free = {label: [i for i in range(len(of_label)) if (label, i) not in held_out] for label, of_label in texts.items()}
+    queries = [(label, i) for label, places in free.items() for i in places]
     if data.train_rows is not None and len(queries) > data.train_rows:
         queries = [queries[i] for i in sorted(rng.sample(range(len(queries)), data.train_rows))]
-    if repeated:
-        source.notes["repeated"] = f"{repeated} rows merged: the same text with the same label stands there before"
-    if single:
-        source.notes["single"] = f"{len(single)} labels have one text and give no pair"
-    for part, chosen in (("train", queries), ("validation", sorted(held))):
-        for label, i in chosen:
-            others = partners[label]
-            partner = others[rng.randrange(len(others))]
+    for part, drawn in (("train", queries), ("validation", sorted(held_out))):
+        for label, i in drawn:
+            partners = free[label]
+            partner = partners[rng.randrange(len(partners))]
             while partner == i:
-                partner = others[rng.randrange(len(others))]
-            pair = {"query": members[label][i], "document": members[label][partner]}
-            yield part, pair | {"group": group_of(source.name, label)}
+                partner = partners[rng.randrange(len(partners))]
+            pair = {"query": texts[label][i], "document": texts[label][partner]}
+            yield part, pair | {"group": group_of(name, label)}
+    notes = {}
+    if repeated:
+        notes["repeated"] = f"{repeated} rows merged: the same text with the same label stands there before"
+    if single := len(distinct) - len(texts):
+        notes["single"] = f"{single} labels have one text and give no pair"
+    return notes
 
 
-def _held_out(members: dict[str, list[str]], data: Data, rng: random.Random) -> set[tuple[str, int]]:
-    """Texts for validation; every label keeps two texts at least for training."""
-    total = sum(map(len, members.values()))
-    free = [
-        (label, i) for label, texts in members.items() for i in sorted(rng.sample(range(len(texts)), len(texts) - 2))
-    ]
+def _held_out(texts: dict[str, list[str]], data: Data, rng: random.Random) -> set[tuple[str, int]]:
+    """(label, place) of the texts for validation; every label keeps two texts at least for training."""
+    total = sum(map(len, texts.values()))
+    free = [(label, i) for label, some in texts.items() for i in sorted(rng.sample(range(len(some)), len(some) - 2))]
     return set(rng.sample(free, min(data.validation_rows, total // 10, len(free))))

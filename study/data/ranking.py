@@ -1,4 +1,4 @@
-"""Examples with pictures: as training pairs, and as the form "ranking", where a query has candidates of its own (MMEB).
+"""Examples with images: as training pairs, and as the format "ranking", where a query has its own candidates (MMEB).
 
 A ranking set has two tables: `queries`, with the rows of its candidates and of the right ones among them, and
 `candidates`, each distinct item once.
@@ -16,56 +16,57 @@ Tables = dict[str, list[dict]]
 NO_FILES: Mapping[bytes, str] = {}
 
 
-class Example(NamedTuple):
+class RankingExample(NamedTuple):
     """A query and its answer.
 
     Args:
-        right: What makes a picture the right answer. Two pictures of one such key are never each other's negatives; two
-            texts are never if they are equal.
-        others: The candidates beside the answer, all distinct and all wrong; empty in training.
+        positive: Its answer.
+        answer_key: What makes an image the right answer. Two images of one such key are never each other's negatives;
+            two texts are never if they are equal.
+        negatives: The candidates beside the answer, all distinct and all wrong; empty in training.
     """
 
     query: Item
-    answer: Item
-    right: tuple[str, ...] = ()
-    others: Sequence[Item] = ()
+    positive: Item
+    answer_key: tuple[str, ...] = ()
+    negatives: Sequence[Item] = ()
 
 
-def pair(example: Example, files: Mapping[bytes, str] = NO_FILES) -> dict:
-    """The example as a row of the form "image_pairs".
+def pair(example: RankingExample, files: Mapping[bytes, str] = NO_FILES) -> dict:
+    """The example as a row of the format "image_pairs".
 
     Args:
-        example: Of a training set: its other candidates are left out.
+        example: Of a training set: its negatives are left out.
         files: Encoded picture -> the file that it comes from, for the message about one that cannot be read.
     """
-    query, answer = example.query, example.answer
+    query, answer = example.query, example.positive
     row = {"query": query.text, "query_image": query.image, "document": answer.text, "document_image": answer.image}
-    row["group"] = group_of(answer.text) if answer.image is None else group_of("picture", *example.right)
+    row["group"] = group_of(answer.text) if answer.image is None else group_of("picture", *example.answer_key)
     return row | _file("query_image", query.image, files) | _file("document_image", answer.image, files)
 
 
-def tables(examples: Iterable[Example], rng: random.Random, files: Mapping[bytes, str] = NO_FILES) -> Tables:
+def tables(examples: Iterable[RankingExample], rng: random.Random, files: Mapping[bytes, str] = NO_FILES) -> Tables:
     """The two tables of a ranking set. Every list of candidates is shuffled, so that a place in it says nothing."""
     number: dict[Item, int] = {}
     queries = []
-    for query, answer, _, others in examples:
-        rows = [number.setdefault(item, len(number)) for item in (answer, *others)]
+    for query, positive, _, negatives in examples:
+        rows = [number.setdefault(item, len(number)) for item in (positive, *negatives)]
         positives = rows[:1]
         rng.shuffle(rows)
         row = {"query": query.text, "query_image": query.image, "candidates": rows, "positives": positives}
         queries.append(row | _file("query_image", query.image, files))
-    found = ({"text": i.text, "image": i.image} | _file("image", i.image, files) for i in number)
-    return {"queries": queries, "candidates": list(found)}
+    candidates = [{"text": i.text, "image": i.image} | _file("image", i.image, files) for i in number]
+    return {"queries": queries, "candidates": candidates}
 
 
 def _file(column: str, picture: bytes | None, files: Mapping[bytes, str]) -> dict[str, str]:
     return {f"{column}_path": files[picture]} if picture in files else {}
 
 
-def faults(found: Tables) -> Iterator[str]:
-    """The rules of the form "ranking" that rows break, each with its place."""
-    size = len(found["candidates"])
-    for number, row in enumerate(found["queries"], start=1):
+def faults(tables: Tables) -> Iterator[str]:
+    """The rules of the format "ranking" that rows break, each with its place."""
+    size = len(tables["candidates"])
+    for number, row in enumerate(tables["queries"], start=1):
         candidates, positives = set(row["candidates"]), set(row["positives"])
         if len(candidates) < len(row["candidates"]):
             yield f"queries row {number}: a candidate stands twice in 'candidates'"
@@ -77,25 +78,27 @@ def faults(found: Tables) -> Iterator[str]:
             yield f"queries row {number}: all of its {len(candidates)} candidates are right"
 
 
-def chance(found: Mapping[str, Sequence[dict]]) -> float:
+def chance(tables: Mapping[str, Sequence[dict]]) -> float:
     """Precision@1, in 0..1, of a choice at random.
 
     >>> chance({"queries": [{"candidates": [0, 1, 2, 3], "positives": [2]}, {"candidates": [0, 1], "positives": [0]}]})
     0.375
     """
-    shares = [len(row["positives"]) / len(row["candidates"]) for row in found["queries"]]
+    shares = [len(row["positives"]) / len(row["candidates"]) for row in tables["queries"]]
     return sum(shares) / len(shares)
 
 
-def cap(found: Tables, size: int, rng: random.Random) -> Tables:
+def subsample(tables: Tables, size: int, rng: random.Random) -> Tables:
     """`size` of the queries in their own order, and the candidates that these have."""
-    queries = found["queries"]
+    queries = tables["queries"]
     if len(queries) <= size:
-        return found
-    kept = [queries[i] for i in sorted(rng.sample(range(len(queries)), size))]
-    used = sorted({row for query in kept for row in query["candidates"]})
+        return tables
+    sample = [queries[i] for i in sorted(rng.sample(range(len(queries)), size))]
+    used = sorted({row for query in sample for row in query["candidates"]})
     number = {row: i for i, row in enumerate(used)}
-    return {
-        "queries": [q | {name: [number[row] for row in q[name]] for name in ("candidates", "positives")} for q in kept],
-        "candidates": [found["candidates"][row] for row in used],
-    }
+
+    def renumbered(query: dict) -> dict:
+        return query | {name: [number[row] for row in query[name]] for name in ("candidates", "positives")}
+
+    candidates = [tables["candidates"][row] for row in used]
+    return {"queries": [renumbered(query) for query in sample], "candidates": candidates}

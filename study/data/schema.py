@@ -1,54 +1,248 @@
-"""The forms that a dataset can have, and `Source`, one dataset in such a form before it becomes an Arrow table.
+"""What a dataset is before it becomes Arrow tables: a `DatasetSpec` in one of the formats, each with its row classes.
 
-Every origin (embedded docstrings, a local folder, the hub) yields `Source`s; `prepare.prepare` checks and writes them.
-The forms and their columns are those of the JSONL layout in docs/data_layout.md.
+Every origin (embedded docstrings, a local folder, the hub) yields `DatasetSpec`s; `prepare.prepare` writes them. A row
+is checked once, by `parse`, where it enters: an origin that checks its files first hands on `Row`s, any other one
+dicts, which `prepare` parses. Later code trusts the row. docs/data_layout.md has the tables of columns that
+`study.data.layout` makes of these classes.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, ValidationInfo, model_validator
 
 from tsembed.inputs import MARK
 
-# form -> table -> {column: type}. `text` and `id` are non-empty texts, `list` a non-empty list of texts, `floats` a
-# non-empty list of numbers, `label` a text or an integer (stored as text), `binary` 0 or 1, `int` an integer, `maybe` a
-# text that may be empty, `image` an encoded picture or None, `places` a non-empty list of rows of another table. A type
-# with `?` at its end may be missing, None or empty, which is stored as None.
-FORMS: dict[str, dict[str, dict[str, str]]] = {
-    "pairs": {"rows": {"anchor": "text", "positive": "text"}},
+
+class Kind(NamedTuple):
+    """The kind of a column: how it is stored, and in words what it must be."""
+
+    stored: Literal["text", "int", "float", "texts", "floats", "bytes", "ints"]
+    rule: str
+
+
+def _column(check: Callable[[Any, str], Any], stored: str, rule: str) -> tuple[PlainValidator, Kind]:
+    return PlainValidator(lambda value, info: check(value, _name(info))), Kind(stored, rule)
+
+
+def _name(info: ValidationInfo) -> str:
+    return info.field_name or ""
+
+
+def _text(value: Any, name: str, rule: str = "a text") -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} must be {rule}, not {value!r:.60}")
+    if not value.strip():
+        raise ValueError(f"{name!r} is empty")
+    return value
+
+
+def _label(value: Any, name: str) -> str:
+    return str(value) if type(value) is int else _text(value, name, "a text or an integer")
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{name!r} must be a finite number, not {value!r:.60}")
+    return float(value)
+
+
+def _holds(rule: str, holds: Callable[[Any], bool]) -> Callable[[Any, str], Any]:
+    def check(value: Any, name: str) -> Any:
+        if not holds(value):
+            raise ValueError(f"{name!r} must be {rule}, not {value!r:.60}")
+        return value
+
+    return check
+
+
+def _list_of(check: Callable[[Any, str], Any]) -> Callable[[Any, str], list]:
+    def checked(value: Any, name: str) -> list:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{name!r} must be a list with at least one item, not {value!r:.60}")
+        return [check(item, f"{name}[{i}]") for i, item in enumerate(value)]
+
+    return checked
+
+
+def _optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    return lambda value, name: None if value in (None, "", []) else check(value, name)
+
+
+_binary = _holds("0 or 1", lambda value: type(value) is int and value in (0, 1))
+_maybe = _holds("a text, empty or not", lambda value: isinstance(value, str))
+_integer = _holds("an integer", lambda value: type(value) is int)
+_image = _holds("the bytes of a picture, or None", lambda value: value is None or (isinstance(value, bytes) and value))
+_places = _holds(
+    "a list of at least one row number",
+    lambda value: isinstance(value, list) and value and all(type(item) is int and item >= 0 for item in value),
+)
+
+Text = Annotated[str, *_column(_text, "text", "text")]
+Label = Annotated[str, *_column(_label, "text", "text or integer")]
+Binary = Annotated[int, *_column(_binary, "int", "0 or 1")]
+Number = Annotated[float, *_column(_number, "float", "number")]
+Texts = Annotated[list[str], *_column(_list_of(_text), "texts", "list of texts")]
+Numbers = Annotated[list[float], *_column(_list_of(_number), "floats", "list of numbers")]
+MaybeText = Annotated[str, *_column(_maybe, "text", "text, may be empty")]
+Integer = Annotated[int, *_column(_integer, "int", "integer")]
+Image = Annotated[bytes | None, *_column(_image, "bytes", "encoded picture, or none")]
+Places = Annotated[list[int], *_column(_places, "ints", "row numbers of another table")]
+OptionalText = Annotated[str | None, *_column(_optional(_text), "text", "text")]
+OptionalLabel = Annotated[str | None, *_column(_optional(_label), "text", "text or integer")]
+OptionalTexts = Annotated[list[str] | None, *_column(_optional(_list_of(_text)), "texts", "list of texts")]
+
+
+class Row(BaseModel):
+    """A checked row. Columns that its class does not name are left out."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Pair(Row):
+    """Two texts that belong together."""
+
+    anchor: Text
+    positive: Text
+
+
+class LabelledText(Row):
+    """A text with its class or cluster; labels are stored as text."""
+
+    text: Text
+    label: Label
+
+
+class Query(Row):
+    """A query of a retrieval set."""
+
+    query_id: Text
+    query: Text
+
+
+class Document(Row):
+    """A document of a retrieval set, as it is scored: its title, if it has one, stands before its text."""
+
+    doc_id: Text
+    text: Text
+
+
+class Judgement(Row):
+    """How relevant a document is to a query: above 0 means relevant, and larger is better."""
+
+    query_id: Text
+    doc_id: Text
+    score: Number
+
+
+class RankedQuery(Row):
+    """A query with right and wrong answers."""
+
+    query: Text
+    positive: Texts
+    negative: Texts
+
+
+class JudgedPair(Row):
+    """Two texts, and whether they mean the same."""
+
+    a: Text
+    b: Text
+    label: Binary
+
+
+class ScoredPair(Row):
+    """Two texts, and how similar they are."""
+
+    a: Text
+    b: Text
+    score: Number
+
+
+class Summaries(Row):
+    """A text, summaries by people, and summaries by machines with their relevance."""
+
+    text: Text
+    human_summaries: Texts
+    machine_summaries: Texts
+    relevance: Numbers
+
+
+class Article(Row):
+    """A generic text of the similarity analysis (MoTE §5.2)."""
+
+    id: Text
+    text: Text
+
+
+def _has_content(text: str, image: bytes | None, name: str, column: str) -> None:
+    marks = text.count(MARK)
+    if image is None and not text.strip():
+        raise ValueError(f"neither {name!r} nor {column!r}: an item has a text or a picture")
+    if marks > (image is not None):
+        raise ValueError(f"{name!r} has {marks} marks {MARK} for {int(image is not None)} pictures: {text!r:.60}")
+
+
+class ImagePair(Row):
+    """A training pair whose sides have a text, an image, or both (tsembed/inputs.py)."""
+
+    query: MaybeText
+    query_image: Image
+    document: MaybeText
+    document_image: Image
+    group: Integer
+
+    @model_validator(mode="after")
+    def _sides(self):
+        _has_content(self.query, self.query_image, "query", "query_image")
+        _has_content(self.document, self.document_image, "document", "document_image")
+        return self
+
+
+class ImageQuery(Row):
+    """A query that ranks its own candidates: their rows, and those of the right ones."""
+
+    query: MaybeText
+    query_image: Image
+    candidates: Places
+    positives: Places
+
+    @model_validator(mode="after")
+    def _side(self):
+        _has_content(self.query, self.query_image, "query", "query_image")
+        return self
+
+
+class Candidate(Row):
+    """A candidate of ranking queries: a text, an image, or both."""
+
+    text: MaybeText
+    image: Image
+
+    @model_validator(mode="after")
+    def _side(self):
+        _has_content(self.text, self.image, "text", "image")
+        return self
+
+
+# Format -> table -> class of its rows.
+FORMATS: dict[str, dict[str, type[Row]]] = {
+    "pairs": {"rows": Pair},
     # An evaluation part also has `train`, the rows that MTEB fits its classifier on; its labels cover those of `rows`.
-    "classification": {"train": {"text": "text", "label": "label"}, "rows": {"text": "text", "label": "label"}},
-    "clustering": {"rows": {"text": "text", "label": "label"}},
-    "retrieval": {
-        "queries": {"query_id": "id", "query": "text"},
-        "corpus": {"doc_id": "id", "text": "text"},
-        "qrels": {"query_id": "id", "doc_id": "id", "score": "float"},
-    },
-    "reranking": {"rows": {"query": "text", "positive": "list", "negative": "list"}},
-    "pair_classification": {"rows": {"a": "text", "b": "text", "label": "binary"}},
-    "sts": {"rows": {"a": "text", "b": "text", "score": "float"}},
-    "summarization": {
-        "rows": {"text": "text", "human_summaries": "list", "machine_summaries": "list", "relevance": "floats"}
-    },
-    "wikipedia": {"rows": {"id": "id", "text": "text"}},  # generic articles of the similarity analysis (MoTE §5.2)
-    # Pictures: each side of a pair, each query and each candidate has a text, an image, or both (data/items.py).
-    "image_pairs": {
-        "rows": {
-            "query": "maybe",
-            "query_image": "image",
-            "document": "maybe",
-            "document_image": "image",
-            "group": "int",
-        }
-    },
-    "ranking": {
-        "queries": {"query": "maybe", "query_image": "image", "candidates": "places", "positives": "places"},
-        "candidates": {"text": "maybe", "image": "image"},
-    },
+    "classification": {"train": LabelledText, "rows": LabelledText},
+    "clustering": {"rows": LabelledText},
+    "retrieval": {"queries": Query, "corpus": Document, "qrels": Judgement},
+    "reranking": {"rows": RankedQuery},
+    "pair_classification": {"rows": JudgedPair},
+    "sts": {"rows": ScoredPair},
+    "summarization": {"rows": Summaries},
+    "wikipedia": {"rows": Article},
+    "image_pairs": {"rows": ImagePair},
+    "ranking": {"queries": ImageQuery, "candidates": Candidate},
 }
-SIDES = (("query", "query_image"), ("document", "document_image"), ("text", "image"))  # text and picture of one item
 
 MTEB_TYPE = {
     "classification": "Classification",
@@ -60,126 +254,97 @@ MTEB_TYPE = {
     "summarization": "Summarization",
 }
 
-# Which training task a training part of a form serves. The other forms stay unseen, as in the paper (§5.3).
-TASK_OF_FORM = {"classification": "classification", "clustering": "clustering", "pairs": "retrieval"}
-TRAINING_FORMS = (*TASK_OF_FORM, "image_pairs")
+# Which training task a training part of a format serves. The other formats stay unseen, as in the paper (§5.3).
+TASK_OF_FORMAT = {"classification": "classification", "clustering": "clustering", "pairs": "retrieval"}
+TRAINING_FORMATS = (*TASK_OF_FORMAT, "image_pairs")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
+Rows = Iterable[Row | dict[str, Any]]
+
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSpec:
     """One dataset: a training part or an evaluation part (the articles of the similarity analysis are one).
 
     Args:
         name: Unique within its part; letters, digits, `_`, `-`, `.`. Of an evaluation part: the MTEB task's name.
         part: "train", "eval", or "unused": listed in the manifest with `notes["reason"]`, without tables.
-        form: A key of `FORMS`.
-        tables: Table name -> rows, any iterable (a generator is read once), with the columns of the form. A training
-            part has the table `rows` only; one of form "image_pairs" may bring the rows that are held out, as
-            `validation`. `label` may be an integer; it is stored as text. A row may name the file of its picture in
+        format: A key of `FORMATS`.
+        tables: Table name -> rows: `Row`s of the format's class, or dicts that are still to be checked. A generator is
+            read once, and may return notes. A training part has the table `rows` only; one of format "image_pairs" may
+            bring the rows that are held out, as `validation`. A dict may name the file of its picture in
             `<column>_path`, for messages.
         origin: Where the text comes from, with a version.
         licence: As stated there.
         group: A family for in-/out-of-distribution comparisons: "seen" or "unseen" text, or "".
-        task: The training task, for training parts of form "pairs" that are not retrieval; else by `TASK_OF_FORM`.
-            Of the forms "image_pairs" and "ranking": one of `tasks.IMAGE_TASKS`; in training also captions.
-        notes: What a reader of the manifest must know, as counts of left-out rows. Read after the tables.
+        task: The training task, for training parts of format "pairs" that are not retrieval; else by `TASK_OF_FORMAT`.
+            Of the formats "image_pairs" and "ranking": one of `tasks.IMAGE_TASKS`; in training also captions.
+        notes: What a reader of the manifest must know, and what is known before the rows are read.
+        answers: How many answers a question of the set can have, where they are few.
     """
 
     name: str
     part: Literal["train", "eval", "unused"]
-    form: str
-    tables: Mapping[str, Iterable[dict]]
+    format: str
+    tables: Mapping[str, Rows]
     origin: str
     licence: str
     group: str = ""
     task: str | None = None
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    answers: int | None = None
 
 
-def columns(form: str, part: str) -> dict[str, dict[str, str]]:
-    """The tables of a form in a part, each with its columns: a training part has `rows` only.
-
-    >>> list(columns("classification", "eval")), list(columns("classification", "train"))
-    (['train', 'rows'], ['rows'])
-    """
-    tables = FORMS[form]
-    return tables if part == "eval" else {"rows": tables["rows"]}
+RowClass = TypeVar("RowClass", bound=Row)
+Yielded = TypeVar("Yielded")
 
 
-def clean(row: dict[str, Any], types: dict[str, str]) -> dict[str, Any]:
-    """The row with the columns of `types` only, in their stored types (labels as text, scores as float).
+class Noted(Iterable[Yielded]):
+    """What a generator yields; when it has been read to its end, `notes` are what it returned."""
+
+    def __init__(self, items: Iterable[Yielded]):
+        self._items = items
+        self.notes: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Yielded]:
+        self.notes = dict((yield from self._items) or {})
+
+
+def parse(row_class: type[RowClass], row: dict[str, Any]) -> RowClass:
+    """The checked row: the columns of the class alone, in their stored types.
 
     Raises:
         ValueError: With the column, the rule and the value, if a column is missing, has another type or is empty, or if
             an item has neither a text nor a picture, or a mark without a picture.
 
-    >>> clean({"text": "a", "label": 3, "extra": None}, {"text": "text", "label": "label"})
-    {'text': 'a', 'label': '3'}
+    >>> parse(LabelledText, {"text": "a", "label": 3, "extra": None})
+    LabelledText(text='a', label='3')
     """
-    made = {name: _value(row, name, kind) for name, kind in types.items()}
-    for text, image in SIDES:
-        if types.get(image) == "image":
-            _item(made[text], made[image], text, image)
-    return made
+    try:
+        return row_class.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    if first["type"] == "missing":
+        raise ValueError(f"column {first['loc'][0]!r} is missing (the row has: {', '.join(row) or 'nothing'})")
+    raise ValueError(str(first["ctx"]["error"]))
 
 
-def _item(text: str, picture: bytes | None, name: str, column: str) -> None:
-    marks = text.count(MARK)
-    if picture is None and not text.strip():
-        raise ValueError(f"neither {name!r} nor {column!r}: an item has a text or a picture")
-    if marks > (picture is not None):
-        raise ValueError(f"{name!r} has {marks} marks {MARK} for {int(picture is not None)} pictures: {text!r:.60}")
+def kinds(row_class: type[Row]) -> dict[str, Kind]:
+    """Column -> kind of the rows of a class.
+
+    >>> kinds(Judgement)["score"]
+    Kind(stored='float', rule='number')
+    """
+    metadata = {name: column.metadata for name, column in row_class.model_fields.items()}
+    return {name: part for name, parts in metadata.items() for part in parts if isinstance(part, Kind)}
 
 
-def _value(row: dict[str, Any], name: str, kind: str) -> Any:
-    if kind.endswith("?"):
-        return _value(row, name, kind[:-1]) if row.get(name) not in (None, "", []) else None
-    if name not in row:
-        raise ValueError(f"column {name!r} is missing (the row has: {', '.join(row) or 'nothing'})")
-    value = row[name]
-    if kind in ("text", "id"):
-        return _text(value, name)
-    if kind == "label":
-        return str(value) if type(value) is int else _text(value, name, "a text or an integer")
-    if kind == "binary":
-        if type(value) is not int or value not in (0, 1):
-            raise ValueError(f"{name!r} must be 0 or 1, not {value!r:.60}")
-        return value
-    if kind == "float":
-        return _number(value, name)
-    if kind in _PLAIN:
-        rule, holds = _PLAIN[kind]
-        if not holds(value):
-            raise ValueError(f"{name!r} must be {rule}, not {value!r:.60}")
-        return value
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{name!r} must be a list with at least one item, not {value!r:.60}")
-    each = _text if kind == "list" else _number
-    return [each(item, f"{name}[{i}]") for i, item in enumerate(value)]
+def row_classes(format: str, part: str) -> dict[str, type[Row]]:
+    """The tables of a format in a part, each with its row class: a training part has `rows` only.
 
-
-_PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "maybe": ("a text, empty or not", lambda value: isinstance(value, str)),
-    "int": ("an integer", lambda value: type(value) is int),
-    "image": ("the bytes of a picture, or None", lambda value: value is None or isinstance(value, bytes) and value),
-    "places": (
-        "a list of at least one row number",
-        lambda value: isinstance(value, list) and value and all(type(item) is int and item >= 0 for item in value),
-    ),
-}
-
-
-def _text(value: Any, name: str, wanted: str = "a text") -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name!r} must be {wanted}, not {value!r:.60}")
-    if not value.strip():
-        raise ValueError(f"{name!r} is empty")
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{name!r} must be a finite number, not {value!r:.60}")
-    return float(value)
+    >>> list(row_classes("classification", "eval")), list(row_classes("classification", "train"))
+    (['train', 'rows'], ['rows'])
+    """
+    tables = FORMATS[format]
+    return tables if part == "eval" else {"rows": tables["rows"]}

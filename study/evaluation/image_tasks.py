@@ -38,8 +38,8 @@ LETTERS = {("image",): "i", ("text",): "t", ("image", "text"): "it"}
 
 def tasks(folder: Path) -> "list[mteb.AbsTask]":
     """The MTEB tasks of the ranking sets in `folder`, in the manifest's order."""
-    listing = manifest.manifest(folder)["datasets"]
-    return [task(folder, entry) for entry in listing if entry["part"] == "eval" and entry["form"] == "ranking"]
+    entries = manifest.read_manifest(folder)["datasets"]
+    return [task(folder, entry) for entry in entries if entry["part"] == "eval" and entry["format"] == "ranking"]
 
 
 def task(folder: Path, entry: dict) -> "mteb.AbsTask":

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from tsembed.inputs import Item
 from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS
 
-from ..data import manifest
+from ..data.manifest import load_table
 
 if TYPE_CHECKING:
     import datasets
@@ -27,7 +27,7 @@ BLOCK = 256  # items that are prepared together: an encoder holds the pixels of 
 
 
 def evaluate(
-    encoder: "Encoder", data: Path, listing: dict, *, seed: int, sets_per_type: int | None = None, **encode: Any
+    encoder: "Encoder", data: Path, manifest: dict, *, seed: int, sets_per_type: int | None = None, **encode: Any
 ) -> list[dict[str, Any]]:
     """Tidy scores, one row per ranking set: {task_type, dataset, metric, score}, score in 0..100.
 
@@ -37,22 +37,22 @@ def evaluate(
 
     Args:
         encoder: Its `encode(items, route, **encode)` gives (n, dim), unit norm.
-        data: Prepared data; `listing` is their manifest.
-        listing: The manifest of `data`.
+        data: Prepared data; `manifest` describes them.
+        manifest: The manifest of `data`.
         seed: Of the order in which candidates stand.
         sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
         encode: As in `Encoder.encode`.
     """
     memory = Memory(encoder, encode)
     sets: dict[tuple[str, str], list[dict]] = {}
-    for entry in listing["datasets"]:
-        if entry["part"] == "eval" and entry["form"] == "ranking":
+    for entry in manifest["datasets"]:
+        if entry["part"] == "eval" and entry["format"] == "ranking":
             sets.setdefault((entry["task"], entry["group"]), []).append(entry)
     selected = [entry for entries in sets.values() for entry in entries[:sets_per_type]]
     rows = []
     for entry in selected:
         begin = time.monotonic()
-        tables = manifest.load_table(data, "eval", entry["name"])
+        tables = load_table(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")
         queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)

@@ -37,21 +37,21 @@ def tasks(folder: Path, task_types: tuple[str, ...] | None = None) -> list:
     Raises:
         ValueError: If there is no prepared data, or if two evaluation sets have one name.
     """
-    entries = [e for e in manifest.manifest(folder)["datasets"] if e["part"] == "eval" and e["form"] in CLASSES]
+    entries = [e for e in manifest.read_manifest(folder)["datasets"] if e["part"] == "eval" and e["format"] in CLASSES]
     names = [entry["name"] for entry in entries]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"{folder}: evaluation sets {sorted(repeated)} have the same name; a task's name is unique")
     wanted_types = set(MTEB_TYPE.values()) if task_types is None else set(task_types)
-    return [task(folder, entry) for entry in entries if MTEB_TYPE[entry["form"]] in wanted_types]
+    return [task(folder, entry) for entry in entries if MTEB_TYPE[entry["format"]] in wanted_types]
 
 
 def task(folder: Path, entry: dict):
     """The MTEB task of one manifest entry of part "eval"; its class is made here, since MTEB asks it for metadata."""
-    form_class = CLASSES[entry["form"]]
+    form_class = CLASSES[entry["format"]]
     metadata = TaskMetadata(
         name=entry["name"],
-        description=f"{entry['form']} set {entry['name']}; origin: {entry['origin']}",
-        type=MTEB_TYPE[entry["form"]],
+        description=f"{entry['format']} set {entry['name']}; origin: {entry['origin']}",
+        type=MTEB_TYPE[entry["format"]],
         main_score=form_class.main_score,
         dataset={"path": entry["name"], "revision": entry["sha256"]},
         eval_splits=["test"],

@@ -68,7 +68,7 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
     """
     import yaml
 
-    from ..data.manifest import manifest
+    from ..data.manifest import read_manifest
 
     if (folder / "tsembed.json").is_file():
         return folder, None
@@ -80,9 +80,9 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
         raise ValueError(f"{folder} is a half-finished run (no {', '.join(missing)}): finish it first{way_on}")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     manifests = {
-        path.parent: manifest(path.parent) for path in sorted(folder.parent.parent.glob("data*/manifest.json"))
+        path.parent: read_manifest(path.parent) for path in sorted(folder.parent.parent.glob("data*/manifest.json"))
     }
-    data = next((place for place, listing in manifests.items() if listing["sha256"] == config["data_sha256"]), None)
+    data = next((place for place, manifest in manifests.items() if manifest["sha256"] == config["data_sha256"]), None)
     if data is None:
         folders = ", ".join(map(str, manifests)) or f"{folder.parent.parent} has none"
         raise ValueError(f"the data that {folder} was trained on are not there ({folders}){way_on}")
@@ -97,12 +97,12 @@ def _routing_of_pairs(encoder: "Encoder", run: Run) -> list:
     from tsembed.settings import Variant
     from tsembed.training.batches import inputs_of
 
-    from ..data.manifest import load_table, sets
+    from ..data.manifest import load_table, training_tasks
 
     variant = Variant.model_validate(run.config["variant"])
-    part = "validation" if sets(run.manifest, "validation", variant) else "train"
+    part = "validation" if training_tasks(run.manifest, "validation", variant) else "train"
     routings = []
-    for name, task in sets(run.manifest, part, variant).items():
+    for name, task in training_tasks(run.manifest, part, variant).items():
         table = load_table(run.data, part, name)
         rows = table[: min(PAIRS, len(table))]
         for side in ("query", "document"):

@@ -11,21 +11,20 @@ from ..presets import load_preset
 
 def data_folder(preset: str, variant: str) -> Path:
     """Folder of the prepared data that a preset's variant is trained on."""
-    return paths.data_dir(preset, _study(preset, variant))
+    return paths.data_dir(preset, _experiment(preset, variant))
 
 
 def prepare_command(preset: str, variant: str) -> list[str]:
     """Command that prepares the data that a preset's variant is trained on."""
-    study = _study(preset, variant)
-    return [sys.executable, "-m", "study", "data", preset, *(["--study", study] if study else [])]
+    experiment = _experiment(preset, variant)
+    return [sys.executable, "-m", "study", "data", preset, *(["--experiment", experiment] if experiment else [])]
 
 
-def _study(preset: str, variant: str) -> str:
+def _experiment(preset: str, variant: str) -> str:
     """The experiment whose prepared data a variant, or an experiment whose runs share a process, reads."""
     settings = load_preset(preset)
-    return settings.experiment_with_same_data(
-        variant if variant in settings.experiments else settings.experiment_of(variant)
-    )
+    experiment = variant if variant in settings.experiments else settings.experiment_of(variant)
+    return settings.experiment_with_same_data(experiment)
 
 
 def launch_command(preset: str, variant: str, seed: int) -> list[str]:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
 
-def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path) -> list[dict[str, Any]]:
+def score(settings: RunSettings, encoder, data: Path, manifest: dict, cache: Path) -> list[dict[str, Any]]:
     """Tidy scores of an encoder on the evaluation sets of a run's settings.
 
     Args:
         settings: Evaluation, variant and data say what is scored, and how.
         encoder: What the run has trained.
-        data: Prepared data; `listing` is their manifest.
-        listing: The manifest of `data`.
+        data: Prepared data.
+        manifest: The manifest of `data`.
         cache: Folder where mteb keeps the results of finished tasks.
     """
     evaluation, encode = settings.evaluation, _encoding(settings)
@@ -31,7 +31,7 @@ def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path
         from ..evaluation import precision_at_1
 
         few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type}
-        return precision_at_1.evaluate(encoder, data, listing, **few, **encode)
+        return precision_at_1.evaluate(encoder, data, manifest, **few, **encode)
     from tsembed.evaluation.mteb_encoder import MtebEncoder, evaluate, weights_hash
 
     routes = settings.variant.task_of_type
@@ -43,11 +43,11 @@ def score(settings: RunSettings, encoder, data: Path, listing: dict, cache: Path
     return evaluate(model, selected_tasks, cache)
 
 
-def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[str, pd.DataFrame]":
+def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[str, pd.DataFrame]":
     """What is measured of a model beside its scores: name -> table."""
     from tsembed.encoder.build import build
 
-    from ..data.manifest import load_table, sets
+    from ..data.manifest import load_table, training_tasks
     from ..probes import lora_experts
     from ..probes.drift import expert_drift
     from ..probes.gradients import task_gradients_conflict
@@ -55,7 +55,7 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
     from ..probes.token_experts import expert_shares
 
     variant, encode = settings.variant, _encoding(settings)
-    articles = [d["name"] for d in listing["datasets"] if d["form"] == "wikipedia"]
+    articles = [d["name"] for d in manifest["datasets"] if d["format"] == "wikipedia"]
     probes = {}
     if encoder.specialised and articles:
         texts = [text for name in articles for text in load_table(data, "eval", name)["rows"]["text"]]
@@ -66,15 +66,15 @@ def probe(settings: RunSettings, encoder, data: Path, listing: dict) -> "dict[st
         if variant.token_routing is not None:
             probes["routing"] = expert_shares(encoder, drawn, **encode)
     if variant.probe:
-        trained = sets(listing, "train", variant)
+        trained = training_tasks(manifest, "train", variant)
         tables = {name: load_table(data, "train", name) for name in trained}
         probes["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
         if variant.adapter is None:
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
             probes["drift"] = expert_drift(encoder.backbone, dense)
     if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
-        part = "validation" if sets(listing, "validation", variant) else "train"
-        tasks_of_part = sets(listing, part, variant)
+        part = "validation" if training_tasks(manifest, "validation", variant) else "train"
+        tasks_of_part = training_tasks(manifest, part, variant)
         pairs = {name: load_table(data, part, name) for name in tasks_of_part}
         probes["use"], probes["proxy"] = lora_experts.measure(encoder, pairs, tasks_of_part, **encode)
     return probes

@@ -59,18 +59,18 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
-    from ..data.manifest import load_table, manifest, sets
+    from ..data.manifest import load_table, read_manifest, training_tasks
 
     data = data or data_folder(settings.preset, settings.variant_name)
-    listing = manifest(data)
-    _claim(settings, listing["sha256"], folder)
+    manifest = read_manifest(data)
+    _claim(settings, manifest["sha256"], folder)
     if (folder / "done.json").is_file():
         print(f"{folder} is done")
         return
     model = _weights(settings, folder)
-    trained = sets(listing, "train", settings.variant)
+    trained = training_tasks(manifest, "train", settings.variant)
     if not model.is_dir():
-        training_tables = (load_table(data, "train", name) for name in sets(listing, "train"))
+        training_tables = (load_table(data, "train", name) for name in training_tasks(manifest, "train"))
         texts = (text for table in training_tables for side in ("query", "document") for text in table[side])
         tables = {name: load_table(data, "train", name) for name in trained}
         if not _train(settings, tables, trained, texts, folder, resume):
@@ -89,9 +89,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     encoder = Encoder.load(model, state.device if state.device.type == "cuda" else "cpu")  # where it was trained
     began = time.time()
     if settings.variant.weights_of is None:
-        for name, table in probe(settings, encoder, data, listing).items():
+        for name, table in probe(settings, encoder, data, manifest).items():
             table.to_csv(folder / f"{name}.csv", index=False)
-    _write(folder / "scores.json", score(settings, encoder, data, listing, folder / "mteb"))
+    _write(folder / "scores.json", score(settings, encoder, data, manifest, folder / "mteb"))
     _write(folder / "env.json", environment())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds = {"training": _seconds_of_steps(settings, folder), "evaluation": round(time.time() - began, 1)}

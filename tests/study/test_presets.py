@@ -203,3 +203,9 @@ def test_settings_are_frozen(configs):
     with pytest.raises(ValidationError, match="frozen"):
         Variant(label="EM").label = "IC"
     assert Preset.model_config["extra"] == "forbid"
+
+
+def test_the_settings_of_a_run_say_which_kind_of_data_it_learns_from(configs):
+    variants = {"ic": {"label": "IC"}, "ic_labels": {"label": "IC", "supervision": "labels"}}
+    preset = configs({"training": {"supervision": "pairs"}, "variants": {"ic": 1, "ic_labels": 1}}, variants)
+    assert [resolve(preset, name, 0).variant.supervision for name in variants] == ["pairs", "labels"]

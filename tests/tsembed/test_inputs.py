@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data.schema import FORMS, clean
+from study.data.folder.images import ImageRow
+from study.data.schema import ImagePair, parse
 from tsembed.inputs import Item, encode_png, open_image
 
 
@@ -117,16 +118,17 @@ GOOD = {"query": "Which? <image>", "query_image": b"x", "document": "red", "docu
     ],
 )
 def test_the_rules_of_a_pair(change, message):
-    types = FORMS["image_pairs"]["rows"]
-    assert clean(GOOD, types) == GOOD
+    assert vars(parse(ImagePair, GOOD)) == GOOD
     with pytest.raises(ValueError, match=message):
-        clean(GOOD | change, types)
+        parse(ImagePair, GOOD | change)
 
 
 def test_an_optional_column_may_be_missing_none_or_empty():
-    types = {"text": "text?", "keywords": "list?", "label": "label?"}
-    empty = {"text": None, "keywords": None, "label": None}
-    assert clean({}, types) == clean({"text": "", "keywords": [], "label": None}, types) == empty
-    assert clean({"label": 0}, types)["label"] == "0"
-    with pytest.raises(ValueError, match="'text' must be a text, not 3"):
-        clean({"text": 3}, types)
+    missing = parse(ImageRow, {"image": "a.png"})
+    assert missing == parse(ImageRow, {"image": "a.png", "text": "", "keywords": [], "label": None, "image_side": ""})
+    assert (missing.text, missing.keywords, missing.label, missing.views) == (None, None, None, {})
+    assert parse(ImageRow, {"image": "a.png", "label": 0, "image_side": "b.png"}).views == {"image_side": "b.png"}
+    assert parse(ImageRow, {"image": "a.png", "label": 0}).label == "0"
+    for column in ("text", "image_side"):
+        with pytest.raises(ValueError, match=f"'{column}' must be a text, not 3"):
+            parse(ImageRow, {"image": "a.png", column: 3})

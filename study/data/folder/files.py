@@ -2,20 +2,23 @@
 
 import gzip
 import json
+import pickle
 import re
+import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tsembed.tasks import TEXT_TASKS
 
-from ..schema import clean
+from ..schema import Row, RowClass, parse
 
 MAX_FAULTS = 10
 _FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(?:\n|$)", re.DOTALL)
-UNTITLED = "untitled_text"  # a column of no file: a corpus text as it stands, without its title
+SPOOLED = 1000  # rows of a spool that are in memory at a time
 
 
 class Faults:
@@ -56,20 +59,20 @@ class Faults:
             raise ValueError(f"{self.root} does not follow the layout of docs/data_layout.md:\n{text}")
 
 
-def read(path: Path, types: dict[str, str], faults: Faults) -> Iterator[tuple[int, dict]]:
+def read(path: Path, row_class: type[RowClass], faults: Faults) -> Iterator[tuple[int, RowClass]]:
     """Line number and checked row of every good line; the others go to `faults`."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield number, clean(_titled(_parsed(line), types), types)
+                    yield number, parse(row_class, _json_object(line))
                 except ValueError as error:
                     faults.add(path, number, str(error))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         faults.add(path, None, f"not a complete gzip file ({error})")
 
 
-def _parsed(line: bytes) -> dict:
+def _json_object(line: bytes) -> dict[str, Any]:
     if not line.strip():
         raise ValueError("an empty line; every line is one JSON object")
     try:
@@ -83,16 +86,41 @@ def _parsed(line: bytes) -> dict:
     return row
 
 
-def _titled(row: dict, types: dict[str, str]) -> dict:
-    """A corpus row with its title before its text, as MTEB joins them; `UNTITLED`, if wanted, is the text alone."""
-    if UNTITLED in types:
-        row = row | {UNTITLED: row.get("text")}
-    title = row.get("title") if "doc_id" in types and isinstance(row.get("text"), str) else None
-    if title is None:
-        return row
-    if not isinstance(title, str):
-        raise ValueError(f"'title' must be a text, not {title!r:.60}")
-    return row | {"text": f"{title} {row['text']}".strip()}
+class Spool(Iterable[RowClass]):
+    """Checked rows of one class on disk, in their order.
+
+    The whole folder is checked before anything of it is written. The rows wait here, so that no file is parsed and
+    no row is checked a second time, however large the file.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()
+        self._end = 0
+        self._batch: list[Row] = []
+
+    def __del__(self) -> None:
+        self._file.close()
+
+    def add(self, row: RowClass) -> None:
+        """Take in a row, after all others."""
+        self._batch.append(row)
+        if len(self._batch) == SPOOLED:
+            self._flush()
+
+    def __iter__(self) -> Iterator[RowClass]:
+        self._flush()
+        place = 0
+        while place < self._end:
+            self._file.seek(place)
+            row_class, columns = pickle.load(self._file)
+            place = self._file.tell()
+            yield from (row_class.model_construct(**row) for row in columns)
+
+    def _flush(self) -> None:
+        if self._batch:
+            self._file.seek(self._end)
+            pickle.dump((type(self._batch[0]), [vars(row) for row in self._batch]), self._file)
+            self._end, self._batch = self._file.tell(), []
 
 
 def provenance(folder: Path) -> tuple[str, str]:

@@ -1,31 +1,54 @@
-"""A folder of picture sets in the layout of docs/data_layout.md -> `Source`s in the form of MMEB.
+"""A folder of picture sets in the layout of docs/data_layout.md -> `DatasetSpec`s in the format of MMEB.
 
-What is asked about a set is decided by its columns (`questions.forms`), not by its name. The whole folder is
+What is asked about a set is decided by its columns (`questions.questions`), not by its name. The whole folder is
 checked first, so that faults and missing pictures are reported together, before anything is written. A training row
 with a picture that the test part has too is left out and counted.
 """
 
-import gzip
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import model_validator
 
 from tsembed.tasks import CAPTIONING
 
 from ...presets import Data
 from ..image_files import PictureZip
-from ..ranking import Example, pair, tables
-from ..schema import NAME, Source
+from ..ranking import RankingExample, pair, tables
+from ..schema import NAME, DatasetSpec, OptionalLabel, OptionalText, OptionalTexts, Text
+from ..schema import Row as CheckedRow
 from .files import Faults, provenance, read
-from .questions import Asking, Form, Row, forms, judged
+from .questions import Draw, Question, Row, judged, questions
 
 SPLITS = ("train", "test")
-CAPTIONED = ("picture_of", "name_of")  # the forms that are captions too, to train a backbone on before the tasks
-FEWEST = 20  # rows of a part that a form can use; with fewer it is listed as unused
-TYPES = {"image": "text", "text": "text?", "label": "label?", "keywords": "list?"}
+CAPTIONED = ("picture_of", "name_of")  # the questions that are captions too, to train a backbone on before the tasks
+FEWEST = 20  # rows of a part that a question can use; with fewer it is listed as unused
+VIEW = "image_"  # columns of this name have the same thing in another view
 VERSION = 2  # of the sets that are made of the same files
+
+
+class ImageRow(CheckedRow):
+    """A row of a set as the file has it; every column but `image` may be missing or empty."""
+
+    image: Text
+    text: OptionalText = None
+    label: OptionalLabel = None
+    keywords: OptionalTexts = None
+    views: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _views(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Gather the columns `image_<view>` that have a name."""
+        views = {name: value for name, value in row.items() if name.startswith(VIEW) and value not in (None, "", [])}
+        for name, value in views.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name!r} must be a text, not {value!r:.60}")
+            if not value.strip():
+                raise ValueError(f"{name!r} is empty")
+        return row | {"views": views}
 
 
 class Set(NamedTuple):
@@ -41,24 +64,24 @@ class Set(NamedTuple):
         return self.folder.name
 
 
-def sources(data: Data) -> Iterator[Source]:
-    """All sets of the folder `data.path`/images, each in every form that its columns allow.
+def specs(data: Data) -> Iterator[DatasetSpec]:
+    """All sets of the folder `data.path`/images, each with every question that its columns allow.
 
     Raises:
         ValueError: If there is no such folder, with the faults found in it, or with the missing pictures of every set.
     """
     root = _root(data)
     faults = Faults(root)
-    sets = [found for folder in _folders(root) if (found := _read(folder, faults))]
+    sets = [image_set for folder in _folders(root) if (image_set := _read(folder, faults))]
     faults.stop()
-    if missing := [line for found in sets for line in _missing(found)]:
+    if missing := [line for image_set in sets for line in _missing(image_set)]:
         raise ValueError(f"{root}: pictures are missing, so nothing was prepared:\n" + "\n".join(missing))
-    for found in sets:
-        yield from _sources(found, data)
+    for image_set in sets:
+        yield from _specs(image_set, data)
 
 
 def fingerprint(data: Data) -> list[str]:
-    """Name, size and time of every file that `sources` reads, and the version of this code."""
+    """Name, size and time of every file that `specs` reads, and the version of this code."""
     root = _root(data)
     files = sorted(p for folder in _folders(root) for p in folder.iterdir() if p.is_file())
     stats = [(p.relative_to(root).as_posix(), p.stat()) for p in files]
@@ -100,88 +123,74 @@ def _read(folder: Path, faults: Faults) -> Set | None:
 
 def _rows(path: Path, faults: Faults) -> Iterator[Row]:
     """The rows that break no rule; the labels of a file are all texts, or all 0 and 1."""
-    views = {name: "text?" for name in _columns(path) if name.startswith("image_")}
     truth: bool | None = None
-    for number, row in read(path, TYPES | views, faults):
-        text, label = row["text"] or "", row["label"] or ""
+    for number, row in read(path, ImageRow, faults):
+        text, label = row.text or "", row.label or ""
         if label:
             truth = label in ("0", "1") if truth is None else truth
             if (label in ("0", "1")) != truth:
                 faults.add(path, number, f"label {label!r}: the labels of a file are all texts, or all 0 and 1")
             if truth and not text:
-                faults.add(
-                    path, number, f"label {label} says whether 'text' is true of the picture; there is no 'text'"
-                )
-        other = {name: row[name] for name in views if row[name]}
-        yield Row(f"{path.name}:{number}", row["image"], text, label, tuple(row["keywords"] or ()), other)
+                rule = f"label {label} says whether 'text' is true of the picture; there is no 'text'"
+                faults.add(path, number, rule)
+        yield Row(f"{path.name}:{number}", row.image, text, label, tuple(row.keywords or ()), row.views)
 
 
-def _columns(path: Path) -> dict[str, None]:
-    """The columns of any row; lines that are not JSON objects are `read`'s to report."""
-    found: dict[str, None] = {}
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
-        try:
-            for line in lines:
-                row = json.loads(line)
-                found |= dict.fromkeys(row) if isinstance(row, dict) else {}
-        except (ValueError, EOFError, OSError):
-            pass
-    return found
-
-
-def _missing(found: Set) -> Iterator[str]:
-    places = {name: row.place for rows in found.rows.values() for row in rows for name in row.names}
-    absent = [name for name in places if name not in found.pictures]
+def _missing(image_set: Set) -> Iterator[str]:
+    places = {name: row.place for rows in image_set.rows.values() for row in rows for name in row.names}
+    absent = [name for name in places if name not in image_set.pictures]
     if absent:
         first = f"the first is {absent[0]!r} of {places[absent[0]]}"
-        yield f"  images/{found.name}: {len(absent):,} of {len(places):,} are not in images.zip; {first}"
+        yield f"  images/{image_set.name}: {len(absent):,} of {len(places):,} are not in images.zip; {first}"
 
 
-def _sources(found: Set, data: Data) -> Iterator[Source]:
-    origin, licence = provenance(found.folder)
-    train, leaked = _uncontaminated(found)
-    test = found.rows["test"]
-    for form in forms([*train, *test]):
-        name = f"{found.name}_{form.name}"
-        about = (origin, licence, form.group, form.task)
-        parts = {"train": form.usable(train), "eval": form.usable(test)}
+def _specs(image_set: Set, data: Data) -> Iterator[DatasetSpec]:
+    origin, licence = provenance(image_set.folder)
+    train, leaked = _uncontaminated(image_set)
+    test = image_set.rows["test"]
+    for question in questions([*train, *test]):
+        name = f"{image_set.name}_{question.name}"
+        about = (origin, licence, question.group, question.task)
+        parts = {"train": question.usable(train), "eval": question.usable(test)}
         short = [part for part, rows in parts.items() if len(rows) < FEWEST]
         if short:
             reason = f"fewer than {FEWEST} rows to ask about in {' and '.join(short)}"
-            yield Source(name, "unused", "ranking", {}, *about, notes={"reason": reason})
+            yield DatasetSpec(name, "unused", "ranking", {}, *about, notes={"reason": reason})
             continue
-        if form.group == "seen":
+        if question.group == "seen":
             notes = leaked | _left_out(train, parts["train"])
-            yield Source(name, "train", "image_pairs", _pairs(found, form, parts["train"], data), *about, notes=notes)
-            if form.name in CAPTIONED:
-                again = (origin, licence, form.group, CAPTIONING)
-                pairs = _pairs(found, form, parts["train"], data)
-                yield Source(f"{name}_caption", "train", "image_pairs", pairs, *again, notes=dict(notes))
+            yield DatasetSpec(
+                name, "train", "image_pairs", _pairs(image_set, question, parts["train"], data), *about, notes=notes
+            )
+            if question.name in CAPTIONED:
+                again = (origin, licence, question.group, CAPTIONING)
+                pairs = _pairs(image_set, question, parts["train"], data)
+                yield DatasetSpec(f"{name}_caption", "train", "image_pairs", pairs, *again, notes=dict(notes))
         rng = random.Random(f"{data.seed}/{name}/eval")
         drawn = _some(parts["eval"], data.eval_rows, rng)
-        asking = Asking(parts["eval"], found.pictures, rng, True)
-        examples: Sequence[Example] = [form.draw(row, asking) for row in drawn]
+        draw = Draw(parts["eval"], image_set.pictures, rng, True)
+        examples: Sequence[RankingExample] = [question.example(row, draw) for row in drawn]
         notes = _left_out(test, parts["eval"])
-        yield Source(name, "eval", "ranking", tables(examples, rng, found.pictures.files), *about, notes=notes)
+        yield DatasetSpec(name, "eval", "ranking", tables(examples, rng, image_set.pictures.files), *about, notes=notes)
     if judged(test):
         reason = "a picture is judged for its own sentence only: a wrong candidate might be right"
-        name = f"{found.name}_picture_of"
-        yield Source(name, "unused", "ranking", {}, origin, licence, notes={"reason": reason})
+        name = f"{image_set.name}_picture_of"
+        yield DatasetSpec(name, "unused", "ranking", {}, origin, licence, notes={"reason": reason})
 
 
-def _pairs(found: Set, form: Form, rows: list[Row], data: Data) -> dict[str, Iterator[dict]]:
+def _pairs(image_set: Set, question: Question, rows: list[Row], data: Data) -> dict[str, Iterator[dict]]:
     """The training table, and the held-out one; no picture of a held-out row is in a training row."""
-    rng = random.Random(f"{data.seed}/{found.name}_{form.name}/train")
+    rng = random.Random(f"{data.seed}/{image_set.name}_{question.name}/train")
     drawn = sorted(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
     held = [rows[i] for i in drawn]
-    kept = _without_pictures_of(held, rows, found)
+    kept = _without_pictures_of(held, rows, image_set)
     parts = {"rows": kept} | ({"validation": held} if held else {})
-    return {table: _drawn(form, Asking(part, found.pictures, rng, False)) for table, part in parts.items()}
+    return {table: _drawn(question, Draw(part, image_set.pictures, rng, False)) for table, part in parts.items()}
 
 
-def _drawn(form: Form, asking: Asking) -> Iterator[dict]:
-    for row in asking.rows:
-        yield pair(form.draw(row, asking), asking.pictures.files)
+def _drawn(question: Question, draw: Draw) -> Iterator[dict]:
+    for row in draw.rows:
+        yield pair(question.example(row, draw), draw.pictures.files)
 
 
 def _some(rows: list[Row], size: int | None, rng: random.Random) -> list[Row]:
@@ -193,14 +202,14 @@ def _left_out(rows: Sequence[Row], usable: Sequence[Row]) -> dict[str, str]:
     return {"left out": f"{left} rows without what is asked, or not the only one that has it"} if left else {}
 
 
-def _without_pictures_of(others: Sequence[Row], rows: Sequence[Row], found: Set) -> list[Row]:
+def _without_pictures_of(others: Sequence[Row], rows: Sequence[Row], image_set: Set) -> list[Row]:
     """The rows none of whose pictures, under whatever name, is one of the others'."""
-    content: Callable[[str], tuple[int, int]] = found.pictures.content
+    content: Callable[[str], tuple[int, int]] = image_set.pictures.content
     known = {content(name) for row in others for name in row.names}
     return [row for row in rows if not any(content(name) in known for name in row.names)]
 
 
-def _uncontaminated(found: Set) -> tuple[list[Row], dict[str, str]]:
-    kept = _without_pictures_of(found.rows["test"], found.rows["train"], found)
-    left = len(found.rows["train"]) - len(kept)
+def _uncontaminated(image_set: Set) -> tuple[list[Row], dict[str, str]]:
+    kept = _without_pictures_of(image_set.rows["test"], image_set.rows["train"], image_set)
+    left = len(image_set.rows["train"]) - len(kept)
     return kept, {"contamination": f"{left} train rows left out: the test part has a picture of theirs"} if left else {}

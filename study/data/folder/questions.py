@@ -1,4 +1,4 @@
-"""What can be asked about a set of pictures, by the columns that it has: forms of MMEB's four meta-tasks."""
+"""What can be asked about a set of pictures, by the columns that it has: questions of MMEB's four meta-tasks."""
 
 import hashlib
 import random
@@ -12,7 +12,7 @@ import numpy as np
 from tsembed.inputs import Item, encode_png
 
 from ..image_files import PictureZip
-from ..ranking import Example
+from ..ranking import RankingExample
 
 
 class Row(NamedTuple):
@@ -44,23 +44,23 @@ KEYWORDS = 6  # of a picture in one query
 TRUTH = {"0": "false", "1": "true"}
 
 
-class Asking(NamedTuple):
-    """What an example is drawn from: the rows that a form can ask about, and whether wrong candidates are wanted."""
+class Draw(NamedTuple):
+    """What an example is drawn from: the rows that a question can be about, and whether wrong candidates are wanted."""
 
     rows: Sequence[Row]
     pictures: PictureZip
     rng: random.Random
-    others: bool
+    negatives: bool
 
 
-class Form(NamedTuple):
+class Question(NamedTuple):
     """One way to ask: its meta-task, "seen" if it is trained too, the rows that it can use, and how one is asked."""
 
     name: str
     task: str
     group: str
     usable: Callable[[Sequence[Row]], list[Row]]
-    draw: Callable[[Row, Asking], Example]
+    example: Callable[[Row, Draw], RankingExample]
 
 
 def judged(rows: Iterable[Row]) -> bool:
@@ -68,28 +68,30 @@ def judged(rows: Iterable[Row]) -> bool:
     return any(row.label in TRUTH for row in rows)
 
 
-def forms(rows: Sequence[Row]) -> Iterator[Form]:
-    """The forms that the columns of the rows allow; of another view, only the way to it is trained."""
+def questions(rows: Sequence[Row]) -> Iterator[Question]:
+    """The questions that the columns of the rows allow; of another view, only the way to it is trained."""
     if judged(rows):
-        yield Form("statement", "visual_question_answering", "seen", labelled, statement)
+        yield Question("statement", "visual_question_answering", "seen", labelled, statement)
         return
     kinds, names = len({row.label for row in rows} - {""}) > 1, any(row.text for row in rows)
     if kinds:
-        yield Form("label", "image_classification", "seen", labelled, label_of)
+        yield Question("label", "image_classification", "seen", labelled, label_of)
     if names:
-        yield Form("picture_of", "image_retrieval", "seen", named, picture_of)
-        yield Form("name_of", "image_retrieval", "seen", named, name_of)
-        yield Form("part", "visual_grounding", "seen", named, part_of)
+        yield Question("picture_of", "image_retrieval", "seen", named, picture_of)
+        yield Question("name_of", "image_retrieval", "seen", named, name_of)
+        yield Question("part", "visual_grounding", "seen", named, part_of)
     if any(row.keywords for row in rows):
-        yield Form("keywords", "image_retrieval", "seen", telling, picture_of_keywords)
+        yield Question("keywords", "image_retrieval", "seen", telling, picture_of_keywords)
     for view in sorted({view for row in rows for view in row.views}):
         short, usable = view.removeprefix("image_"), partial(viewed, view)
-        yield Form(f"to_{short}", "image_retrieval", "seen", usable, partial(to_view, view))
-        yield Form(f"from_{short}", "image_retrieval", "unseen", usable, partial(from_view, view))
+        yield Question(f"to_{short}", "image_retrieval", "seen", usable, partial(to_view, view))
+        yield Question(f"from_{short}", "image_retrieval", "unseen", usable, partial(from_view, view))
         if kinds:
-            yield Form(f"label_{short}", "image_classification", "unseen", partial(in_view, view, labelled), label_of)
+            yield Question(
+                f"label_{short}", "image_classification", "unseen", partial(in_view, view, labelled), label_of
+            )
         if names:
-            yield Form(f"part_{short}", "visual_grounding", "unseen", partial(in_view, view, named), part_of)
+            yield Question(f"part_{short}", "visual_grounding", "unseen", partial(in_view, view, named), part_of)
 
 
 def labelled(rows: Sequence[Row]) -> list[Row]:
@@ -109,7 +111,9 @@ def telling(rows: Sequence[Row]) -> list[Row]:
     for number, row in enumerate(rows):
         for word in row.keywords:
             having[word].add(number)
-    return [row for row in rows if row.keywords and len(set.intersection(*(having[w] for w in _asked(row)))) == 1]
+    return [
+        row for row in rows if row.keywords and len(set.intersection(*(having[w] for w in _first_keywords(row)))) == 1
+    ]
 
 
 def viewed(view: str, rows: Sequence[Row]) -> list[Row]:
@@ -122,93 +126,93 @@ def in_view(view: str, usable: Callable[[Sequence[Row]], list[Row]], rows: Seque
     return [row._replace(image=row.views[view]) for row in usable(rows) if view in row.views]
 
 
-def label_of(row: Row, asking: Asking) -> Example:
+def label_of(row: Row, draw: Draw) -> RankingExample:
     """Picture -> its kind, among all kinds."""
-    wrong = [Item(label) for label in sorted({r.label for r in asking.rows}) if label != row.label]
-    query = Item("Which kind of picture is it? <image>", asking.pictures.read(row.image))
-    return Example(query, Item(row.label), others=wrong if asking.others else ())
+    wrong = [Item(label) for label in sorted({r.label for r in draw.rows}) if label != row.label]
+    query = Item("Which kind of picture is it? <image>", draw.pictures.read(row.image))
+    return RankingExample(query, Item(row.label), negatives=wrong if draw.negatives else ())
 
 
-def statement(row: Row, asking: Asking) -> Example:
+def statement(row: Row, draw: Draw) -> RankingExample:
     """Picture and sentence -> true or false."""
-    query = Item(f"Is this true of the picture? <image> {row.text}", asking.pictures.read(row.image))
-    wrong = [Item(said) for label, said in TRUTH.items() if label != row.label]
-    return Example(query, Item(TRUTH[row.label]), others=wrong if asking.others else ())
+    query = Item(f"Is this true of the picture? <image> {row.text}", draw.pictures.read(row.image))
+    wrong = [Item(answer) for label, answer in TRUTH.items() if label != row.label]
+    return RankingExample(query, Item(TRUTH[row.label]), negatives=wrong if draw.negatives else ())
 
 
-def picture_of(row: Row, asking: Asking) -> Example:
+def picture_of(row: Row, draw: Draw) -> RankingExample:
     """Name -> picture."""
-    return _pictures(Item(f"Find a picture of this: {row.text}"), row, asking)
+    return _pictures(Item(f"Find a picture of this: {row.text}"), row, draw)
 
 
-def name_of(row: Row, asking: Asking) -> Example:
+def name_of(row: Row, draw: Draw) -> RankingExample:
     """Picture -> name."""
-    query = Item("Find the name of what the picture shows. <image>", asking.pictures.read(row.image))
-    return Example(query, Item(row.text), others=[Item(other.text) for other in _others(row, asking)])
+    query = Item("Find the name of what the picture shows. <image>", draw.pictures.read(row.image))
+    return RankingExample(query, Item(row.text), negatives=[Item(other.text) for other in _other_rows(row, draw)])
 
 
-def picture_of_keywords(row: Row, asking: Asking) -> Example:
+def picture_of_keywords(row: Row, draw: Draw) -> RankingExample:
     """Keywords -> the picture that has them all."""
-    return _pictures(Item(f"Find a picture with these keywords: {', '.join(_asked(row))}"), row, asking)
+    return _pictures(Item(f"Find a picture with these keywords: {', '.join(_first_keywords(row))}"), row, draw)
 
 
-def to_view(view: str, row: Row, asking: Asking) -> Example:
+def to_view(view: str, row: Row, draw: Draw) -> RankingExample:
     """Picture -> the same thing in the other view."""
-    query = Item("Find the same thing in another style. <image>", asking.pictures.read(row.image))
-    return _pictures(query, row, asking, lambda r: r.views[view])
+    query = Item("Find the same thing in another style. <image>", draw.pictures.read(row.image))
+    return _pictures(query, row, draw, lambda r: r.views[view])
 
 
-def from_view(view: str, row: Row, asking: Asking) -> Example:
+def from_view(view: str, row: Row, draw: Draw) -> RankingExample:
     """The other view -> the picture: the same in the other direction, which is never trained."""
-    query = Item("Find the same thing in another style. <image>", asking.pictures.read(row.views[view]))
-    return _pictures(query, row, asking)
+    query = Item("Find the same thing in another style. <image>", draw.pictures.read(row.views[view]))
+    return _pictures(query, row, draw)
 
 
-def part_of(row: Row, asking: Asking) -> Example:
+def part_of(row: Row, draw: Draw) -> RankingExample:
     """A canvas of four pictures, as large as one of them, and a name -> its quarter, cut out."""
-    height, width = asking.pictures.pixels(row.image).shape[:2]
+    height, width = draw.pictures.pixels(row.image).shape[:2]
     size = (max(1, width // 2), max(1, height // 2))
-    others = _others(row, asking, CANDIDATES - 1 if asking.others else 3)
-    tiles = [asking.pictures.pixels(r.image, size) for r in (row, *others)]
-    place = asking.rng.sample(range(4), 4)
+    others = _other_rows(row, draw, CANDIDATES - 1 if draw.negatives else 3)
+    tiles = [draw.pictures.pixels(r.image, size) for r in (row, *others)]
+    place = draw.rng.sample(range(4), 4)
     upper, lower = (np.concatenate([tiles[i] for i in half], axis=1) for half in (place[:2], place[2:]))
     query = Item(f"Find this part of the picture. <image> {row.text}", encode_png(np.concatenate([upper, lower])))
     answer, *wrong = dict.fromkeys(Item("", encode_png(tile)) for tile in tiles)
-    return Example(query, answer, _content(answer), wrong if asking.others else ())
+    return RankingExample(query, answer, _content(answer), wrong if draw.negatives else ())
 
 
-def _pictures(query: Item, row: Row, asking: Asking, name: Callable[[Row], str] = lambda row: row.image) -> Example:
+def _pictures(query: Item, row: Row, draw: Draw, name: Callable[[Row], str] = lambda row: row.image) -> RankingExample:
     """The example whose candidates are pictures: the row's, and those of others that look different."""
-    answer = Item("", asking.pictures.read(name(row)))
-    wrong = dict.fromkeys(Item("", asking.pictures.read(name(other))) for other in _others(row, asking))
-    return Example(query, answer, _content(answer), [item for item in wrong if item != answer])
+    answer = Item("", draw.pictures.read(name(row)))
+    wrong = dict.fromkeys(Item("", draw.pictures.read(name(other))) for other in _other_rows(row, draw))
+    return RankingExample(query, answer, _content(answer), [item for item in wrong if item != answer])
 
 
-def _others(row: Row, asking: Asking, size: int | None = None) -> list[Row]:
+def _other_rows(row: Row, draw: Draw, size: int | None = None) -> list[Row]:
     """Other rows for wrong candidates: `ALIKE` of the query's label, then any. Equal pictures count as one.
 
     Args:
         row: Whose label and picture the others are compared with.
-        asking: Rows and pictures to draw from, and the generator that draws.
+        draw: Rows and pictures to draw from, and the generator that draws.
         size: How many; by default `CANDIDATES` with the right one in evaluation, none in training.
     """
-    size = (CANDIDATES - 1) * asking.others if size is None else size
+    size = (CANDIDATES - 1) * draw.negatives if size is None else size
     if not size:
         return []
-    drawn = asking.rng.sample(range(len(asking.rows)), len(asking.rows))
-    alike = [i for i in drawn if asking.rows[i].label == row.label][: ALIKE + 1]
-    seen, chosen = {asking.pictures.content(row.image)}, []
-    for number in dict.fromkeys([*alike, *drawn]):
-        other = asking.rows[number]
-        if (content := asking.pictures.content(other.image)) not in seen:
+    order = draw.rng.sample(range(len(draw.rows)), len(draw.rows))
+    alike = [i for i in order if draw.rows[i].label == row.label][: ALIKE + 1]
+    seen, rows = {draw.pictures.content(row.image)}, []
+    for number in dict.fromkeys([*alike, *order]):
+        other = draw.rows[number]
+        if (content := draw.pictures.content(other.image)) not in seen:
             seen.add(content)
-            chosen.append(other)
-            if len(chosen) == size:
+            rows.append(other)
+            if len(rows) == size:
                 break
-    return chosen
+    return rows
 
 
-def _asked(row: Row) -> tuple[str, ...]:
+def _first_keywords(row: Row) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.keywords))[:KEYWORDS]
 
 

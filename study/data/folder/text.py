@@ -1,23 +1,25 @@
-"""A folder of JSONL files in the layout of docs/data_layout.md -> `Source`s. Nothing is dropped silently.
+"""A folder of JSONL files in the layout of docs/data_layout.md -> `DatasetSpec`s. Nothing is dropped silently.
 
-The whole folder is checked first, so that one error names up to ten faults with file, line and rule. Then the sources
-are read, each in a stream. A training row with a text that an evaluation part of the same folder scores is left out and
+The whole folder is checked first, so that one error names up to ten faults with file, line and rule. The checked rows
+wait in a `Spool`. A training row with a text that an evaluation part of the same folder scores is left out and
 counted in the manifest's notes (contamination). Of a retrieval set that is its queries and its relevant documents; the
 other documents of a corpus are no such texts: a corpus may hold what was seen in training, as in MTEB. A relevant
 document is compared with its title, as it is scored, and without, as a training file may hold the same passage.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import model_validator
 
 from ...presets import Data
-from ..schema import FORMS, NAME, Source
-from .files import UNTITLED, Faults, provenance, read, stated_task
+from ..schema import FORMATS, NAME, DatasetSpec, Document, Kind, Row, kinds
+from .files import Faults, Spool, provenance, read, stated_task
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
-# form -> stem of a file -> the part that it serves. The other parts of a form are listed in the manifest as unused.
+# format -> stem of a file -> the part that it serves. The other parts of a format are listed in the manifest as unused.
 USED: dict[str, dict[str, str]] = {
     "pairs": {"train": "train"},
     "classification": TRAIN_AND_TEST,
@@ -31,7 +33,7 @@ USED: dict[str, dict[str, str]] = {
 }
 SPLITS = ("train", "dev", "test")
 UNSEEN = "a task type that stays unseen in training (MoTE §5.3)"
-REASON = {form: UNSEEN for form in ("reranking", "pair_classification", "sts", "summarization")} | {
+REASON = {format: UNSEEN for format in ("reranking", "pair_classification", "sts", "summarization")} | {
     "pairs": "pairs are no MTEB task type; their train part alone is used",
     "classification": "the train and test parts alone are used",
     "clustering": "the train and test parts alone are used",
@@ -39,21 +41,39 @@ REASON = {form: UNSEEN for form in ("reranking", "pair_classification", "sts", "
 }
 
 
-class Set(NamedTuple):
-    """The files of one dataset by stem (`train`, `queries`, …), in the folder `form/name`."""
+class TitledDocument(Document):
+    """A document as the file has it: its title before its text, as MTEB joins them, and the text alone."""
 
-    form: str
+    untitled: Any = None  # of no kind: a corpus is stored as `Document`s
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join(cls, row: dict[str, Any]) -> dict[str, Any]:
+        text, title = row.get("text"), row.get("title")
+        if not isinstance(text, str) or title is None:
+            return row | {"untitled": text}
+        if not isinstance(title, str):
+            raise ValueError(f"'title' must be a text, not {title!r:.60}")
+        return row | {"text": f"{title} {text}".strip(), "untitled": text}
+
+
+class Set(NamedTuple):
+    """The files of one dataset by stem (`train`, `queries`, …), in the folder `format/name`, and its rows."""
+
+    format: str
     name: str
     folder: Path
     files: dict[str, Path]
+    rows: dict[str, Spool]  # stem -> rows, of the parts that are used; filled by `_check`
 
-    def types(self, stem: str) -> dict[str, str]:
-        """Kind of every column of the file with this stem."""
-        tables = FORMS[self.form]
-        return tables[stem if self.form == "retrieval" else "rows"]
+    def row_class(self, stem: str) -> type[Row]:
+        """The class of the rows of a file."""
+        if stem == "corpus":
+            return TitledDocument
+        return FORMATS[self.format][stem if self.format == "retrieval" else "rows"]
 
 
-def sources(data: Data) -> Iterator[Source]:
+def specs(data: Data) -> Iterator[DatasetSpec]:
     """All datasets of the folder `data.path`.
 
     Raises:
@@ -62,30 +82,32 @@ def sources(data: Data) -> Iterator[Source]:
     root = _root(data)
     faults = Faults(root)
     sets = _sets(root, faults)
-    held: set[bytes] = set()  # digests of the texts that are evaluated
+    evaluated: set[bytes] = set()  # digests of the texts that are evaluated
     for dataset in sets:
-        _check(dataset, held, faults)
+        _check(dataset, evaluated, faults)
     names: dict[tuple[str, str], Set] = {}
     for dataset in sets:
-        for part in {USED[dataset.form].get(stem) for stem in dataset.files} & {"train", "eval"}:
+        for part in {USED[dataset.format].get(stem) for stem in dataset.files} & {"train", "eval"}:
             other = names.setdefault((part, dataset.name), dataset)
             if other is not dataset:
-                rule = f"{other.form}/{other.name} has a part for {part} too; a name is used once in {part}"
+                rule = f"{other.format}/{other.name} has a part for {part} too; a name is used once in {part}"
                 faults.add(dataset.folder, None, rule)
-    tasks = {s.name: stated_task(s.folder, faults) for s in sets if s.form == "pairs"}
+    tasks = {s.name: stated_task(s.folder, faults) for s in sets if s.format == "pairs"}
     faults.stop()
     if not sets:
-        raise ValueError(f"{root} has no dataset; the layout is <form>/<set>/*.jsonl[.gz] (docs/data_layout.md)")
+        raise ValueError(f"{root} has no dataset; the layout is <format>/<set>/*.jsonl[.gz] (docs/data_layout.md)")
     for folder in _folders(root / "images"):
-        yield Source(folder.name, "unused", "images", {}, *provenance(folder), notes={"reason": REASON["images"]})
+        notes = {"reason": REASON["images"]}
+        yield DatasetSpec(folder.name, "unused", "images", {}, *provenance(folder), notes=notes)
     for dataset in sets:
-        yield from _yield(dataset, held, data.task_of_pairs.get(dataset.name) or tasks.get(dataset.name))
+        task = data.task_of_pairs.get(dataset.name) or tasks[dataset.name] if dataset.format == "pairs" else None
+        yield from _specs(dataset, evaluated, task)
 
 
 def fingerprint(data: Data) -> list[str]:
-    """Name, size and time of every file that `sources` reads: a cheap mark of the folder's content."""
+    """Name, size and time of every file that `specs` reads: a cheap mark of the folder's content."""
     root = _root(data)
-    files = sorted(p for form in USED for p in (root / form).glob("*/*") if p.is_file())
+    files = sorted(p for format in USED for p in (root / format).glob("*/*") if p.is_file())
     stats = [(p.relative_to(root).as_posix(), p.stat()) for p in files]
     return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
 
@@ -103,36 +125,36 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _sets(root: Path, faults: Faults) -> list[Set]:
-    found = []
-    for form_folder in _folders(root):
-        if form_folder.name not in USED:
-            if form_folder.name != "images":
-                faults.add(form_folder, None, f"unknown form; known forms: {', '.join([*USED, 'images'])}")
+    sets = []
+    for format_folder in _folders(root):
+        if format_folder.name not in USED:
+            if format_folder.name != "images":
+                faults.add(format_folder, None, f"unknown format; known formats: {', '.join([*USED, 'images'])}")
             continue
-        for folder in _folders(form_folder):
+        for folder in _folders(format_folder):
             if not NAME.fullmatch(folder.name):
                 faults.add(folder, None, "a set's name has letters, digits, '_', '-' and '.' only")
-            files = _files(form_folder.name, folder, faults)
-            found.append(Set(form_folder.name, folder.name, folder, files))
-    order = list(FORMS)
-    return sorted(found, key=lambda dataset: (order.index(dataset.form), dataset.name))
+            files = _files(format_folder.name, folder, faults)
+            sets.append(Set(format_folder.name, folder.name, folder, files, {}))
+    order = list(FORMATS)
+    return sorted(sets, key=lambda dataset: (order.index(dataset.format), dataset.name))
 
 
-def _files(form: str, folder: Path, faults: Faults) -> dict[str, Path]:
-    allowed = USED[form] if form in ("retrieval", "wikipedia") else SPLITS
+def _files(format: str, folder: Path, faults: Faults) -> dict[str, Path]:
+    allowed = USED[format] if format in ("retrieval", "wikipedia") else SPLITS
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         stem, _, ending = path.name.partition(".")
         if "jsonl" not in ending:
             continue
         if ending not in ("jsonl", "jsonl.gz") or stem not in allowed:
-            faults.add(path, None, f"unknown file; {form} has {', '.join(f'{s}.jsonl[.gz]' for s in allowed)}")
+            faults.add(path, None, f"unknown file; {format} has {', '.join(f'{s}.jsonl[.gz]' for s in allowed)}")
         elif stem in files:
             faults.add(path, None, f"{files[stem].name} stands beside it; one of the two")
         else:
             files[stem] = path
-    needed = {"retrieval": list(allowed), "wikipedia": list(allowed)}.get(form, [])
-    if form == "classification" and "test" in files:
+    needed = {"retrieval": list(allowed), "wikipedia": list(allowed)}.get(format, [])
+    if format == "classification" and "test" in files:
         needed = ["train"]
     for stem in needed:
         if stem not in files:
@@ -142,56 +164,78 @@ def _files(form: str, folder: Path, faults: Faults) -> dict[str, Path]:
     return files
 
 
-def _check(dataset: Set, held: set[bytes], faults: Faults) -> None:
-    """Reads every file of a set once: its columns, then the rules that tie rows together; fills `held`."""
+def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
+    """Reads every file of a set: its columns, then the rules that tie rows together.
+
+    Fills `dataset.rows` and `evaluated`.
+    """
     seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digests
     for stem in sorted(dataset.files, key=["train", "queries", "corpus", "passages", "qrels", "dev", "test"].index):
-        path, types = dataset.files[stem], dataset.types(stem)
-        evaluated = USED[dataset.form].get(stem) == "eval" and dataset.form != "wikipedia"
-        known, number = seen.setdefault(stem, {}), 0
-        if stem == "corpus":
-            types = types | {UNTITLED: "maybe"}
-        for number, row in read(path, types, faults):
-            if rule := _rule(dataset.form, stem, row, seen):
+        path, row_class, part = dataset.files[stem], dataset.row_class(stem), USED[dataset.format].get(stem)
+        columns = kinds(row_class)
+        texts, identity = _text_columns(columns), _identity_column(columns)
+        known, number, rows = seen.setdefault(stem, {}), 0, Spool()
+        for number, row in read(path, row_class, faults):
+            if rule := _rule(dataset.format, stem, row, seen, identity):
                 faults.add(path, number, rule)
-            elif stem == "corpus":
-                known[row["doc_id"]] = {_digest(row["text"]), _digest(row[UNTITLED] or row["text"])}
+                continue
+            if isinstance(row, TitledDocument):
+                known[row.doc_id] = {_digest(row.text), _digest(row.untitled or row.text)}
+                row = Document.model_construct(doc_id=row.doc_id, text=row.text)
             elif stem == "qrels":
-                known[row["query_id"], row["doc_id"]] = None
-                if row["score"] > 0:
-                    held |= seen["corpus"][row["doc_id"]]
+                known[row.query_id, row.doc_id] = None
+                if row.score > 0:
+                    evaluated |= seen["corpus"][row.doc_id]
             else:
-                known[row.get("query_id") or row.get("id") or row.get("label")] = None
-                if evaluated:
-                    held.update(_digest(text) for text in _texts(row, types))
+                if identity:
+                    known[getattr(row, identity)] = None
+                if part == "eval" and dataset.format != "wikipedia":
+                    evaluated.update(_digest(text) for text in _texts(row, texts))
+            if part:
+                rows.add(row)
+        if part:
+            dataset.rows[stem] = rows
         if not number and not faults.names(path):
             faults.add(path, None, "no row")
 
 
-def _rule(form: str, stem: str, row: dict, seen: dict[str, dict]) -> str | None:
+def _identity_column(columns: dict[str, Kind]) -> str | None:
+    """The column by which other rows refer to a row; of `qrels`, which refers to two others, the first."""
+    return next((column for column in ("query_id", "doc_id", "id", "label") if column in columns), None)
+
+
+def _rule(format: str, stem: str, row: Row, seen: dict[str, dict], identity: str | None) -> str | None:
     """The rule beyond its own columns that a row breaks, or None."""
-    if form == "classification" and stem == "test" and row["label"] not in seen.get("train", {}):
-        return f"unknown label {row['label']!r}: the train part has no row with it"
-    if form == "summarization" and len(row["relevance"]) != len(row["machine_summaries"]):
-        return f"{len(row['relevance'])} 'relevance' scores for {len(row['machine_summaries'])} 'machine_summaries'"
-    for column, table in (("query_id", "queries"), ("doc_id", "corpus"), ("id", "passages")):
-        if stem == table and row[column] in seen[stem]:
-            return f"{column} {row[column]!r} stands in an earlier line; an id is used once"
-        if stem == "qrels" and column in row and row[column] not in seen.get(table, {}):
-            return f"unknown {column} {row[column]!r}: not in {table}"
-    if stem == "qrels" and (row["query_id"], row["doc_id"]) in seen[stem]:
-        return f"query {row['query_id']!r} and document {row['doc_id']!r} stand in an earlier line"
-    if stem == "qrels" and not row["score"].is_integer():
-        return f"'score' must be a whole number, not {row['score']}"
+    if format == "classification" and stem == "test" and row.label not in seen.get("train", {}):
+        return f"unknown label {row.label!r}: the train part has no row with it"
+    if format == "summarization" and len(row.relevance) != len(row.machine_summaries):
+        return f"{len(row.relevance)} 'relevance' scores for {len(row.machine_summaries)} 'machine_summaries'"
+    if stem in ("queries", "corpus", "passages") and getattr(row, identity) in seen[stem]:
+        return f"{identity} {getattr(row, identity)!r} stands in an earlier line; an id is used once"
+    if stem != "qrels":
+        return None
+    for column, table in (("query_id", "queries"), ("doc_id", "corpus")):
+        if getattr(row, column) not in seen.get(table, {}):
+            return f"unknown {column} {getattr(row, column)!r}: not in {table}"
+    if (row.query_id, row.doc_id) in seen[stem]:
+        return f"query {row.query_id!r} and document {row.doc_id!r} stand in an earlier line"
+    if not row.score.is_integer():
+        return f"'score' must be a whole number, not {row.score}"
     return None
 
 
-def _texts(row: dict, types: dict[str, str]) -> Iterator[str]:
-    for column, kind in types.items():
-        if kind == "text":
-            yield row[column]
-        elif kind == "list":
-            yield from row[column]
+def _text_columns(columns: dict[str, Kind]) -> dict[str, bool]:
+    """The columns that hold text that is embedded, and whether a column holds a list of them."""
+    names = {name: kind.stored == "texts" for name, kind in columns.items() if kind.stored in ("text", "texts")}
+    return {name: several for name, several in names.items() if name not in ("query_id", "doc_id", "id", "label")}
+
+
+def _texts(row: Row, columns: dict[str, bool]) -> Iterator[str]:
+    for column, several in columns.items():
+        if several:
+            yield from getattr(row, column)
+        else:
+            yield getattr(row, column)
 
 
 def _digest(text: str) -> bytes:
@@ -199,40 +243,32 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).digest()
 
 
-def _rows(dataset: Set, stem: str) -> Iterator[dict]:
-    faults = Faults(dataset.folder)
-    for _, row in read(dataset.files[stem], dataset.types(stem), faults):
-        yield row
-    faults.stop()  # only if the file has changed since it was checked
-
-
-def _uncontaminated(dataset: Set, held: set[bytes], notes: dict[str, str]) -> Iterator[dict]:
+def _uncontaminated(dataset: Set, evaluated: set[bytes]) -> Generator[Row, None, dict[str, str]]:
+    """The training rows without those that have an evaluated text; returns their number as a note."""
     removed = 0
-    types = dataset.types("train")
-    for row in _rows(dataset, "train"):
-        if any(_digest(text) in held for text in _texts(row, types)):
+    columns = _text_columns(kinds(dataset.row_class("train")))
+    for row in dataset.rows["train"]:
+        if any(_digest(text) in evaluated for text in _texts(row, columns)):
             removed += 1
         else:
             yield row
-    if removed:
-        notes["contamination"] = f"{removed} train rows left out: an evaluation part scores a text of theirs"
+    note = f"{removed} train rows left out: an evaluation part scores a text of theirs"
+    return {"contamination": note} if removed else {}
 
 
-def _yield(dataset: Set, held: set[bytes], task: str | None) -> Iterator[Source]:
+def _specs(dataset: Set, evaluated: set[bytes], task: str | None) -> Iterator[DatasetSpec]:
     origin, licence = provenance(dataset.folder)
-    evaluated = [stem for stem in dataset.files if USED[dataset.form].get(stem) == "eval"]
-    if USED[dataset.form].get("train") and "train" in dataset.files:
-        notes: dict[str, str] = {}
-        rows = _uncontaminated(dataset, held, notes)
-        task = task if dataset.form == "pairs" else None
-        yield Source(dataset.name, "train", dataset.form, {"rows": rows}, origin, licence, task=task, notes=notes)
-    if evaluated:
-        notes = {}
-        tables = {stem if dataset.form == "retrieval" else "rows": _rows(dataset, stem) for stem in evaluated}
-        if dataset.form == "classification":
-            tables["train"] = _uncontaminated(dataset, held, notes)
-        yield Source(dataset.name, "eval", dataset.form, tables, origin, licence, notes=notes)
+    parts = USED[dataset.format]
+    stems = [stem for stem in dataset.files if parts.get(stem) == "eval"]
+    if "train" in parts and "train" in dataset.files:
+        rows = {"rows": _uncontaminated(dataset, evaluated)}
+        yield DatasetSpec(dataset.name, "train", dataset.format, rows, origin, licence, task=task)
+    if stems:
+        tables = {stem if dataset.format == "retrieval" else "rows": dataset.rows[stem] for stem in stems}
+        if dataset.format == "classification":
+            tables["train"] = _uncontaminated(dataset, evaluated)
+        yield DatasetSpec(dataset.name, "eval", dataset.format, tables, origin, licence)
     for stem in dataset.files:
-        if stem not in USED[dataset.form]:
-            reason = {"reason": REASON[dataset.form], "file": f"{dataset.form}/{dataset.name}/{stem}"}
-            yield Source(dataset.name, "unused", dataset.form, {}, origin, licence, notes=reason)
+        if stem not in parts:
+            reason = {"reason": REASON[dataset.format], "file": f"{dataset.format}/{dataset.name}/{stem}"}
+            yield DatasetSpec(dataset.name, "unused", dataset.format, {}, origin, licence, notes=reason)

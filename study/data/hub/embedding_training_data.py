@@ -10,7 +10,7 @@ files here are the unfiltered ones, except the two parquet sources, which are co
 import gzip
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ...presets import Data
 from ..pairs import reservoir
-from ..schema import Source, clean
+from ..schema import DatasetSpec, Pair, parse
 
 REPOSITORY = "sentence-transformers/embedding-training-data"  # pinned by `data.revision`
 REDDIT = "sentence-transformers/reddit-title-body"
@@ -30,7 +30,6 @@ REVISIONS = {
 LICENCE = "that of each original source; the collection states none"
 ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 WINDOW = 20  # a sample of `train_rows` is drawn from the first 20 x `train_rows` rows, so that little is downloaded
-PAIR = {"anchor": "text", "positive": "text"}
 
 
 class HubSource(NamedTuple):
@@ -80,19 +79,18 @@ HUB_SOURCES: dict[str, HubSource] = {
 }
 
 
-def sources(data: Data) -> Iterator[Source]:
+def specs(data: Data) -> Iterator[DatasetSpec]:
     """The 29 training sources as pairs, and 128 articles of SimpleWiki. MTEB loads its own evaluation sets.
 
     Raises:
         ValueError: If a file is missing, or with file and line, if a line is not in one of the known formats.
     """
     for name, source in HUB_SOURCES.items():
-        origin, notes = _origin(source, data), {}
-        rows = _pairs(name, source, data, notes)
-        yield Source(name, "train", "pairs", {"rows": rows}, origin, LICENCE, task=source.task, notes=notes)
+        rows = {"rows": _pairs(name, source, data)}
+        yield DatasetSpec(name, "train", "pairs", rows, _origin(source, data), LICENCE, task=source.task)
     simple = HUB_SOURCES["simplewiki"]
     articles = _articles(simple, data)
-    yield Source("simplewiki_articles", "eval", "wikipedia", {"rows": articles}, _origin(simple, data), LICENCE)
+    yield DatasetSpec("simplewiki_articles", "eval", "wikipedia", {"rows": articles}, _origin(simple, data), LICENCE)
 
 
 def fingerprint(data: Data) -> list[str]:
@@ -104,7 +102,7 @@ def fingerprint(data: Data) -> list[str]:
     return pinned + [f"{p.relative_to(data.path).as_posix()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
 
 
-def pair(row: Any, rng: random.Random) -> dict[str, str]:
+def pair(row: Any, rng: random.Random) -> Pair:
     """Anchor and positive of one row: `[a, p, …]`, `{"set": […]}`, `{"query", "pos"}` or one of contrastors' columns.
 
     Of a set two texts are drawn, of several positives one.
@@ -113,23 +111,23 @@ def pair(row: Any, rng: random.Random) -> dict[str, str]:
         ValueError: If the row has none of these formats, or an empty text.
     """
     if isinstance(row, list) and len(row) >= 2:
-        found = row[:2]
+        texts = row[:2]
     elif not isinstance(row, dict):
         raise ValueError(f"neither a pair nor an object: {row!r:.60}")
     elif isinstance(row.get("set"), list) and len(row["set"]) >= 2:
-        found = rng.sample(row["set"], 2)
+        texts = rng.sample(row["set"], 2)
     elif "query" in row and isinstance(row.get("pos"), list) and row["pos"]:
-        found = [row["query"], rng.choice(row["pos"])]
+        texts = [row["query"], rng.choice(row["pos"])]
     else:
         names = next((n for n in (("query", "document"), ("title", "body")) if set(n) <= row.keys()), None)
         if names is None:
             raise ValueError(f"unknown format with the keys {', '.join(row)}: {row!r:.60}")
-        found = [row[name] for name in names]
-    return clean({"anchor": found[0], "positive": found[1]}, PAIR)
+        texts = [row[name] for name in names]
+    return parse(Pair, {"anchor": texts[0], "positive": texts[1]})
 
 
-def _pairs(name: str, source: HubSource, data: Data, notes: dict[str, str]) -> Iterator[dict]:
-    """Pairs of all files in a stream. Rows with an empty text are left out and counted."""
+def _pairs(name: str, source: HubSource, data: Data) -> Generator[Pair, None, dict[str, str]]:
+    """Pairs of all files in a stream. Rows with an empty text are left out; returns their number as a note."""
     rng = random.Random(f"{data.seed}/{name}/hub")
     limit = None if data.train_rows is None else WINDOW * (data.train_rows + data.validation_rows)
     empty = 0
@@ -141,10 +139,12 @@ def _pairs(name: str, source: HubSource, data: Data, notes: dict[str, str]) -> I
             yield pair(row, rng)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
+    notes = {}
     if limit is not None:
         notes["sample"] = f"drawn by seed from the first {limit} rows at most"
     if empty:
         notes["empty"] = f"{empty} rows left out: an empty text, or a set of one"
+    return notes
 
 
 def _has_empty(row: Any) -> bool:

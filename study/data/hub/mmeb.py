@@ -19,8 +19,8 @@ from tsembed.inputs import MARK, Item
 from ...presets import Data
 from ..image_files import PictureFiles
 from ..pairs import reservoir
-from ..ranking import Example, pair, tables
-from ..schema import Source
+from ..ranking import RankingExample, pair, tables
+from ..schema import DatasetSpec
 
 REPOSITORIES = {"train": "TIGER-Lab/MMEB-train", "eval": "TIGER-Lab/MMEB-eval"}  # `data.revision` pins the first
 EVAL_REVISION = "2f069730be515ea60778413777816b53e2d2a697"
@@ -53,7 +53,7 @@ COLUMNS = {
 }
 
 
-class Chosen(NamedTuple):
+class SampledSet(NamedTuple):
     """The rows of one set that are used, without their pictures, and what was left out of them."""
 
     name: str
@@ -70,21 +70,21 @@ class Chosen(NamedTuple):
                     yield from filter(None, row[column] if isinstance(row[column], list) else [row[column]])
 
 
-def sources(data: Data) -> Iterator[Source]:
+def specs(data: Data) -> Iterator[DatasetSpec]:
     """The training sets, then the evaluation sets.
 
     Raises:
         ValueError: If a file is missing or has other columns, or with the number of missing pictures of every set.
     """
-    chosen = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
+    sampled_sets = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
     if data.path is None:
-        for one in chosen:
-            _fetch_pictures(one, data)
-    stores = {folder: PictureFiles(folder) for folder in dict.fromkeys(one.folder for one in chosen)}
-    if missing := [line for one in chosen for line in _missing(one, stores[one.folder])]:
+        for sampled in sampled_sets:
+            _fetch_pictures(sampled, data)
+    stores = {folder: PictureFiles(folder) for folder in dict.fromkeys(sampled.folder for sampled in sampled_sets)}
+    if missing := [line for sampled in sampled_sets for line in _missing(sampled, stores[sampled.folder])]:
         raise ValueError("pictures of MMEB are missing, so nothing was prepared:\n" + "\n".join(missing))
-    for one in chosen:
-        yield _source(one, stores[one.folder], data)
+    for sampled in sampled_sets:
+        yield _spec(sampled, stores[sampled.folder], data)
 
 
 def fingerprint(data: Data) -> list[str]:
@@ -96,38 +96,38 @@ def fingerprint(data: Data) -> list[str]:
     return pinned + [f"{p.relative_to(data.path).as_posix()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
 
 
-def trained(row: dict, read: Callable[[str], bytes | None]) -> Example:
+def trained(row: dict, read: Callable[[str], bytes | None]) -> RankingExample:
     """The example of a training row. Its negatives are not used: the pool of negatives is the batch."""
     query = _item(row["qry"], read(row["qry_image_path"]))
     answer = _item(row["pos_text"], read(row["pos_image_path"]))
-    return Example(query, answer, (row["pos_image_path"], row["pos_text"]))
+    return RankingExample(query, answer, (row["pos_image_path"], row["pos_text"]))
 
 
-def evaluated(row: dict, read: Callable[[str], bytes | None]) -> Example:
+def evaluated(row: dict, read: Callable[[str], bytes | None]) -> RankingExample:
     """The example of an evaluation row: candidate 0 is right; what equals it or another candidate is left out."""
-    found = zip(row["tgt_text"], row["tgt_img_path"], strict=True)
-    answer, *others = [_item(text, read(path)) for text, path in found]
+    candidates = zip(row["tgt_text"], row["tgt_img_path"], strict=True)
+    answer, *others = [_item(text, read(path)) for text, path in candidates]
     wrong = [item for item in dict.fromkeys(others) if item != answer]
-    return Example(_item(row["qry_text"], read(row["qry_img_path"])), answer, others=wrong)
+    return RankingExample(_item(row["qry_text"], read(row["qry_img_path"])), answer, negatives=wrong)
 
 
 def _item(text: str, picture: bytes | None) -> Item:
     return Item(text.replace(THEIR_MARK, MARK if picture is not None else ""), picture)
 
 
-def _choose(name: str, part: str, data: Data) -> Chosen:
+def _choose(name: str, part: str, data: Data) -> SampledSet:
     """The rows that the settings allow, drawn by seed; those with an empty side are left out, as in VLM2Vec."""
     folder = _folder(part, [f"{name}/{SPLITS[part]}-*.parquet"], data)
     files = sorted((folder / name).glob(f"{SPLITS[part]}-*.parquet"))
     if not files:
         raise ValueError(f"{folder} has no {name}/{SPLITS[part]}-*.parquet")
     rows = [row for path in files for row in _rows(path, COLUMNS[part])]
-    kept = [row for row in rows if _has_two_sides(row)]
-    notes = {"empty": f"{len(rows) - len(kept)} rows left out: an empty side"} if len(kept) < len(rows) else {}
+    whole = [row for row in rows if _has_two_sides(row)]
+    notes = {"empty": f"{len(rows) - len(whole)} rows left out: an empty side"} if len(whole) < len(rows) else {}
     size = data.eval_rows if part == "eval" else data.train_rows and data.train_rows + data.validation_rows
     if size is not None:
-        kept = reservoir(kept, size, random.Random(f"{data.seed}/{name}/{part}"))
-    return Chosen(name, part, folder, kept, notes)
+        whole = reservoir(whole, size, random.Random(f"{data.seed}/{name}/{part}"))
+    return SampledSet(name, part, folder, whole, notes)
 
 
 def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
@@ -140,16 +140,16 @@ def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
     for batch in file.iter_batches(batch_size=1000, columns=list(columns)):
         for row in batch.to_pylist():
             number += 1
-            made = {name: kind() if row[name] is None else row[name] for name, kind in columns.items()}
+            filled = {name: kind() if row[name] is None else row[name] for name, kind in columns.items()}
             for name, kind in columns.items():
-                if not isinstance(made[name], kind):
+                if not isinstance(filled[name], kind):
                     raise ValueError(
-                        f"{path}, row {number}: {name!r} must be a {kind.__name__}, not {made[name]!r:.60}"
+                        f"{path}, row {number}: {name!r} must be a {kind.__name__}, not {filled[name]!r:.60}"
                     )
-            if "tgt_text" in made and len(made["tgt_text"]) != len(made["tgt_img_path"]):
-                counts = f"{len(made['tgt_text'])} texts and {len(made['tgt_img_path'])} pictures"
+            if "tgt_text" in filled and len(filled["tgt_text"]) != len(filled["tgt_img_path"]):
+                counts = f"{len(filled['tgt_text'])} texts and {len(filled['tgt_img_path'])} pictures"
                 raise ValueError(f"{path}, row {number}: {counts} for one list of candidates")
-            yield made
+            yield filled
 
 
 def _has_two_sides(row: dict) -> bool:
@@ -183,36 +183,41 @@ def _mirrored() -> list[str]:
     return [repository.partition("/")[2] for repository in REPOSITORIES.values()]
 
 
-def _fetch_pictures(one: Chosen, data: Data) -> None:
+def _fetch_pictures(sampled: SampledSet, data: Data) -> None:
     """Downloads the zip files of a set: one of the set's own name, and of each folder that its paths name."""
-    folders = {path.removeprefix("images/").partition("/")[0] for path in one.paths()}
-    names = [f"images_zip/{name}.zip" for name in sorted(folders | {one.name})]
-    _folder(one.part, names if one.part == "train" else ["images.zip"], data)
+    folders = {path.removeprefix("images/").partition("/")[0] for path in sampled.paths()}
+    names = [f"images_zip/{name}.zip" for name in sorted(folders | {sampled.name})]
+    _folder(sampled.part, names if sampled.part == "train" else ["images.zip"], data)
 
 
-def _missing(one: Chosen, pictures: PictureFiles) -> Iterator[str]:
-    paths = dict.fromkeys(one.paths())
+def _missing(sampled: SampledSet, pictures: PictureFiles) -> Iterator[str]:
+    paths = dict.fromkeys(sampled.paths())
     absent = [path for path in paths if pictures.find(path) is None]
     if absent:
-        yield f"  {one.part} {one.name}: {len(absent):,} of {len(paths):,}; the first is {absent[0]!r} in {one.folder}"
+        counts = f"{len(absent):,} of {len(paths):,}"
+        yield f"  {sampled.part} {sampled.name}: {counts}; the first is {absent[0]!r} in {sampled.folder}"
 
 
-def _source(one: Chosen, pictures: PictureFiles, data: Data) -> Source:
-    revision = data.revision if one.part == "train" else EVAL_REVISION
-    origin = f"{REPOSITORIES[one.part]}@{revision}/{one.name}" + (" (mirror)" if data.path else "")
-    if one.part == "train":
-        parts = {"rows": _pairs(one, pictures)}
-        return Source(one.name, "train", "image_pairs", parts, origin, LICENCE, "seen", TRAIN[one.name], one.notes)
+def _spec(sampled: SampledSet, pictures: PictureFiles, data: Data) -> DatasetSpec:
+    revision = data.revision if sampled.part == "train" else EVAL_REVISION
+    origin = f"{REPOSITORIES[sampled.part]}@{revision}/{sampled.name}" + (" (mirror)" if data.path else "")
+    if sampled.part == "train":
+        parts = {"rows": _pairs(sampled, pictures)}
+        return DatasetSpec(
+            sampled.name, "train", "image_pairs", parts, origin, LICENCE, "seen", TRAIN[sampled.name], sampled.notes
+        )
     read = cache(pictures.read)
-    rng = random.Random(f"{data.seed}/{one.name}/candidates")
-    files = {read(path): f"{one.folder}: {path}" for path in one.paths()}
-    found = tables((evaluated(row, read) for row in one.rows), rng, files)
-    group = "unseen" if one.name in UNSEEN else "seen"
-    return Source(one.name, "eval", "ranking", found, origin, LICENCE, group, EVAL[one.name], one.notes)
+    rng = random.Random(f"{data.seed}/{sampled.name}/candidates")
+    files = {read(path): f"{sampled.folder}: {path}" for path in sampled.paths()}
+    candidates = tables((evaluated(row, read) for row in sampled.rows), rng, files)
+    group = "unseen" if sampled.name in UNSEEN else "seen"
+    return DatasetSpec(
+        sampled.name, "eval", "ranking", candidates, origin, LICENCE, group, EVAL[sampled.name], sampled.notes
+    )
 
 
-def _pairs(one: Chosen, pictures: PictureFiles) -> Iterator[dict]:
-    for row in one.rows:
+def _pairs(sampled: SampledSet, pictures: PictureFiles) -> Iterator[dict]:
+    for row in sampled.rows:
         example = trained(row, pictures.read)
-        named = ((example.query, "qry_image_path"), (example.answer, "pos_image_path"))
-        yield pair(example, {item.image: f"{one.folder}: {row[column]}" for item, column in named if item.image})
+        named = ((example.query, "qry_image_path"), (example.positive, "pos_image_path"))
+        yield pair(example, {item.image: f"{sampled.folder}: {row[column]}" for item, column in named if item.image})

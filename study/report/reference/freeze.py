@@ -25,7 +25,7 @@ import yaml
 from tsembed.files import move_folder
 
 from ... import paths
-from ...data.manifest import manifest
+from ...data.manifest import read_manifest
 from ...notebooks import analyses_of
 from ...presets import RunSettings, load_preset, resolve
 from .. import site
@@ -193,11 +193,11 @@ def _write_datasets(preset: str, target: Path) -> None:
     )
     with target.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["part", "dataset", "form", "task", "rows", "licence", "origin", "sha256"])
+        table.writerow(["part", "dataset", "format", "task", "rows", "licence", "origin", "sha256"])
         for folder in folders:
-            for d in manifest(folder)["datasets"]:
+            for d in read_manifest(folder)["datasets"]:
                 rows = " ".join(f"{name}:{count}" for name, count in d["rows"].items())
-                about = (d["part"], d["name"], d["form"], d["task"])
+                about = (d["part"], d["name"], d["format"], d["task"])
                 table.writerow([*about, rows, d["licence"], d["origin"], d["sha256"]])
 
 

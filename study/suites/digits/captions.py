@@ -8,35 +8,35 @@ import random
 
 from tsembed.inputs import Item
 
-from ...data.ranking import Example
+from ...data.ranking import RankingExample
 from .classification import half, parity
 from .glyphs import Glyph, Pool, canvas, picture
 from .questions import NUMBERS, place
 
 
-def caption_of_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def caption_of_digit(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """A digit -> "This is a red seven: an odd digit, five or more."."""
     glyph = queries.draw(rng)
     text = _said(glyph)
-    return Example(Item("", picture(glyph)), Item(text), (text,))
+    return RankingExample(Item("", picture(glyph)), Item(text), (text,))
 
 
-def digit_of_caption(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def digit_of_caption(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """The caption of a digit -> the digit."""
     glyph = queries.draw(rng)
-    return Example(Item(_said(glyph)), Item("", picture(glyph)), ("picture", glyph.name))
+    return RankingExample(Item(_said(glyph)), Item("", picture(glyph)), ("picture", glyph.name))
 
 
-def caption_of_canvas(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def caption_of_canvas(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """Two to four digits -> what stands where, in words."""
     image, text = _canvas(rng, queries)
-    return Example(Item("", image), Item(text), (text,))
+    return RankingExample(Item("", image), Item(text), (text,))
 
 
-def canvas_of_caption(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def canvas_of_caption(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """What stands where -> the canvas."""
     image, text = _canvas(rng, queries)
-    return Example(Item(text), Item("", image), (text,))
+    return RankingExample(Item(text), Item("", image), (text,))
 
 
 def _said(glyph: Glyph) -> str:

@@ -8,7 +8,7 @@ import random
 
 from tsembed.inputs import Item
 
-from ...data.ranking import Example
+from ...data.ranking import RankingExample
 from .glyphs import INKS, NAMES, Glyph, Pool, picture
 
 PARITY, HALF = ("even", "odd"), ("less than five", "five or more")
@@ -27,44 +27,44 @@ def half(digit: int) -> str:
     return HALF[digit >= 5]
 
 
-def which_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """A drawn digit with its label: one of ten digits. With `others` all labels are candidates."""
+def which_digit(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
+    """A drawn digit with its label: one of ten digits. With `negatives` all labels are candidates."""
     glyph = queries.draw(rng)
-    return _labelled("Which digit is it?", glyph, NAMES[glyph.digit], LABELS, others)
+    return _labelled("Which digit is it?", glyph, NAMES[glyph.digit], LABELS, negatives)
 
 
-def which_parity(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """A drawn digit with its label: even or odd. With `others` all labels are candidates."""
+def which_parity(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
+    """A drawn digit with its label: even or odd. With `negatives` all labels are candidates."""
     glyph = queries.draw(rng)
-    return _labelled("Is the digit even or odd?", glyph, parity(glyph.digit), LABELS, others)
+    return _labelled("Is the digit even or odd?", glyph, parity(glyph.digit), LABELS, negatives)
 
 
-def which_half(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """A drawn digit with its label: less than five, or five or more. With `others` all labels are candidates."""
+def which_half(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
+    """A drawn digit with its label: less than five, or five or more. With `negatives` all labels are candidates."""
     glyph = queries.draw(rng)
-    return _labelled("Is the digit less than five, or five or more?", glyph, half(glyph.digit), LABELS, others)
+    return _labelled("Is the digit less than five, or five or more?", glyph, half(glyph.digit), LABELS, negatives)
 
 
-def which_ink(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """A drawn digit with its label: one of the colours. With `others` all labels are candidates."""
+def which_ink(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
+    """A drawn digit with its label: one of the colours. With `negatives` all labels are candidates."""
     glyph = queries.draw(rng)
-    return _labelled("Which colour is the digit?", glyph, INKS[glyph.ink], LABELS, others)
+    return _labelled("Which colour is the digit?", glyph, INKS[glyph.ink], LABELS, negatives)
 
 
-def ink_and_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """A drawn digit with its label: a colour and a digit together. With `others` all labels are candidates."""
+def ink_and_digit(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
+    """A drawn digit with its label: a colour and a digit together. With `negatives` all labels are candidates."""
     glyph = queries.draw(rng)
-    return _labelled("Which colour is it, and which digit?", glyph, glyph.name, PAIRS, others)
+    return _labelled("Which colour is it, and which digit?", glyph, glyph.name, PAIRS, negatives)
 
 
-def ink_parity_half(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
-    """A drawn digit with its label: colour, parity and half together. With `others` all labels are candidates."""
+def ink_parity_half(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
+    """A drawn digit with its label: colour, parity and half together. With `negatives` all labels are candidates."""
     glyph = queries.draw(rng)
     label = f"{INKS[glyph.ink]}, {parity(glyph.digit)}, {half(glyph.digit)}"
     question = "Which colour is the digit, is it even or odd, and is it less than five, or five or more?"
-    return _labelled(question, glyph, label, TRIPLES, others)
+    return _labelled(question, glyph, label, TRIPLES, negatives)
 
 
-def _labelled(question: str, glyph: Glyph, label: str, labels: tuple[str, ...], others: bool) -> Example:
-    wrong = tuple(Item(other) for other in labels if other != label) if others else ()
-    return Example(Item(f"{question} <image>", picture(glyph)), Item(label), (label,), wrong)
+def _labelled(question: str, glyph: Glyph, label: str, labels: tuple[str, ...], negatives: bool) -> RankingExample:
+    wrong = tuple(Item(other) for other in labels if other != label) if negatives else ()
+    return RankingExample(Item(f"{question} <image>", picture(glyph)), Item(label), (label,), wrong)

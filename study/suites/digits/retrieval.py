@@ -10,7 +10,7 @@ from itertools import count
 
 from tsembed.inputs import Item
 
-from ...data.ranking import Example
+from ...data.ranking import RankingExample
 from .classification import PAIRS, PARITY, parity
 from .glyphs import INKS, NAMES, Glyph, Pool, another, picture
 
@@ -18,7 +18,7 @@ CANDIDATES = 20  # pictures that a query ranks
 TEMPTING = 6  # of them, those that agree with the query in what is not asked for
 
 
-def picture_of(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def picture_of(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """ "a red seven" -> a picture of one; the wrong ones have the digit or the ink."""
     answer = documents.draw(rng)
 
@@ -29,18 +29,18 @@ def picture_of(rng: random.Random, queries: Pool, documents: Pool, others: bool)
             yield documents.draw(rng, digit=another(rng, NAMES, answer.digit), ink=another(rng, INKS, answer.ink))
 
     query = Item(f"Find a picture of this: a {answer.name}")
-    return _pictures(query, answer, ("picture", answer.name), wrong, others)
+    return _pictures(query, answer, ("picture", answer.name), wrong, negatives)
 
 
-def caption_of(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def caption_of(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """A picture -> "a red seven", among the 40 captions that there are."""
     glyph = queries.draw(rng)
     text = f"a {glyph.name}"
-    wrong = tuple(Item(f"a {pair}") for pair in PAIRS if pair != glyph.name) if others else ()
-    return Example(Item("Find a caption for the picture. <image>", picture(glyph)), Item(text), (text,), wrong)
+    wrong = tuple(Item(f"a {pair}") for pair in PAIRS if pair != glyph.name) if negatives else ()
+    return RankingExample(Item("Find a caption for the picture. <image>", picture(glyph)), Item(text), (text,), wrong)
 
 
-def same_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def same_digit(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """A picture -> the same digit in another hand and ink; some wrong ones have its ink."""
     asked = queries.draw(rng)
     answer = documents.draw(rng, digit=asked.digit, ink=another(rng, INKS, asked.ink), but=(asked.instance,))
@@ -51,10 +51,10 @@ def same_digit(rng: random.Random, queries: Pool, documents: Pool, others: bool)
             yield documents.draw(rng, digit=another(rng, NAMES, asked.digit), ink=ink)
 
     query = Item("Find another picture of the same digit. <image>", picture(asked))
-    return _pictures(query, answer, ("digit", NAMES[asked.digit]), wrong, others)
+    return _pictures(query, answer, ("digit", NAMES[asked.digit]), wrong, negatives)
 
 
-def same_ink(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def same_ink(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """A picture -> another digit in its ink; some wrong ones are its digit."""
     asked = queries.draw(rng)
     answer = documents.draw(rng, digit=another(rng, NAMES, asked.digit), ink=asked.ink)
@@ -65,10 +65,10 @@ def same_ink(rng: random.Random, queries: Pool, documents: Pool, others: bool) -
             yield documents.draw(rng, digit=digit, ink=another(rng, INKS, asked.ink), but=(asked.instance,))
 
     query = Item("Find another picture in the same colour. <image>", picture(asked))
-    return _pictures(query, answer, ("ink", INKS[asked.ink]), wrong, others)
+    return _pictures(query, answer, ("ink", INKS[asked.ink]), wrong, negatives)
 
 
-def same_parity(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def same_parity(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """A picture -> another digit that is even if it is even, odd if it is odd."""
     asked = queries.draw(rng)
     alike = [d for d in range(asked.digit % 2, len(NAMES), 2) if d != asked.digit]
@@ -80,10 +80,10 @@ def same_parity(rng: random.Random, queries: Pool, documents: Pool, others: bool
             yield documents.draw(rng, digit=rng.choice(unlike), ink=asked.ink if number < TEMPTING else None)
 
     query = Item("Find another digit that is even or odd like this one. <image>", picture(asked))
-    return _pictures(query, answer, ("parity", parity(asked.digit)), wrong, others)
+    return _pictures(query, answer, ("parity", parity(asked.digit)), wrong, negatives)
 
 
-def parity_in_ink(rng: random.Random, queries: Pool, documents: Pool, others: bool) -> Example:
+def parity_in_ink(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """ "an odd digit in red" -> a picture of one; the wrong ones are even, or in another ink."""
     answer = documents.draw(rng)
 
@@ -96,20 +96,20 @@ def parity_in_ink(rng: random.Random, queries: Pool, documents: Pool, others: bo
 
     said = f"{('an even', 'an odd')[answer.digit % 2]} digit in {INKS[answer.ink]}"
     right = ("parity in ink", PARITY[answer.digit % 2], INKS[answer.ink])
-    return _pictures(Item(f"Find a picture of this: {said}"), answer, right, wrong, others)
+    return _pictures(Item(f"Find a picture of this: {said}"), answer, right, wrong, negatives)
 
 
 def _pictures(
-    query: Item, answer: Glyph, right: tuple[str, ...], wrong: Callable[[], Iterable[Glyph]], others: bool
-) -> Example:
+    query: Item, answer: Glyph, right: tuple[str, ...], wrong: Callable[[], Iterable[Glyph]], negatives: bool
+) -> RankingExample:
     """The example with the first distinct wrong pictures, `CANDIDATES` with the answer."""
     chosen: dict[Glyph, None] = {}
-    if others:
+    if negatives:
         for glyph in wrong():
             chosen[glyph] = None
             if len(chosen) == CANDIDATES - 1:
                 break
-    return Example(query, Item("", picture(answer)), right, tuple(Item("", picture(glyph)) for glyph in chosen))
+    return RankingExample(query, Item("", picture(answer)), right, tuple(Item("", picture(glyph)) for glyph in chosen))
 
 
 def _but(names: tuple[str, ...], value: int) -> list[int]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from tsembed.inputs import Item
 from tsembed.tasks import CAPTIONING
 
-from ...data.ranking import Example, chance, pair, tables
-from ...data.schema import Source
+from ...data.ranking import RankingExample, chance, pair, tables
+from ...data.schema import DatasetSpec
 from ...presets import Data
 from . import captions, classification, glyphs, grounding, questions, retrieval
 from .glyphs import Pool, pools
@@ -29,14 +29,14 @@ class DigitSet(NamedTuple):
     """One set: its meta-task, "seen" if it is trained too, else "unseen", and how an example is drawn.
 
     Args:
-        draw: (rng, queries, documents, others) -> example; `others` asks for the wrong candidates too.
+        draw: (rng, queries, documents, negatives) -> example; `others` asks for the wrong candidates too.
         answers: How many texts its question can be answered with; 0 where pictures answer.
     """
 
     name: str
     task: str
     group: str
-    draw: Callable[[random.Random, Pool, Pool, bool], Example]
+    draw: Callable[[random.Random, Pool, Pool, bool], RankingExample]
     answers: int = 0
 
 
@@ -75,7 +75,7 @@ CAPTIONS = (
 )
 
 
-def sources(data: Data) -> Iterator[Source]:
+def specs(data: Data) -> Iterator[DatasetSpec]:
     """The captions, the trained sets, then all evaluation sets.
 
     Raises:
@@ -85,19 +85,20 @@ def sources(data: Data) -> Iterator[Source]:
 
     origin = f"load_digits of scikit-learn {version('scikit-learn')}"
     division = pools()
-    for chosen in (*CAPTIONS, *SETS):
-        if chosen.group == "seen":
-            rows = _pairs(chosen, division["train"], data.train_rows or TRAIN_ROWS, data.seed, "train")
+    for digit_set in (*CAPTIONS, *SETS):
+        if digit_set.group == "seen":
+            rows = _pairs(digit_set, division["train"], data.train_rows or TRAIN_ROWS, data.seed, "train")
             parts = {"rows": rows}
             if data.validation_rows:
-                held = _pairs(chosen, division["validation"], data.validation_rows, data.seed, "validation")
+                held = _pairs(digit_set, division["validation"], data.validation_rows, data.seed, "validation")
                 parts["validation"] = held
-            yield Source(chosen.name, "train", "image_pairs", parts, origin, LICENCE, "seen", chosen.task)
+            yield DatasetSpec(digit_set.name, "train", "image_pairs", parts, origin, LICENCE, "seen", digit_set.task)
     bank = division["eval"].bank(random.Random(f"{data.seed}/bank"))
-    for chosen in SETS:
-        rng = random.Random(f"{data.seed}/{chosen.name}/eval")
-        found = tables(_distinct(chosen, division["eval"], bank, data.eval_rows or EVAL_ROWS, rng, True), rng)
-        yield Source(chosen.name, "eval", "ranking", found, origin, LICENCE, chosen.group, chosen.task, _notes(chosen))
+    for digit_set in SETS:
+        rng = random.Random(f"{data.seed}/{digit_set.name}/eval")
+        examples = _distinct(digit_set, division["eval"], bank, data.eval_rows or EVAL_ROWS, rng, True)
+        about = (origin, LICENCE, digit_set.group, digit_set.task)
+        yield DatasetSpec(digit_set.name, "eval", "ranking", tables(examples, rng), *about, answers=digit_set.answers)
 
 
 def fingerprint(data: Data) -> list[str]:
@@ -105,44 +106,38 @@ def fingerprint(data: Data) -> list[str]:
     return [f"version {VERSION}", glyphs.SHA256]
 
 
-def _pairs(chosen: DigitSet, pool: Pool, size: int, seed: int, part: str) -> Iterator[dict]:
-    rng = random.Random(f"{seed}/{chosen.name}/{part}")
-    return map(pair, _distinct(chosen, pool, pool, size, rng, False))
+def _pairs(digit_set: DigitSet, pool: Pool, size: int, seed: int, part: str) -> Iterator[dict]:
+    rng = random.Random(f"{seed}/{digit_set.name}/{part}")
+    return map(pair, _distinct(digit_set, pool, pool, size, rng, False))
 
 
 def _distinct(
-    chosen: DigitSet, queries: Pool, documents: Pool, size: int, rng: random.Random, others: bool
-) -> Iterator[Example]:
+    digit_set: DigitSet, queries: Pool, documents: Pool, size: int, rng: random.Random, negatives: bool
+) -> Iterator[RankingExample]:
     """Up to `size` examples, no pair of query and answer twice."""
     seen: set[tuple[Item, Item]] = set()
     misses = 0
     while len(seen) < size and misses < MISSES:
-        drawn = chosen.draw(rng, queries, documents, others)
-        if (drawn.query, drawn.answer) in seen:
+        drawn = digit_set.draw(rng, queries, documents, negatives)
+        if (drawn.query, drawn.positive) in seen:
             misses += 1
             continue
         misses = 0
-        seen.add((drawn.query, drawn.answer))
+        seen.add((drawn.query, drawn.positive))
         yield drawn
 
 
-def _notes(chosen: DigitSet) -> dict[str, str]:
-    """How often one is right who knows no more than which answers the question can have."""
-    number = chosen.answers
-    return {"answers": f"{100 / number:.1f} % among the {number} answers that the question has"} if number else {}
-
-
-def counts(found: Iterable[Source]) -> Iterator[str]:
+def counts(specs_of_suite: Iterable[DatasetSpec]) -> Iterator[str]:
     """A Markdown table of the evaluation sets: queries, candidates per query, chance in per cent."""
     yield "| meta-task | set | group | queries | distinct candidates | per query | chance |"
     yield "|---|---|---|---|---|---|---|"
-    for source in found:
-        if source.part == "eval":
-            queries, candidates = source.tables["queries"], source.tables["candidates"]
+    for spec in specs_of_suite:
+        if spec.part == "eval":
+            queries, candidates = spec.tables["queries"], spec.tables["candidates"]
             sizes = sorted({len(row["candidates"]) for row in queries})
             size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-            percent = 100 * chance(source.tables)
-            about = f"| {source.task} | {source.name} | {source.group} | {len(queries):,} "
+            percent = 100 * chance(spec.tables)
+            about = f"| {spec.task} | {spec.name} | {spec.group} | {len(queries):,} "
             yield f"{about}| {len(candidates):,} | {size} | {percent:.1f} |"
 
 
@@ -159,7 +154,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("usage: python -m study.suites.digits.suite --counts [EVAL_ROWS]")
     rows = int(arguments[1]) if len(arguments) == 2 else 400
     try:
-        print("\n".join(counts(sources(Data(source="digits", eval_rows=rows)))))
+        print("\n".join(counts(specs(Data(source="digits", eval_rows=rows)))))
     except ValueError as error:
         sys.exit(f"error: {error}")
 

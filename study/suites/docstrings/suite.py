@@ -9,7 +9,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from ...data.schema import Source
+from ...data.schema import DatasetSpec
 from ...presets import Data
 from . import draw, labels, packages, seen_types, training, unseen_types
 from .labels import key, question, readable
@@ -39,7 +39,7 @@ SETS: tuple[tuple[str, str, Callable], ...] = (
 )
 
 
-def sources(data: Data) -> Iterator[Source]:
+def specs(data: Data) -> Iterator[DatasetSpec]:
     """All datasets, from the installed packages.
 
     Raises:
@@ -55,21 +55,21 @@ def fingerprint(data: Data) -> list[str]:
     return [f"version {VERSION}", *(f"{name} {pin['sha256']}" for name, pin in packages.pins().items())]
 
 
-def from_records(found: Iterable[Record], data: Data) -> Iterator[Source]:
+def from_records(found: Iterable[Record], data: Data) -> Iterator[DatasetSpec]:
     """All datasets of these records; each evaluation set is drawn with a generator of its own name and `data.seed`."""
     pools = divide(list(found))
     about = {p.name: (f"docstrings of {p.distribution} {packages.version(p)}", p.licence) for p in PACKAGES}
-    yield from training.sources(pools.train, _evaluated(pools), about)
+    yield from training.specs(pools.train, _evaluated(pools), about)
     for group, members, pool in (("seen", SEEN, pools.seen), ("unseen", HELD_OUT, pools.unseen)):
-        sets = [(f"{name}_{group}", form, build) for name, form, build in SETS]
+        sets = [(f"{name}_{group}", format, build) for name, format, build in SETS]
         if group == "unseen":
             sets.append(("docs_articles", "wikipedia", unseen_types.articles))
         origin = "; ".join(about[p.name][0] for p in members)
         licence = ", ".join(dict.fromkeys(p.licence for p in members))
-        for name, form, build in sets:
+        for name, format, build in sets:
             rng = random.Random(f"{data.seed}-{name}")
             tables = build(pool, data.eval_rows or FULL, rng)
-            yield Source(name, "eval", form, tables, origin, licence, group=group)
+            yield DatasetSpec(name, "eval", format, tables, origin, licence, group=group)
 
 
 def _evaluated(pools: Pools) -> set[str]:
@@ -83,7 +83,7 @@ def _evaluated(pools: Pools) -> set[str]:
 
 
 def texts(row: dict) -> Iterator[str]:
-    """The texts of a row of any form."""
+    """The texts of a row of any format."""
     for column, value in row.items():
         if isinstance(value, list):
             yield from (item for item in value if isinstance(item, str))
@@ -91,20 +91,20 @@ def texts(row: dict) -> Iterator[str]:
             yield value
 
 
-def counts(found: Iterable[Source]) -> Iterator[str]:
+def counts(found: Iterable[DatasetSpec]) -> Iterator[str]:
     """A Markdown table: rows, labels and mean words per text of every dataset."""
-    yield "| part | dataset | form | rows | labels | words per text |"
+    yield "| part | dataset | format | rows | labels | words per text |"
     yield "|---|---|---|---|---|---|"
     for source in found:
         if source.part == "unused":
-            yield f"| unused | {source.name} | {source.form} | {source.notes['reason']} | | |"
+            yield f"| unused | {source.name} | {source.format} | {source.notes['reason']} | | |"
             continue
         tables = {name: list(rows) for name, rows in source.tables.items()}
         rows = ", ".join(f"{len(found):,} {name}" for name, found in tables.items() if name != "qrels")
         labels = {row["label"] for found in tables.values() for row in found if "label" in row}
         lengths = [len(text.split()) for found in tables.values() for row in found for text in texts(row)]
         mean = sum(lengths) / max(1, len(lengths))
-        yield f"| {source.part} | {source.name} | {source.form} | {rows} | {len(labels) or ''} | {mean:.1f} |"
+        yield f"| {source.part} | {source.name} | {source.format} | {rows} | {len(labels) or ''} | {mean:.1f} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("usage: python -m study.suites.docstrings.suite --counts [EVAL_ROWS]")
     rows = int(arguments[1]) if len(arguments) == 2 else 400
     try:
-        print("\n".join(counts(sources(Data(source="embedded", eval_rows=rows)))))
+        print("\n".join(counts(specs(Data(source="embedded", eval_rows=rows)))))
     except ValueError as error:
         sys.exit(f"error: {error}")
 

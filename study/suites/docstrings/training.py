@@ -1,9 +1,9 @@
-"""Training sources of the embedded text: retrieval and clustering per package, classification over all."""
+"""Training datasets of the embedded text: retrieval and clustering per package, classification over all."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from ...data.schema import Source
+from ...data.schema import DatasetSpec
 from .labels import cut, description, key, masked, question
 from .packages import Record
 
@@ -12,7 +12,7 @@ MIN_ROWS = 32  # a dataset with fewer rows is listed as unused
 REPEATS = 3  # most rows of a dataset with the same parameter description
 
 
-def sources(train: list[Record], avoid: set[str], about: dict[str, tuple[str, str]]) -> Iterator[Source]:
+def specs(train: list[Record], avoid: set[str], about: dict[str, tuple[str, str]]) -> Iterator[DatasetSpec]:
     """Training datasets; at most as many rows as there are: `study.data.pairs.pairs` draws `train_rows` of them.
 
     Args:
@@ -24,23 +24,23 @@ def sources(train: list[Record], avoid: set[str], about: dict[str, tuple[str, st
     for record in train:
         by_package[record.package].append(record)
     for package, members in by_package.items():
-        for name, form, rows in (
+        for name, format, rows in (
             ("body", "pairs", bodies(members)),
             ("parameter", "pairs", parameters(members)),
             ("module", "clustering", modules(members)),
         ):
             kept = [row for row in rows if not any(key(row[c]) in avoid for c in ("anchor", "positive") if c in row)]
-            yield _source(f"docs_{name}_{package}", form, kept, *about[package])
+            yield _spec(f"docs_{name}_{package}", format, kept, *about[package])
     origin = "; ".join(about[package][0] for package in by_package)
     licence = ", ".join(dict.fromkeys(about[package][1] for package in by_package))
-    yield _source("docs_role", "classification", roles(train, avoid), origin, licence)
+    yield _spec("docs_role", "classification", roles(train, avoid), origin, licence)
 
 
-def _source(name: str, form: str, rows: list[dict], origin: str, licence: str) -> Source:
+def _spec(name: str, format: str, rows: list[dict], origin: str, licence: str) -> DatasetSpec:
     if len(rows) < MIN_ROWS:
         notes = {"reason": f"{len(rows)} rows, fewer than {MIN_ROWS}"}
-        return Source(name, "unused", form, {}, origin, licence, notes=notes)
-    return Source(name, "train", form, {"rows": rows}, origin, licence)
+        return DatasetSpec(name, "unused", format, {}, origin, licence, notes=notes)
+    return DatasetSpec(name, "train", format, {"rows": rows}, origin, licence)
 
 
 def bodies(found: list[Record]) -> list[dict]:

@@ -94,7 +94,7 @@ def test_the_29_sources_have_the_papers_tasks_and_pinned_files():
     ],
 )
 def test_every_format_gives_a_pair(row, texts):
-    assert set(embedding_training_data.pair(row, random.Random(0)).values()) == texts
+    assert set(vars(embedding_training_data.pair(row, random.Random(0))).values()) == texts
 
 
 @pytest.mark.parametrize("row", ["text", ["one"], {"text": "a"}, [1, 2], {"set": "ab"}])
@@ -176,7 +176,7 @@ def test_the_hub_presets_resolve_completely(name):
     assert set(types) == set(TASK_OF_TYPE)
     assert all(route_of(task_type, "query") for task_type in types)
     assert [presets.resolve(made, variant, seed) for variant, seed in made.runs()]
-    tasks = [s.task for s in embedding_training_data.sources(made.data) if s.part == "train"]
+    tasks = [s.task for s in embedding_training_data.specs(made.data) if s.part == "train"]
     assert tasks == [s.task for s in embedding_training_data.HUB_SOURCES.values()]
     if name == "paper":
         assert len(types) == 56

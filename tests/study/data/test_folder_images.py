@@ -69,7 +69,7 @@ def folder(tmp_path):
 
 
 def found(root, **data):
-    return {(s.part, s.name): s for s in images.sources(Data(source="local_images", path=root, **data))}
+    return {(s.part, s.name): s for s in images.specs(Data(source="local_images", path=root, **data))}
 
 
 def trained(root, name, **data):
@@ -291,9 +291,9 @@ def prepared(root, tmp_path):
 
 def test_it_prepares(folder, tmp_path):
     made = prepared(folder, tmp_path)
-    notes = {e["name"]: e["notes"] for e in made["datasets"] if e["part"] == "eval"}
-    assert notes["dots_statement"]["chance"] == "chance 50.0 %"
-    assert notes["shapes_part"]["chance"] == "chance 5.0 %"
+    chance = {e["name"]: e["chance"] for e in made["datasets"] if e["part"] == "eval"}
+    assert chance["dots_statement"] == pytest.approx(50.0)
+    assert chance["shapes_part"] == pytest.approx(5.0)
     assert made["unused"][0]["name"] == "dots_picture_of"
 
 
@@ -360,7 +360,7 @@ def test_a_statement_without_a_text(tmp_path):
 
 def test_folders_and_files(tmp_path):
     with pytest.raises(ValueError, match="local pictures need a folder"):
-        list(images.sources(Data(source="local_images")))
+        list(images.specs(Data(source="local_images")))
     with pytest.raises(ValueError, match="has no images/<set>/"):
         found(tmp_path)
     write(tmp_path / "images/two words", [row(1)], [row(2)])

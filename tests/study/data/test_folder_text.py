@@ -8,11 +8,12 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
 from study.data.folder import files, text
-from study.data.schema import MTEB_TYPE
+from study.data.schema import MTEB_TYPE, Noted
 from study.presets import Data
 
 
@@ -54,12 +55,14 @@ def folder(tmp_path):
 
 
 def found(root):
-    return list(text.sources(Data(source="local", path=root)))
+    return list(text.specs(Data(source="local", path=root)))
 
 
 def rows_of(root, part, name):
-    source = next(s for s in found(root) if (s.part, s.name) == (part, name))
-    return {table: list(rows) for table, rows in source.tables.items()}, source.notes
+    spec = next(s for s in found(root) if (s.part, s.name) == (part, name))
+    tables = {table: Noted(rows) for table, rows in spec.tables.items()}
+    rows = {table: [vars(row) for row in rows] for table, rows in tables.items()}
+    return rows, dict(spec.notes) | {k: v for table in tables.values() for k, v in table.notes.items()}
 
 
 def fault(root, message):
@@ -67,8 +70,8 @@ def fault(root, message):
         found(root)
 
 
-def test_every_form_takes_its_part(folder):
-    parts = {(s.part, s.form, s.name) for s in found(folder)}
+def test_every_format_takes_its_part(folder):
+    parts = {(s.part, s.format, s.name) for s in found(folder)}
     train = {(form, name) for part, form, name in parts if part == "train"}
     assert train == {("classification", "colours"), ("clustering", "tools"), ("pairs", "faq")}
     assert {form for part, form, _ in parts if part == "eval"} == {*MTEB_TYPE, "wikipedia"}
@@ -152,7 +155,7 @@ FORM_FAULTS = [
 
 
 @pytest.mark.parametrize(("path", "row", "rule"), FORM_FAULTS)
-def test_the_rules_of_each_form(folder, path, row, rule):
+def test_the_rules_of_each_format(folder, path, row, rule):
     write(folder / path, [row])
     fault(folder, rf"{path}:1: .*{rule}")
 
@@ -182,7 +185,7 @@ def test_broken_bytes_and_broken_gzip(folder):
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
-        ("recipes/soup/train.jsonl", "recipes: unknown form; known forms: pairs, "),
+        ("recipes/soup/train.jsonl", "recipes: unknown format; known formats: pairs, "),
         ("pairs/faq/tset.jsonl", r"tset\.jsonl: unknown file"),
         ("pairs/faq/train.jsonl.gz", r"train\.jsonl stands beside it"),
         ("pairs/two words/train.jsonl", "letters, digits"),
@@ -214,7 +217,7 @@ def test_no_folder_or_an_empty_one(tmp_path):
     fault(tmp_path / "nowhere", "is no folder")
     fault(tmp_path, "has no dataset")
     with pytest.raises(ValueError, match="--data FOLDER"):
-        list(text.sources(Data(source="local")))
+        list(text.specs(Data(source="local")))
 
 
 @pytest.mark.parametrize(
@@ -236,3 +239,39 @@ def test_the_fingerprint_changes_with_the_files(folder):
     assert before == text.fingerprint(data)
     write(folder / "sts/alike/test.jsonl", [{"a": "x", "b": "z", "score": 3.25}])
     assert before != text.fingerprint(data)
+
+
+def tasks_of_pairs(root, **data):
+    specs = text.specs(Data(source="local", path=root, **data))
+    return {spec.name: spec.task for spec in specs if (spec.part, spec.format) == ("train", "pairs")}
+
+
+def test_a_set_of_pairs_names_its_task_and_a_preset_overrules_it(folder):
+    for name in ("bodies", "captions", "unnamed"):
+        write(folder / f"pairs/{name}/train.jsonl", [{"anchor": f"a {name}", "positive": f"b {name}"}])
+    (folder / "pairs/bodies/task.json").write_text('{"task": "clustering"}')
+    (folder / "pairs/captions/README.md").write_text("---\ntask: classification\nlicense: cc0\n---\nOrigin: my own\n")
+    (folder / "pairs/unnamed/README.md").write_text("---\nlicense: cc0\n---\nOrigin: my own\n")
+    named = {"faq": None, "bodies": "clustering", "captions": "classification", "unnamed": None}
+    assert tasks_of_pairs(folder) == named
+    assert tasks_of_pairs(folder, task_of_pairs={"faq": "clustering"}) == named | {"faq": "clustering"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "task.json",
+            '{"task": "translation"}',
+            "'task' must be one of classification, clustering, retrieval, not 'trans",
+        ),
+        ("task.json", '["retrieval"]', "'task' must be one of classification, clustering, retrieval, not None"),
+        ("task.json", "{", "not JSON"),
+        ("README.md", "---\ntask: 3\n---\n", "'task' must be one of classification, clustering, retrieval, not 3"),
+        ("README.md", "---\ntask: [\n---\n", "its front matter is not YAML"),
+    ],
+)
+def test_a_task_that_is_none_names_its_file(folder, file, content, message):
+    (folder / "pairs/faq" / file).write_text(content)
+    with pytest.raises(ValueError, match=re.escape(f"pairs/faq/{file}: {message}")):
+        tasks_of_pairs(folder)

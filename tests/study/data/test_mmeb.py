@@ -104,7 +104,7 @@ def settings(folder, **data):
 
 
 def found(folder, **data):
-    return {(s.part, s.name): s for s in mmeb.sources(settings(folder, **data))}
+    return {(s.part, s.name): s for s in mmeb.specs(settings(folder, **data))}
 
 
 def test_the_sets_are_the_papers():
@@ -172,8 +172,8 @@ def test_candidate_0_is_right_and_repeated_candidates_are_one(mirror, tmp_path):
     assert len(set(first)) == 5
     row = {"qry_text": "?", "qry_img_path": "", "tgt_text": ["a", "b", "a", "b", "c"], "tgt_img_path": [""] * 5}
     example = mmeb.evaluated(row, lambda path: None)
-    assert example.answer == Item("a")
-    assert list(example.others) == [Item("b"), Item("c")]
+    assert example.positive == Item("a")
+    assert list(example.negatives) == [Item("b"), Item("c")]
 
 
 def prepared(folder, tmp_path, **data):
@@ -278,7 +278,7 @@ def test_what_is_not_there_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"MMEB-train@0{40} cannot be reached \(offline mode is enabled\); --data FOLDER"
     ):
-        list(mmeb.sources(settings(None, revision="0" * 40)))
+        list(mmeb.specs(settings(None, revision="0" * 40)))
 
 
 def test_the_hub_is_asked_for_the_files_of_each_set(mirror, monkeypatch):
@@ -291,7 +291,7 @@ def test_the_hub_is_asked_for_the_files_of_each_set(mirror, monkeypatch):
         return str(mirror / repository.partition("/")[2])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    list(mmeb.sources(settings(None, revision="f" * 40)))
+    list(mmeb.specs(settings(None, revision="f" * 40)))
     assert ("TIGER-Lab/MMEB-train", "f" * 40, ("CIRR/original-*.parquet",)) in asked
     assert ("TIGER-Lab/MMEB-train", "f" * 40, ("images_zip/CIRR.zip",)) in asked
     assert ("TIGER-Lab/MMEB-eval", mmeb.EVAL_REVISION, ("images.zip",)) in asked

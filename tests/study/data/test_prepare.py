@@ -18,10 +18,11 @@ from collections import Counter
 import pytest
 
 from study import presets
-from study.data import manifest, pairs, prepare, subsample
+from study.data import layout, manifest, pairs, prepare, schema, subsample
 from study.data.folder import text
-from study.data.schema import Source
+from study.data.schema import DatasetSpec
 from study.presets import Data, Preset
+from tsembed.settings import Variant
 
 
 def preset(**data):
@@ -44,10 +45,13 @@ def folder(tmp_path):
 
 
 def labelled(rows, **data):
-    source = Source("made-up", "train", "classification", {}, "", "")
-    got = list(pairs.pairs(source, iter(rows), Data(source="local", **data)))
-    parts = {part: [row for p, row in got if p == part] for part in ("train", "validation")}
-    return parts["train"], parts["validation"], source.notes
+    spec = DatasetSpec("made-up", "train", "classification", {}, "", "")
+    texts = (schema.LabelledText(**row) for row in rows)
+    made = schema.Noted(pairs.pairs(spec, texts, Data(source="local", **data)))
+    by_part = {"train": [], "validation": []}
+    for part, row in made:
+        by_part[part].append(row)
+    return by_part["train"], by_part["validation"], made.notes
 
 
 def test_prepared_tables_and_manifest(folder, tmp_path):
@@ -67,7 +71,7 @@ def test_prepared_tables_and_manifest(folder, tmp_path):
     assert table.column_names == ["query", "document", "group"]
     assert table.features["group"].dtype == "int64"
     assert set(manifest.load_table(tmp_path / "data", "eval", "c")) == {"train", "rows"}
-    assert manifest.manifest(tmp_path / "data") == made
+    assert manifest.read_manifest(tmp_path / "data") == made
     assert not (tmp_path / "data" / ".partial").exists()
 
 
@@ -86,7 +90,7 @@ def test_the_hash_is_of_the_rows_and_the_same_everywhere(folder, tmp_path):
 
 def test_a_second_call_does_nothing(folder, tmp_path, monkeypatch):
     made = prepare.prepare(preset(path=folder), tmp_path / "data")
-    monkeypatch.setattr(prepare, "_sources", lambda data: pytest.fail("the data were read again"))
+    monkeypatch.setattr(prepare, "_specs", lambda data: pytest.fail("the data were read again"))
     start = time.perf_counter()
     assert prepare.prepare(preset(path=folder), tmp_path / "data") == made
     assert time.perf_counter() - start < 0.1
@@ -168,28 +172,28 @@ def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
 
 def test_load_and_manifest_name_what_is_missing(folder, tmp_path):
     with pytest.raises(ValueError, match="prepare the data first"):
-        manifest.manifest(tmp_path / "data")
+        manifest.read_manifest(tmp_path / "data")
     prepare.prepare(preset(path=folder), tmp_path / "data")
     with pytest.raises(ValueError, match=r"no train dataset 'x'; it has: p, c"):
         manifest.load_table(tmp_path / "data", "train", "x")
     (tmp_path / "data/manifest.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
-        manifest.manifest(tmp_path / "data")
+        manifest.read_manifest(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"name": "two words"}, "letters, digits"),
-        ({"form": "sts"}, "form 'sts' cannot be one of part 'train'"),
+        ({"format": "sts"}, "format 'sts' cannot be one of part 'train'"),
         ({"tables": {}}, "lacks the table 'rows'"),
         ({"tables": {"rows": [{"anchor": "a", "positive": ""}]}}, "rows row 1: 'positive' is empty"),
         ({"tables": {"rows": []}}, "gives no pair"),
     ],
 )
-def test_a_bad_source_is_an_error(tmp_path, monkeypatch, change, message):
-    good = Source("g", "train", "pairs", {"rows": [{"anchor": "a", "positive": "b"}]}, "here", "mine")
-    monkeypatch.setattr(text, "sources", lambda data: iter([dataclasses.replace(good, **change)]))
+def test_a_bad_spec_is_an_error(tmp_path, monkeypatch, change, message):
+    good = DatasetSpec("g", "train", "pairs", {"rows": [{"anchor": "a", "positive": "b"}]}, "here", "mine")
+    monkeypatch.setattr(text, "specs", lambda data: iter([dataclasses.replace(good, **change)]))
     monkeypatch.setattr(text, "fingerprint", lambda data: [])
     with pytest.raises(ValueError, match=message):
         prepare.prepare(preset(), tmp_path / "data")
@@ -218,9 +222,9 @@ def test_train_rows_samples_queries_by_seed():
 
 
 def test_pairs_are_streamed_and_split():
-    source = Source("p", "train", "pairs", {}, "", "")
-    rows = ({"anchor": f"a{i}", "positive": f"b{i // 2}"} for i in range(2000))
-    got = list(pairs.pairs(source, rows, Data(source="local", validation_rows=50, train_rows=300)))
+    spec = DatasetSpec("p", "train", "pairs", {}, "", "")
+    rows = (schema.Pair(anchor=f"a{i}", positive=f"b{i // 2}") for i in range(2000))
+    got = list(pairs.pairs(spec, rows, Data(source="local", validation_rows=50, train_rows=300)))
     count = Counter(part for part, _ in got)
     assert count == {"train": 300, "validation": 50}
     assert len({row["query"] for _, row in got}) == 350
@@ -231,9 +235,9 @@ def test_pairs_are_streamed_and_split():
 
 
 def test_validation_takes_a_tenth_at_most():
-    source = Source("p", "train", "pairs", {}, "", "")
-    rows = [{"anchor": f"a{i}", "positive": "b"} for i in range(30)]
-    got = Counter(part for part, _ in pairs.pairs(source, rows, Data(source="local", validation_rows=50)))
+    spec = DatasetSpec("p", "train", "pairs", {}, "", "")
+    rows = [schema.Pair(anchor=f"a{i}", positive="b") for i in range(30)]
+    got = Counter(part for part, _ in pairs.pairs(spec, rows, Data(source="local", validation_rows=50)))
     assert got == {"train": 27, "validation": 3}
 
 
@@ -247,22 +251,22 @@ def test_a_capped_retrieval_set_keeps_its_relevant_documents():
             for j in (0, 1)
         ],
     }
-    source = Source("r", "eval", "retrieval", tables, "", "")
-    capped = subsample.cap(source, tables, Data(source="local", eval_rows=10))
+    spec = DatasetSpec("r", "eval", "retrieval", tables, "", "")
+    capped, notes = subsample.subsample(spec, tables, Data(source="local", eval_rows=10))
     asked, documents = {q["query_id"] for q in capped["queries"]}, {d["doc_id"] for d in capped["corpus"]}
     assert len(asked) == 10
     assert "q3" not in asked
     assert {r["query_id"] for r in capped["qrels"]} == asked
     assert {r["doc_id"] for r in capped["qrels"]} <= documents
     assert len(documents) == len({r["doc_id"] for r in capped["qrels"]}) + 4 * 10
-    assert source.notes["unanswerable"].startswith("1 queries")
-    assert "others by seed" in source.notes["cap of corpus"]
+    assert notes["unanswerable"].startswith("1 queries")
+    assert "others by seed" in notes["cap of corpus"]
 
 
 def test_a_capped_classification_set_keeps_every_label():
     rows = [{"text": f"t{i}", "label": "rare" if i % 50 == 0 else f"l{i % 3}"} for i in range(1000)]
-    source = Source("c", "eval", "classification", {}, "", "")
-    capped = subsample.cap(source, {"train": rows, "rows": rows}, Data(source="local", eval_rows=100))
+    spec = DatasetSpec("c", "eval", "classification", {}, "", "")
+    capped, _ = subsample.subsample(spec, {"train": rows, "rows": rows}, Data(source="local", eval_rows=100))
     count = Counter(row["label"] for row in capped["train"])
     assert count == {"rare": 20, "l0": 25, "l1": 25, "l2": 25}
     assert len(capped["rows"]) == 100
@@ -270,22 +274,51 @@ def test_a_capped_classification_set_keeps_every_label():
 
 def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare.paths, "RUNS", tmp_path / "runs")
-    lacking = "no training part of the task clustering, no test part of the form clustering, .* of the form wikipedia"
+    lacking = (
+        "no training part of the task clustering, no test part of the format clustering, .* of the format wikipedia"
+    )
     with pytest.raises(SystemExit, match=f"error: the notebooks compare all task types, and the data have {lacking}"):
         prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(manifest.manifest(tmp_path / "runs/local/data")["datasets"])
+    assert len(printed) == len(manifest.read_manifest(tmp_path / "runs/local/data")["datasets"])
     experiment = presets.load_preset("gpu").all_experiments[""]
-    listing = {"datasets": [{"part": "eval", "form": "wikipedia"}]}
-    listing["datasets"] += [{"part": "train", "task": task} for task in ("classification", "clustering", "retrieval")]
-    assert prepare._lacking(listing, experiment) == [], "the sets of a benchmark are its own"
-    monkeypatch.setattr(prepare, "_lacking", lambda listing, study: [])
+    of_gpu = {"datasets": [{"part": "eval", "format": "wikipedia"}]}
+    of_gpu["datasets"] += [{"part": "train", "task": task} for task in ("classification", "clustering", "retrieval")]
+    assert prepare._lacking(of_gpu, experiment) == [], "the sets of a benchmark are its own"
+    monkeypatch.setattr(prepare, "_lacking", lambda manifest, experiment: [])
     prepare.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(manifest.manifest(tmp_path / "runs/local/data")["datasets"]) + 1
+    assert len(printed) == len(manifest.read_manifest(tmp_path / "runs/local/data")["datasets"]) + 1
     assert printed[0].startswith("train      p")
     assert "retrieval" in printed[0]
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):
         prepare.main(["local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: preset cpu uses embedded data"):
         prepare.main(["cpu", "--data", str(folder)])
+
+
+def test_the_page_about_the_layout_has_the_columns_of_the_row_classes():
+    page = layout.PAGE.read_text(encoding="utf-8")
+    assert layout.current(page) == page, "python -m study.data.layout writes it anew"
+    for column in ("machine_summaries", "query_id", "title", "keywords"):
+        assert f"`{column}`" in page
+
+
+@pytest.mark.parametrize(
+    ("supervision", "sets"),
+    [
+        (None, ["captions", "intents", "faq", "headlines"]),
+        ("both", ["captions", "intents", "faq", "headlines"]),
+        ("pairs", ["captions", "faq", "headlines"]),
+        ("labels", ["intents", "faq", "headlines"]),
+    ],
+)
+def test_a_task_with_two_kinds_of_data_learns_from_those_that_are_wanted(supervision, sets):
+    entries = [
+        {"part": "train", "name": "captions", "format": "pairs", "task": "classification"},
+        {"part": "train", "name": "intents", "format": "classification", "task": "classification"},
+        {"part": "train", "name": "faq", "format": "pairs", "task": "retrieval"},
+        {"part": "train", "name": "headlines", "format": "clustering", "task": "clustering"},
+    ]
+    variant = Variant(label="ic", supervision=supervision)
+    assert list(manifest.training_tasks({"datasets": entries}, "train", variant)) == sets

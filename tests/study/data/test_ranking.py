@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from study.data import manifest, prepare, ranking
-from study.data.ranking import Example
-from study.data.schema import Source
+from study.data.ranking import RankingExample
+from study.data.schema import DatasetSpec
 from study.presets import Data, Preset
 from study.suites.digits import suite
 from tsembed.inputs import Item, encode_png
@@ -27,15 +27,15 @@ def picture(value):
 def examples(count=6):
     """Query i asks for picture i among the four that follow it."""
     for i in range(count):
-        wanted, *others = (Item("", picture(10 * (j % 8))) for j in range(i, i + 5))
-        yield Example(Item(f"Which? <image> {i}", picture(200 + i)), wanted, (str(i % 8),), others)
+        answer, *negatives = (Item("", picture(10 * (j % 8))) for j in range(i, i + 5))
+        yield RankingExample(Item(f"Which? <image> {i}", picture(200 + i)), answer, (str(i % 8),), negatives)
 
 
 def source(part="eval", **change):
     made = ranking.tables(examples(), random.Random(0))
     tables = made if part == "eval" else {"rows": [ranking.pair(example) for example in examples()]}
-    form = "ranking" if part == "eval" else "image_pairs"
-    good = Source("made_up", part, form, tables, "here", "mine", "seen", "image_retrieval")
+    format = "ranking" if part == "eval" else "image_pairs"
+    good = DatasetSpec("made_up", part, format, tables, "here", "mine", "seen", "image_retrieval")
     return dataclasses.replace(good, **change)
 
 
@@ -46,7 +46,7 @@ def preset(**data):
 @pytest.fixture
 def prepared_of(monkeypatch, tmp_path):
     def run(*found, to="data", **data):
-        monkeypatch.setattr(suite, "sources", lambda data: iter(found))
+        monkeypatch.setattr(suite, "specs", lambda data: iter(found))
         return prepare.prepare(preset(**data), tmp_path / to), tmp_path / to
 
     return run
@@ -65,7 +65,10 @@ def test_each_candidate_is_stored_once_and_the_right_one_is_known():
 
 
 def test_the_place_of_the_right_candidate_says_nothing_and_comes_from_the_seed():
-    many = [Example(Item(f"q{i}"), Item(f"right {i}"), (), [Item(f"wrong {j}") for j in range(4)]) for i in range(500)]
+    many = [
+        RankingExample(Item(f"q{i}"), Item(f"right {i}"), (), [Item(f"wrong {j}") for j in range(4)])
+        for i in range(500)
+    ]
     made = ranking.tables(many, random.Random(0))
     places = [row["candidates"].index(row["positives"][0]) for row in made["queries"]]
     assert max(abs(places.count(k) - 100) for k in range(5)) < 40
@@ -74,7 +77,7 @@ def test_the_place_of_the_right_candidate_says_nothing_and_comes_from_the_seed()
 
 def test_a_cap_keeps_queries_with_their_candidates():
     made = ranking.tables(examples(), random.Random(0))
-    small = ranking.cap(made, 2, random.Random(3))
+    small = ranking.subsample(made, 2, random.Random(3))
     assert len(small["queries"]) == 2
     assert not list(ranking.faults(small))
     whole = {row["query"]: {made["candidates"][k]["image"] for k in row["candidates"]} for row in made["queries"]}
@@ -82,14 +85,16 @@ def test_a_cap_keeps_queries_with_their_candidates():
         assert {small["candidates"][k]["image"] for k in row["candidates"]} == whole[row["query"]]
         assert small["candidates"][row["positives"][0]]["image"] == picture(10 * int(row["query"][-1]))
     assert {k for row in small["queries"] for k in row["candidates"]} == set(range(len(small["candidates"])))
-    assert ranking.cap(made, 6, random.Random(3)) is made
+    assert ranking.subsample(made, 6, random.Random(3)) is made
 
 
 def test_prepared_tables_hold_pictures_as_bytes(prepared_of):
     made, folder = prepared_of(source("train"), source(), eval_rows=4)
     train, evaluation = made["datasets"]
     assert (train["task"], train["group"], evaluation["task"]) == ("image_retrieval", "seen", "image_retrieval")
-    assert evaluation["notes"] == {"cap of queries": "4 of 6, drawn by seed", "chance": "chance 20.0 %"}
+    assert evaluation["notes"] == {"cap of queries": "4 of 6, drawn by seed"}
+    assert evaluation["chance"] == pytest.approx(20.0)
+    assert "answers" not in evaluation
     table = manifest.load_table(folder, "train", "made_up")
     assert table.column_names == ["query", "query_image", "document", "document_image", "group"]
     kinds = {name: feature.dtype for name, feature in table.features.items()}
@@ -127,9 +132,9 @@ def test_many_large_pictures_do_not_fill_the_memory(prepared_of, monkeypatch):
 
 
 def test_equal_texts_and_equal_answers_are_one_group():
-    text = [ranking.pair(Example(Item("a"), Item(answer)))["group"] for answer in ("red", "red", "blue")]
+    text = [ranking.pair(RankingExample(Item("a"), Item(answer)))["group"] for answer in ("red", "red", "blue")]
     assert text[0] == text[1] != text[2]
-    shown = [ranking.pair(Example(Item("a"), Item("", picture(i)), key))["group"] for i, key in enumerate("xxy")]
+    shown = [ranking.pair(RankingExample(Item("a"), Item("", picture(i)), key))["group"] for i, key in enumerate("xxy")]
     assert shown[0] == shown[1] != shown[2]
     assert not set(shown) & set(text)
 
@@ -159,7 +164,7 @@ def broken(table, row, **change):
     ("change", "message"),
     [
         ({"task": None}, "task None is none of image_classification, "),
-        ({"form": "image_pairs"}, "form 'image_pairs' cannot be one of part 'eval'"),
+        ({"format": "image_pairs"}, "format 'image_pairs' cannot be one of part 'eval'"),
         ({"tables": broken("queries", 1, candidates=[])}, "queries row 2: 'candidates' must be a list of at least one"),
         ({"tables": broken("queries", 1, candidates=[0, -1])}, "queries row 2: 'candidates' must be a list"),
         ({"tables": broken("queries", 1, candidates=[0, 99])}, "queries row 2: candidate 99 is no row of the 8"),

@@ -12,8 +12,8 @@ import pytest
 
 from study.data import prepare, ranking
 from study.data.manifest import load_table
-from study.data.ranking import Example
-from study.data.schema import Source
+from study.data.ranking import RankingExample
+from study.data.schema import DatasetSpec
 from study.presets import Data, Preset
 from study.suites.digits import suite
 from study.suites.digits.glyphs import pools
@@ -46,21 +46,21 @@ def prepared(tmp_path_factory):
     """Five sets of the digits suite, 40 queries each."""
     folder = tmp_path_factory.mktemp("data")
     chosen = [s for s in suite.SETS if s.name in NAMES]
-    pool, original = pools()["eval"], suite.sources
+    pool, original = pools()["eval"], suite.specs
 
     def few(data):
         bank = pool.bank(random.Random(0))
         for one in chosen:
             rng = random.Random(one.name)
             found = ranking.tables((one.draw(rng, pool, bank, True) for _ in range(40)), rng)
-            yield Source(one.name, "eval", "ranking", found, "", "", one.group, one.task)
+            yield DatasetSpec(one.name, "eval", "ranking", found, "", "", one.group, one.task)
 
-    suite.sources = few
+    suite.specs = few
     try:
         preset = Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1})
         return folder, prepare.prepare(preset, folder)
     finally:
-        suite.sources = original
+        suite.specs = original
 
 
 def test_types_and_modalities(prepared):
@@ -102,9 +102,9 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
     from study.evaluation.image_tasks import ImageMteb, tasks
     from study.evaluation.precision_at_1 import evaluate
 
-    folder, listing = prepared
-    encoder, task_of = Fake(), {e["name"]: e["task"] for e in listing["datasets"]}
-    ours = {row["dataset"]: row["score"] for row in evaluate(encoder, folder, listing, seed=0)}
+    folder, manifest = prepared
+    encoder, task_of = Fake(), {e["name"]: e["task"] for e in manifest["datasets"]}
+    ours = {row["dataset"]: row["score"] for row in evaluate(encoder, folder, manifest, seed=0)}
     shown = {open_image(item).tobytes() for item in encoder.seen if item.image}
     encoder.seen, encoder.routes = [], set()
     model = ImageMteb(encoder, task_of, name="tsembed/test", revision="r")
@@ -121,9 +121,11 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
 def test_a_mixed_table_is_refused(monkeypatch, tmp_path):
     from study.evaluation.image_tasks import tasks
 
-    mixed = [Example(Item("which"), Item("red"), (), [Item("", open_file()), Item("blue")])]
-    found = Source("mixed", "eval", "ranking", ranking.tables(mixed, random.Random(0)), "", "", "", "image_retrieval")
-    monkeypatch.setattr(suite, "sources", lambda data: iter([found]))
+    mixed = [RankingExample(Item("which"), Item("red"), (), [Item("", open_file()), Item("blue")])]
+    found = DatasetSpec(
+        "mixed", "eval", "ranking", ranking.tables(mixed, random.Random(0)), "", "", "", "image_retrieval"
+    )
+    monkeypatch.setattr(suite, "specs", lambda data: iter([found]))
     prepare.prepare(Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1}), tmp_path)
     with pytest.raises(ValueError, match="column 'image': MTEB wants a picture in all rows of a table, or in none"):
         tasks(tmp_path)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from study.data import prepare, ranking
-from study.data.ranking import Example
-from study.data.schema import Source
+from study.data.ranking import RankingExample
+from study.data.schema import DatasetSpec
 from study.evaluation.precision_at_1 import BLOCK, evaluate, is_first
 from study.presets import Data, Preset
 from study.suites.digits import suite
@@ -29,7 +29,7 @@ def examples(count, wrong=9):
     """Query i and its answer say the same number; the wrong ones say others. Some sides are pictures alone."""
     for i in range(count):
         others = [item(j) for j in range(i + 1, i + 1 + wrong)]
-        yield Example(Item(f"Which? <image> {i}", picture(0)), item(i), (), others)
+        yield RankingExample(Item(f"Which? <image> {i}", picture(0)), item(i), (), others)
 
 
 def item(number):
@@ -40,10 +40,12 @@ def item(number):
 def prepared(monkeypatch, tmp_path):
     def make(count=40, names=("made_up",), tasks=("image_retrieval",)):
         found = [
-            Source(name, "eval", "ranking", ranking.tables(examples(count), random.Random(0)), "", "", "seen", task)
+            DatasetSpec(
+                name, "eval", "ranking", ranking.tables(examples(count), random.Random(0)), "", "", "seen", task
+            )
             for name, task in zip(names, tasks, strict=True)
         ]
-        monkeypatch.setattr(suite, "sources", lambda data: iter(found))
+        monkeypatch.setattr(suite, "specs", lambda data: iter(found))
         preset = Preset(name="t", about="", data=Data(source="digits"), variants={"em": 1})
         return tmp_path / "data", prepare.prepare(preset, tmp_path / "data")
 
@@ -74,8 +76,8 @@ def value_of(one):
 
 
 def score(prepared, vector, **change):
-    folder, listing = prepared
-    (row,) = evaluate(Fake(vector), folder, listing, seed=0, **change)
+    folder, manifest = prepared
+    (row,) = evaluate(Fake(vector), folder, manifest, seed=0, **change)
     return row
 
 
@@ -127,9 +129,9 @@ def test_ties_by_hand():
 
 
 def test_the_seed_changes_the_order_and_no_score(prepared):
-    folder, listing = prepared()
+    folder, manifest = prepared()
     fakes = [Fake(perfect) for _ in range(3)]
-    rows = [evaluate(fake, folder, listing, seed=seed) for fake, seed in zip(fakes, (0, 0, 1), strict=True)]
+    rows = [evaluate(fake, folder, manifest, seed=seed) for fake, seed in zip(fakes, (0, 0, 1), strict=True)]
     assert rows[0] == rows[1] == rows[2]
     assert fakes[0].asked == fakes[1].asked != fakes[2].asked
 
@@ -137,9 +139,9 @@ def test_the_seed_changes_the_order_and_no_score(prepared):
 def test_each_distinct_item_is_encoded_once_per_route(prepared):
     names = ("one", "two", "three")
     tasks = ("image_retrieval", "image_retrieval", "visual_grounding")
-    folder, listing = prepared(20, names, tasks)
+    folder, manifest = prepared(20, names, tasks)
     fake = Fake(perfect)
-    rows = evaluate(fake, folder, listing, seed=0, max_tokens=64)
+    rows = evaluate(fake, folder, manifest, seed=0, max_tokens=64)
     assert [row["task_type"] for row in rows] == ["ImageRetrieval", "ImageRetrieval", "VisualGrounding"]
     asked = [(route, one) for route, one, _ in fake.asked]
     assert len(asked) == len(set(asked))
@@ -148,8 +150,8 @@ def test_each_distinct_item_is_encoded_once_per_route(prepared):
 
 
 def test_every_meta_task_has_a_type_and_a_route(prepared):
-    folder, listing = prepared(12, IMAGE_TASKS, IMAGE_TASKS)
+    folder, manifest = prepared(12, IMAGE_TASKS, IMAGE_TASKS)
     fake = Fake(perfect)
-    rows = evaluate(fake, folder, listing, seed=0)
+    rows = evaluate(fake, folder, manifest, seed=0)
     assert {row["task_type"] for row in rows} == set(TASK_OF_IMAGE_TYPE)
     assert {route for route, _, _ in fake.asked} == set(IMAGE_TASKS)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from study.data import prepare
-from study.data.manifest import manifest
+from study.data.manifest import read_manifest
 from study.presets import Data, Preset
 
 mteb = pytest.importorskip("mteb")
@@ -165,8 +165,8 @@ def test_a_large_clustering_set_is_split_evenly(prepared, monkeypatch):
 
 
 def test_two_sets_of_one_name_are_an_error(prepared, tmp_path):
-    made = manifest(prepared)
-    twice = made["datasets"] + [next(e for e in made["datasets"] if e["form"] == "sts") | {"name": "manual"}]
+    made = read_manifest(prepared)
+    twice = made["datasets"] + [next(e for e in made["datasets"] if e["format"] == "sts") | {"name": "manual"}]
     (tmp_path / "manifest.json").write_text(json.dumps(made | {"datasets": twice}))
     with pytest.raises(ValueError, match=r"\['manual'\] have the same name"):
         text_tasks.tasks(tmp_path)

@@ -86,18 +86,20 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
         {
             "name": f"{task}_{i}",
             "part": "eval",
-            "form": "ranking",
+            "format": "ranking",
             "task": task,
             "group": "seen" if i < 2 else "unseen",
-            "notes": {"chance": "chance 5.0 %"} | ({"answers": "10.0 % among the 10 answers"} if i else {}),
+            "notes": {},
+            "chance": 5.0,
         }
+        | ({"answers": 10.0} if i else {})
         for task in IMAGE_TASKS
         for i in range(3)
     ]
     plan = load_preset(preset)
     if "captions" in studies:
         folder = paths.data_dir(preset, plan.experiment_with_same_data("captions"))
-        _put(folder / "manifest.json", json.dumps({"datasets": sets}))
+        _put(folder / "manifest.json", json.dumps({"datasets": sets, "unused": []}))
     images = {s["name"]: {task: t for t, task in TASK_OF_IMAGE_TYPE.items()}[s["task"]] for s in sets}
     text = {f"{kind}{i}": kind for kind in TASK_OF_TYPE for i in range(2)}
     known = load_variants()

@@ -59,7 +59,7 @@ def finished(study, write_notebook):
     put(study / "configs/variants/text.yaml", "em: {label: EM, instruction: false}\nic: {label: IC}\n")
     finish(study, "em")
     finish(study, "ic", gain=1.0)
-    about = {"part": "eval", "name": "sts_a", "form": "sts", "task": "", "rows": {"rows": 9}, "sha256": "d" * 64}
+    about = {"part": "eval", "name": "sts_a", "format": "sts", "task": "", "rows": {"rows": 9}, "sha256": "d" * 64}
     about |= {"licence": "CC0", "origin": "a shelf, a book", "group": "", "notes": {}}
     listing = {"source": "local", "seed": 0, "sha256": "c" * 64, "datasets": [about], "unused": []}
     put(study / "runs/tiny/data/manifest.json", listing)

@@ -162,7 +162,7 @@ def test_provenance_joins_equal_environments_and_warns_of_different_ones(study):
 
 
 def test_the_data_are_listed_with_counts_and_licences(study):
-    row = {"name": "set_a", "part": "train", "form": "pairs", "task": "retrieval", "rows": {"rows": 1200}}
+    row = {"name": "set_a", "part": "train", "format": "pairs", "task": "retrieval", "rows": {"rows": 1200}}
     row |= {"sha256": "c" * 64, "origin": "somewhere 1.0", "licence": "MIT", "group": "", "notes": {}}
     put(study / "runs/tiny/data/manifest.json", {"source": "local", "seed": 0, "sha256": "d" * 64, "datasets": [row]})
     text = site.build("tiny").read_text()

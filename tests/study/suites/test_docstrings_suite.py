@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from study.data.schema import MTEB_TYPE, clean, columns
+from study.data.schema import MTEB_TYPE, parse, row_classes
 from study.presets import Data
 from study.suites.docstrings import packages, suite
 from study.suites.docstrings.labels import _FORMS, ROLES, key, parameter_type, question, role
@@ -64,18 +64,18 @@ def records(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sources(records):
+def specs(records):
     return list(suite.from_records(records, Data(source="embedded", eval_rows=60)))
 
 
-def test_no_sentence_stands_on_both_sides(records, sources):
+def test_no_sentence_stands_on_both_sides(records, specs):
     assert any(SHARED in r.body for r in records)
     said = {"train": set(), "eval": set()}
-    for source in sources:
-        for rows in source.tables.values():
+    for spec in specs:
+        for rows in spec.tables.values():
             for row in rows:
                 for text in suite.texts(row):
-                    said[source.part] |= {key(text), *(key(s) for s in sentences(text, strict=False))}
+                    said[spec.part] |= {key(text), *(key(s) for s in sentences(text, strict=False))}
     assert len(said["train"]) > 1000
     assert len(said["eval"]) > 1000
     assert not said["train"] & said["eval"]
@@ -98,11 +98,11 @@ def test_a_training_record_loses_a_sentence_that_evaluation_has(records):
     assert pools.train[0].body == ("Only this one says so.",)
 
 
-def test_the_verb_of_a_role_is_not_in_its_text(sources):
+def test_the_verb_of_a_role_is_not_in_its_text(specs):
     checked = 0
-    for source in sources:
-        if "role" in source.name:
-            for rows in source.tables.values():
+    for spec in specs:
+        if "role" in spec.name:
+            for rows in spec.tables.values():
                 for row in rows:
                     assert not _FORMS[row["label"]] & set(key(row["text"]).split()), row
                     checked += 1
@@ -119,60 +119,60 @@ def test_a_summary_that_repeats_its_verb_or_opens_with_a_noun_has_no_role(record
     assert said("Process of adding it up.") is None
 
 
-def test_labels_are_balanced(sources):
+def test_labels_are_balanced(specs):
     checked = 0
-    for source in sources:
-        if source.form in ("classification", "pair_classification"):
-            for rows in source.tables.values():
+    for spec in specs:
+        if spec.format in ("classification", "pair_classification"):
+            for rows in spec.tables.values():
                 counts = Counter(row["label"] for row in rows)
-                assert len(set(counts.values())) == 1, (source.name, counts)
-                assert len(counts) >= 2, (source.name, counts)
+                assert len(set(counts.values())) == 1, (spec.name, counts)
+                assert len(counts) >= 2, (spec.name, counts)
                 checked += 1
-        elif source.form == "sts" and source.part == "eval":
-            assert len({row["score"] for row in source.tables["rows"]}) >= 4
+        elif spec.format == "sts" and spec.part == "eval":
+            assert len({row["score"] for row in spec.tables["rows"]}) >= 4
     assert checked >= 10
 
 
-def test_every_set_keeps_its_form_and_its_cap(sources):
-    for source in sources:
-        if source.part == "unused":
+def test_every_set_keeps_its_form_and_its_cap(specs):
+    for spec in specs:
+        if spec.part == "unused":
             continue
-        for table, types in columns(source.form, source.part).items():
-            rows = list(source.tables[table])
-            assert rows, source.name
-            assert all(clean(row, types) == row for row in rows), source.name
-            if source.part == "eval" and source.form != "wikipedia":
-                assert table == "train" or len(rows) <= 60 * (4 if table == "corpus" else 1), (source.name, table)
+        for table, row_class in row_classes(spec.format, spec.part).items():
+            rows = list(spec.tables[table])
+            assert rows, spec.name
+            assert all(vars(parse(row_class, row)) == row for row in rows), spec.name
+            if spec.part == "eval" and spec.format != "wikipedia":
+                assert table == "train" or len(rows) <= 60 * (4 if table == "corpus" else 1), (spec.name, table)
 
 
-def test_all_forms_and_both_groups_are_evaluated(sources):
-    evaluated = [s for s in sources if s.part == "eval" and s.form != "wikipedia"]
-    assert {s.form for s in evaluated} == set(MTEB_TYPE)
+def test_all_forms_and_both_groups_are_evaluated(specs):
+    evaluated = [s for s in specs if s.part == "eval" and s.format != "wikipedia"]
+    assert {s.format for s in evaluated} == set(MTEB_TYPE)
     groups = Counter(s.group for s in evaluated)
     assert groups["seen"] == groups["unseen"]
     assert groups.total() >= 16
-    assert {s.form for s in sources if s.part == "train"} == {"pairs", "clustering", "classification"}
+    assert {s.format for s in specs if s.part == "train"} == {"pairs", "clustering", "classification"}
 
 
-def test_a_retrieval_query_and_its_document_are_unique(sources):
-    for source in sources:
-        if source.form == "retrieval":
+def test_a_retrieval_query_and_its_document_are_unique(specs):
+    for spec in specs:
+        if spec.format == "retrieval":
             for table, column in (("queries", "query"), ("corpus", "text")):
-                texts = [key(row[column]) for row in source.tables[table]]
-                assert len(set(texts)) == len(texts), source.name
+                texts = [key(row[column]) for row in spec.tables[table]]
+                assert len(set(texts)) == len(texts), spec.name
 
 
-def test_the_same_seed_gives_the_same_rows_and_another_gives_others(records, sources):
+def test_the_same_seed_gives_the_same_rows_and_another_gives_others(records, specs):
     again = {s.name: s.tables for s in suite.from_records(records, Data(source="embedded", eval_rows=60))}
     other = {s.name: s.tables for s in suite.from_records(records, Data(source="embedded", eval_rows=60, seed=1))}
-    assert all(again[s.name] == s.tables for s in sources)
-    assert sum(other[s.name] != s.tables for s in sources if s.part == "eval") > 20
+    assert all(again[s.name] == s.tables for s in specs)
+    assert sum(other[s.name] != s.tables for s in specs if s.part == "eval") > 20
 
 
-def test_a_set_does_not_depend_on_the_sets_before_it(records, sources, monkeypatch):
+def test_a_set_does_not_depend_on_the_sets_before_it(records, specs, monkeypatch):
     monkeypatch.setattr(suite, "SETS", suite.SETS[::-1][:3])
     fewer = {s.name: s.tables for s in suite.from_records(records, Data(source="embedded", eval_rows=60))}
-    assert all(fewer[s.name] == s.tables for s in sources if s.name in fewer)
+    assert all(fewer[s.name] == s.tables for s in specs if s.name in fewer)
 
 
 def test_relatedness_is_graded_by_structure(records):
@@ -201,4 +201,4 @@ def test_a_union_of_types_takes_its_first():
 def test_the_pins_are_checked_before_anything_is_made(records, monkeypatch):
     monkeypatch.setattr(packages, "records", lambda: records)
     with pytest.raises(ValueError, match="torch: expected version"):
-        next(suite.sources(Data(source="embedded")))
+        next(suite.specs(Data(source="embedded")))
