@@ -67,12 +67,12 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
     frozen = sum(p.numel() for p in parts.model.parameters()) - tower - table
     encoder = make(parts._replace(model=adapt(parts.model, Adapter(), seed=0)), pooling="last", routes=IMAGE_ROUTES)
     adapters = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-    stages = Negatives(stage_one=0.5)
+    stages = Negatives(first_stage=0.5)
     variant = Variant(label="TSEmbed", starts_from="base", tasks=(TASK,), adapter=Adapter(), negatives=stages)
     training = Training(
         steps=steps,
         batch_size=batch,
-        cached_pairs=cached,
+        grad_cache_chunk_size=cached,
         learning_rate=1e-4,
         warmup_steps=1,
         precision="auto",

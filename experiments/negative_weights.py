@@ -41,13 +41,13 @@ def main() -> None:
     encoder = Encoder.load(paths.run_dir(options.preset, options.variant, options.seed) / "model")
     pairs, rows = PairEncoder(encoder, variant).eval(), []
     for batch in probe_batches(encoder, tables, tasks, settings, options.batches):
-        parts = [pairs(piece) for piece in batch.pieces]
+        parts = [pairs(piece) for piece in batch.chunks]
         outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         negatives = negatives_of(batch.query_groups, batch.document_groups)
         signatures = [outputs["query_signature"], outputs["document_signature"]]
         if options.centered:
             signatures = centered(*signatures)
-        sharpness = {"beta": options.beta, "beta_per": options.beta_per}
+        sharpness = {"beta": options.beta, "beta_unit": options.beta_unit}
         weights = negative_weights(*signatures, **sharpness, negatives=negatives)[negatives]
         table = signature_similarity(*signatures)
         cosine, relative = table[negatives], table.masked_fill(~negatives, torch.nan)

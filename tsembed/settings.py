@@ -2,12 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .tasks import CAPTIONING, IMAGE_ROUTES, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
 
 Positive = Annotated[int, Field(gt=0)]
 Supervision = Literal["pairs", "labels", "both"]
+
+
+def _renamed(default: Any, name: str, former: str) -> Any:
+    """A field that is also read under its former name, so that configurations saved with results still load."""
+    return Field(default, validation_alias=AliasChoices(name, former))
+
+
 Block = Annotated[int, Field(ge=0)]
 
 
@@ -63,13 +70,18 @@ class Negatives(Strict):
 
     weights: Literal["eans", "hardness", "random"] = "eans"  # by routing | by embedding (LLaVE) | EANS's, permuted
     beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
-    beta_per: Literal["similarity", "deviation"] = "similarity"  # its unit: 1 / that, the latter of a query's negatives
+    # The unit of beta: 1 / that, the latter of a query's negatives.
+    beta_unit: Literal["similarity", "deviation"] = _renamed("similarity", "beta_unit", "beta_per")
     top_k: Positive | None = None  # keep only so many negatives per query
     signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
     similarity: Literal["cosine", "kl"] = "cosine"
     centered: bool = False  # compare signatures by their difference from the batch's mean, of queries and of documents
-    stage_one: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = "settled"  # or its share of the steps
-    at_most: Annotated[float, Field(gt=0, le=1)] = 0.6  # of the steps, where the experts do not settle
+    # How long the first stage is: until the experts settle, or its share of the steps.
+    first_stage: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = _renamed(
+        "settled", "first_stage", "stage_one"
+    )
+    # Its share of the steps where the experts do not settle.
+    first_stage_max: Annotated[float, Field(gt=0, le=1)] = _renamed(0.6, "first_stage_max", "at_most")
     window: Positive = 8  # steps over which specialisation is measured
     tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
 
@@ -129,8 +141,8 @@ class Variant(Strict):
         if self.negatives is not None and (self.adapter is None or self.adapter.kind != "moe_lora"):
             if self.negatives.weights != "hardness":
                 raise ValueError(f"negatives by {self.negatives.weights!r} need the routing of a moe_lora adapter")
-            if self.negatives.stage_one == "settled":
-                raise ValueError("stage_one 'settled' is measured on a moe_lora adapter; give its share of the steps")
+            if self.negatives.first_stage == "settled":
+                raise ValueError("first_stage 'settled' is measured on a moe_lora adapter; give its share of the steps")
         return self
 
     @model_validator(mode="after")
@@ -213,8 +225,10 @@ class Training(Strict):
     max_document_tokens: Positive = 2048
     precision: Literal["auto", "fp32", "bf16"] = "bf16"  # auto: bf16 where the processor has it
     micro_batch_size: Positive | None = None  # pairs per accumulation step; None: the whole batch at once (App. D.3)
-    cached_pairs: Positive | None = None  # gradient cache: pairs per forward pass of a batch that counts as one
-    loss_rows: Positive | None = None  # queries whose scores are in memory at once; None: the whole batch's
+    # Gradient cache: pairs per forward pass of a batch that counts as one.
+    grad_cache_chunk_size: Positive | None = _renamed(None, "grad_cache_chunk_size", "cached_pairs")
+    # Queries whose scores are in memory at once; None: the whole batch's.
+    loss_chunk_size: Positive | None = _renamed(None, "loss_chunk_size", "loss_rows")
     gradient_checkpointing: bool = False
     task_sampling: Literal["balanced", "proportional"] = "proportional"  # App. D.2: "sampling tasks"
     # Data of a task that has two kinds: natural pairs (title and body, as in the paper), or texts that share a label

@@ -24,13 +24,13 @@ ADAPTER = {
 }
 NEGATIVES = {
     "weights": "weights",
-    "beta_per": "beta per",
+    "beta_unit": "beta per",
     "beta": "beta",
     "top_k": "negatives",
     "signature": "signature",
     "similarity": "similarity",
     "centered": "centered",
-    "stage_one": "stage 1",
+    "first_stage": "stage 1",
 }
 _NONE = {"top_k": "all", "load_balancing": "none"}
 _NAMES = {"eans": "EANS", "kl": "KL"}

@@ -16,7 +16,7 @@ from tsembed.contrastive.grad_cache import cached_backward
 from tsembed.encoder.precision import autocast
 from tsembed.encoder.text import Encoder
 from tsembed.tasks import TASKS
-from tsembed.training.batches import Batch, Piece, StepBatches
+from tsembed.training.batches import Batch, PairChunk, StepBatches
 from tsembed.training.objective import Outputs, contrastive_loss
 from tsembed.training.sampler import TaskSampler
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROBE_SEED = 1_000_003  # of the batches: no training run has it, all probed models see the same batches
 MAX_PAIRS = 1024  # of a batch
-PIECE = 64  # pairs whose activations are alive at once; the gradient cache makes it the same gradient
+CHUNK = 64  # pairs whose activations are alive at once; the gradient cache makes it the same gradient
 
 
 Gradients = dict[tuple[str, parameters.Part], dict[str, Tensor]]  # (block, part) -> parameter -> its flat gradient
@@ -100,7 +100,7 @@ def probe_batches(
     count: int,
     seed: int = PROBE_SEED,
 ) -> Iterator[Batch]:
-    """So many batches of every task that has data, one at a time, in pieces that a device holds.
+    """So many batches of every task that has data, one at a time, in chunks that a device holds.
 
     Args:
         encoder: Makes the chunks.
@@ -112,7 +112,7 @@ def probe_batches(
     """
     training = settings.training
     pairs = min(training.micro_batch_size or training.batch_size, MAX_PAIRS)
-    piece = gcd(pairs, training.cached_pairs or PIECE)
+    chunk = gcd(pairs, training.grad_cache_chunk_size or CHUNK)
     present = tuple(task for task in TASKS if task in {tasks[name] for name in tables})
     sampler = TaskSampler(
         {name: (tasks[name], len(table)) for name, table in tables.items()},
@@ -127,7 +127,9 @@ def probe_batches(
         tasks,
         sampler,
         encoder,
-        training=training.model_copy(update={"batch_size": pairs, "micro_batch_size": None, "cached_pairs": piece}),
+        training=training.model_copy(
+            update={"batch_size": pairs, "micro_batch_size": None, "grad_cache_chunk_size": chunk}
+        ),
         variant=settings.variant.model_copy(update={"temperature": "task_aware"}),
     )
     for step in range(len(steps)):
@@ -137,12 +139,12 @@ def probe_batches(
 def _gradients(encoder: Encoder, batch: Batch, precision: str) -> Gradients:
     """Gradient of a batch's loss on every parameter that it reaches, on the CPU."""
 
-    def embed(piece: Piece) -> Outputs:
+    def embed(chunk: PairChunk) -> Outputs:
         with autocast(encoder.device, precision):
-            return {"query": encoder.embed(piece.queries), "document": encoder.embed(piece.documents)}
+            return {"query": encoder.embed(chunk.queries), "document": encoder.embed(chunk.documents)}
 
     encoder.zero_grad(set_to_none=True)
-    cached_backward(embed, batch.pieces, lambda outputs: contrastive_loss(outputs, batch))
+    cached_backward(embed, batch.chunks, lambda outputs: contrastive_loss(outputs, batch))
     gradients: Gradients = {}
     for name, parameter in encoder.backbone.named_parameters():
         if parameter.grad is not None:

@@ -54,7 +54,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
     Raises:
         ValueError: If the folder holds a run of other settings or other data, or another process is at work in it.
     """
-    with _alone(folder):
+    with _exclusive_lock(folder):
         _run(settings, folder, resume, data)
 
 
@@ -63,7 +63,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
 
     data = data or data_folder(settings.preset, settings.variant_name)
     manifest = read_manifest(data)
-    _claim(settings, manifest["sha256"], folder)
+    _write_or_check_settings(settings, manifest["sha256"], folder)
     if (folder / "done.json").is_file():
         print(f"{folder} is done")
         return
@@ -100,7 +100,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's lock in the first rank: where a launcher was killed, its ranks may still be at work."""
     if os.environ.get("RANK", "0") != "0":
         yield
@@ -148,7 +148,7 @@ def _model_of(variant: str, folder: Path) -> Path:
     return run / "model"
 
 
-def _claim(settings: RunSettings, data_sha256: str, folder: Path) -> None:
+def _write_or_check_settings(settings: RunSettings, data_sha256: str, folder: Path) -> None:
     """Write config.yaml, or make sure that the one there is of the same run."""
     content = settings.model_dump(mode="json") | {"data_sha256": data_sha256}
     path = folder / "config.yaml"

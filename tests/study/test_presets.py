@@ -131,7 +131,7 @@ def test_seeds_come_seed_by_seed(configs):
         (
             {},
             {"em": {"label": "E", "adapter": {"kind": "lora"}, "negatives": {"weights": "hardness"}}},
-            "stage_one 'settled' is measured on a moe_lora adapter; give its share of the steps",
+            "first_stage 'settled' is measured on a moe_lora adapter; give its share of the steps",
         ),
         ({}, {"em": {"label": "E", "task_of_type": {"sts": "clustering"}}}, r"unknown types \['sts'\]; known: Retr"),
         ({}, {"em": {"label": "E", "task_of_type": {"STS": "topic"}}}, r"unknown tasks \['topic'\]; known: class"),

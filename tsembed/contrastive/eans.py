@@ -81,7 +81,7 @@ def negative_weights(
     beta: float,
     top_k: int | None = None,
     form: str = "cosine",
-    beta_per: str = "similarity",
+    beta_unit: str = "similarity",
     negatives: Bool[Tensor, "batch docs"],
 ) -> Float[Tensor, "batch docs"]:
     """EANS weights for `losses.info_nce`, constants:
@@ -95,7 +95,7 @@ def negative_weights(
         document_signatures: As in `signature_similarity`.
         form: As in `signature_similarity`.
         beta: Sharpness, >= 0.
-        beta_per: Its unit. "similarity": 1 / similarity. "deviation": 1 / the standard deviation of the query's
+        beta_unit: Its unit. "similarity": 1 / similarity. "deviation": 1 / the standard deviation of the query's
             similarities to its negatives, so that weights vary as much however close together the similarities are,
             as those of routers that have hardly moved.
         top_k: Keep only the k most similar negatives of a query (and those as similar as the k-th, so that the order of
@@ -112,10 +112,10 @@ def negative_weights(
         >>> [round(value, 3) for value in w[0].tolist()]
         [1.527, 0.473]
     """
-    _check(beta, top_k, beta_per)
+    _check(beta, top_k, beta_unit)
     with torch.no_grad():
         similarity = signature_similarity(query_signatures, document_signatures, form)
-        return _weights(similarity, beta, negatives, top_k, beta_per)
+        return _weights(similarity, beta, negatives, top_k, beta_unit)
 
 
 def hardness_weights(
@@ -123,7 +123,7 @@ def hardness_weights(
     documents: Float[Tensor, "docs dim"],
     *,
     beta: float,
-    beta_per: str = "similarity",
+    beta_unit: str = "similarity",
     negatives: Bool[Tensor, "batch docs"],
 ) -> Float[Tensor, "batch docs"]:
     """Weights as in `negative_weights`, by the similarity of the embeddings themselves; the control for EANS.
@@ -135,15 +135,15 @@ def hardness_weights(
         queries: Unit-norm embeddings of this rank's queries.
         documents: Unit-norm embeddings of the documents of all ranks.
         beta: As in `negative_weights`.
-        beta_per: As in `negative_weights`.
+        beta_unit: As in `negative_weights`.
         negatives: As in `negative_weights`.
 
     Raises:
         ValueError: If beta is negative or not finite, or the unit is unknown.
     """
-    _check(beta, None, beta_per)
+    _check(beta, None, beta_unit)
     with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
-        return _weights(queries.float() @ documents.float().T, beta, negatives, None, beta_per)
+        return _weights(queries.float() @ documents.float().T, beta, negatives, None, beta_unit)
 
 
 def shuffled_weights(
@@ -158,16 +158,16 @@ def shuffled_weights(
     return torch.zeros_like(taken).scatter_(1, ordered, taken).masked_fill_(~negatives, 0.0)
 
 
-def _check(beta: float, top_k: int | None, beta_per: str) -> None:
-    if beta_per not in UNITS:
-        raise ValueError(f"beta_per must be 'similarity' or 'deviation', got {beta_per!r}")
+def _check(beta: float, top_k: int | None, beta_unit: str) -> None:
+    if beta_unit not in UNITS:
+        raise ValueError(f"beta_unit must be 'similarity' or 'deviation', got {beta_unit!r}")
     if not (math.isfinite(beta) and beta >= 0):
         raise ValueError(f"beta must be finite and >= 0, got {beta}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be >= 1, got {top_k}")
 
 
-def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | None, beta_per: str) -> Tensor:
+def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | None, beta_unit: str) -> Tensor:
     """exp(beta * similarity) on the negatives, scaled to mean 1 over them; overwrites `similarity`.
 
     A similarity that is not a number makes its whole row so: the loss then shows it.
@@ -180,7 +180,7 @@ def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | No
     largest = scores.amax(1, keepdim=True)  # (batch, 1); -inf for a query without negatives, whose weights are all 0
     count = negatives.sum(1, keepdim=True)  # (batch, 1)
     sharpness: float | Tensor = beta
-    if beta_per == "deviation":
+    if beta_unit == "deviation":
         mean = similarity.where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
         variance = (similarity - mean).square_().where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
         sharpness = beta / variance.sqrt().clamp_min(TIE)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the official weights
 
 
-class Parts(NamedTuple):
+class LoadedBackbone(NamedTuple):
     """A backbone with what makes its inputs."""
 
     model: "BackboneModel"

@@ -14,7 +14,7 @@ from ..mote.token_routing import TokenRouted, route_tokens
 from ..settings import Backbone, Variant, check
 from ..tasks import INSTRUCTIONS
 from .adapters import adapt, load_adapters
-from .backbones import Parts, embedded_folder, from_checkpoint, truncate
+from .backbones import LoadedBackbone, embedded_folder, from_checkpoint, truncate
 from .image import ImageEncoder
 from .image_processing import IMAGE_FAMILIES, image_processor
 from .text import Encoder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .backbones import BackboneModel
 
 
-def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 0) -> Parts:
+def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 0) -> LoadedBackbone:
     """The backbone in fp32, with its tokenizer and, where it takes images, its image processor.
 
     Args:
@@ -47,9 +47,9 @@ def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 
         truncate(model, backbone.num_layers)
     tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
     if model.config.model_type not in IMAGE_FAMILIES:
-        return Parts(model, tokenizer)
+        return LoadedBackbone(model, tokenizer)
     bounds = {key: getattr(backbone, key) for key in ("min_pixels", "max_pixels") if getattr(backbone, key)}
-    return Parts(model, tokenizer, image_processor(model.config.model_type, name, backbone.revision, **bounds))
+    return LoadedBackbone(model, tokenizer, image_processor(model.config.model_type, name, backbone.revision, **bounds))
 
 
 def build(
@@ -74,7 +74,7 @@ def build(
         base: dict[str, Any] = {"backbone": backbone.model_dump(mode="json", exclude_defaults=True)}
     else:
         found = load(start, "cpu")  # the training chooses the device
-        parts = Parts(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
+        parts = LoadedBackbone(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
         base = {"folder": start}
     model: Any = parts.model  # what cannot be adapted or up-cycled is refused there
     if variant.adapter is not None:
@@ -128,7 +128,7 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
         backbone = TokenRouted.from_pretrained(folder)
     else:
         backbone = from_checkpoint(str(folder))
-    return make(Parts(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings).to(device)
+    return make(LoadedBackbone(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings).to(device)
 
 
 def best_device() -> torch.device:
@@ -136,7 +136,7 @@ def best_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def make(parts: Parts, folder: Path | None = None, **settings: Any) -> Encoder:
+def make(parts: LoadedBackbone, folder: Path | None = None, **settings: Any) -> Encoder:
     """The encoder of these parts, in evaluation mode: an `ImageEncoder` where the backbone takes images.
 
     Args:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # Fixed cost of one more forward pass, in tokens: a chunk is only split off where it saves more padding than this.
-CHUNK_COST = 96
+FORWARD_PASS_COST_TOKENS = 96
 
 
 class Chunk(NamedTuple):
@@ -36,8 +36,8 @@ def chunks(
 ) -> list[Chunk]:
     """Split token sequences by length into the chunks that cost least, shortest first.
 
-    The cost of a chunk is (sequences x longest) + CHUNK_COST tokens; the best split is found exactly, by dynamic
-    programming over the distinct lengths.
+    The cost of a chunk is (sequences x longest) + FORWARD_PASS_COST_TOKENS tokens; the best split is found exactly, by
+    dynamic programming over the distinct lengths.
 
     Args:
         tokens: Token ids per sequence, each with at least one.
@@ -74,7 +74,7 @@ def _split(lengths: np.ndarray, max_tokens: int | None) -> list[tuple[int, int]]
     cut = np.zeros(len(ends) + 1, dtype=int)
     starts = np.concatenate([[0], ends])
     for k in range(1, len(ends) + 1):
-        costs = best[:k] + (starts[k] - starts[:k]) * distinct[k - 1] + CHUNK_COST
+        costs = best[:k] + (starts[k] - starts[:k]) * distinct[k - 1] + FORWARD_PASS_COST_TOKENS
         cut[k] = int(np.argmin(costs))
         best[k] = costs[cut[k]]
     bounds, k = [], len(ends)

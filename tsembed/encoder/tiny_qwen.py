@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..settings import Backbone
-from .backbones import Parts
+from .backbones import LoadedBackbone
 from .image_processing import IMAGE_FAMILIES, image_processor
 
 SPECIAL = ("<|pad|>", "<|unknown|>", "<|endoftext|>", *IMAGE_FAMILIES["qwen2_vl"].tokens)
@@ -81,7 +81,7 @@ def random_parts(backbone: Backbone, texts: Iterable[str], seed: int):
         min_pixels=backbone.min_pixels or unit,
         max_pixels=backbone.max_pixels or 64 * unit,
     )
-    return Parts(model.eval(), tokenizer, processor)
+    return LoadedBackbone(model.eval(), tokenizer, processor)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000):

@@ -72,7 +72,7 @@ def merged(encoder: "Encoder", route: str | None, gates: Mapping[str, Tensor] | 
         gates: Adapted layer -> gate of every expert; of a learned router alone.
     """
     from ..encoder.adapters import quiet_peft
-    from ..encoder.backbones import Parts
+    from ..encoder.backbones import LoadedBackbone
     from ..encoder.build import make
     from ..moe_lora import merge
 
@@ -87,7 +87,7 @@ def merged(encoder: "Encoder", route: str | None, gates: Mapping[str, Tensor] | 
             adapted = copy.deepcopy(adapted)  # merging writes into the weights; the encoder stays as it was trained
         tuner: Any = adapted.base_model
         dense = tuner.merge_and_unload()
-    parts = Parts(dense, encoder.tokenizer, getattr(encoder, "image_processor", None))
+    parts = LoadedBackbone(dense, encoder.tokenizer, getattr(encoder, "image_processor", None))
     return make(parts, pooling=encoder.pooling, instructions=encoder.instructions, routes=encoder.routes)
 
 

@@ -1,6 +1,6 @@
 """Batches of a run: the sampler's rows, read from the Arrow tables, tokenised and chunked, per rank.
 
-A batch comes in pieces: one where it is computed at once, several where its gradients are cached.
+A batch comes in chunks: one where it is computed at once, several where its gradients are cached.
 """
 
 import copy
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..encoder.text import Encoder
 
 
-class Piece(NamedTuple):
+class PairChunk(NamedTuple):
     """Pairs of one forward pass."""
 
     queries: list[Chunk]
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 class Batch(NamedTuple):
     """Pairs that are each other's negatives, on one rank."""
 
-    pieces: list[Piece]
+    chunks: list[PairChunk]
     query_groups: Int[Tensor, "batch kinds"]  # a document that shares a group with a query is no negative of it
     document_groups: Int[Tensor, "batch kinds"]
     tasks: Int[Tensor, " batch"]  # of each pair, its index in `tasks.TASKS`
@@ -58,7 +58,7 @@ class StepBatches(torch.utils.data.Dataset):
         world_size: Number of ranks.
 
     Raises:
-        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal pieces.
+        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal chunks.
     """
 
     def __init__(
@@ -79,11 +79,10 @@ class StepBatches(torch.utils.data.Dataset):
                 f"batch_size {training.batch_size} must be a multiple of micro_batch_size {self.micro}, "
                 f"and that of the {world_size} processes"
             )
-        self.piece = training.cached_pairs or self.micro // world_size
-        if self.micro // world_size % self.piece:
-            raise ValueError(
-                f"{self.micro // world_size} pairs of a process must be a multiple of cached_pairs {self.piece}"
-            )
+        self.chunk_size = training.grad_cache_chunk_size or self.micro // world_size
+        if self.micro // world_size % self.chunk_size:
+            pairs, size = self.micro // world_size, self.chunk_size
+            raise ValueError(f"{pairs} pairs of a process must be a multiple of grad_cache_chunk_size {size}")
         self.tables, self.tasks, self.sampler, self.encoder = tables, tasks, sampler, without_weights(encoder)
         self.training, self.variant = training, variant
         self.rank, self.world_size = rank, world_size
@@ -104,15 +103,15 @@ class StepBatches(torch.utils.data.Dataset):
             part = slice(start + self.rank * share, start + (self.rank + 1) * share)
             owners, rows = step.owners[part], step.rows[part]
             queries, documents, groups, names = self._read(step.datasets, owners, rows)
-            pieces, tokens = [], 0
-            for first in range(0, len(rows), self.piece):
-                some = slice(first, first + self.piece)
-                one, more = self._piece(queries[some], documents[some], names[some])
-                pieces.append(one)
+            chunks, tokens = [], 0
+            for first in range(0, len(rows), self.chunk_size):
+                some = slice(first, first + self.chunk_size)
+                one, more = self._chunk(queries[some], documents[some], names[some])
+                chunks.append(one)
                 tokens += more
             tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
             sides = groups_of(queries, documents, groups)
-            batches.append(Batch(pieces, *sides, tasks, temperature, step.task, step.dataset, tokens))
+            batches.append(Batch(chunks, *sides, tasks, temperature, step.task, step.dataset, tokens))
         return batches
 
     def _read(self, datasets: tuple[str, ...], owners: np.ndarray, rows: np.ndarray):
@@ -128,13 +127,13 @@ class StepBatches(torch.utils.data.Dataset):
                 groups[place] = group
         return queries, documents, groups, [datasets[owner] for owner in owners]
 
-    def _piece(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[Piece, int]:
+    def _chunk(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[PairChunk, int]:
         tasks = [TASKS[self.tasks[name]] for name in names]
         routes, limit = [task.query_route for task in tasks], self.training.max_query_tokens
         asked, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
         routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
         found, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
-        return Piece(asked, found), query_tokens + document_tokens
+        return PairChunk(asked, found), query_tokens + document_tokens
 
 
 def without_weights(encoder: "Encoder") -> "Encoder":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..files import move_folder
 from .sampler import TaskSampler
-from .stages import Stages
+from .stages import SpecialisationSchedule
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -18,7 +18,9 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoints").glob("step-*[0-9]"))
 
 
-def save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sampler: TaskSampler, stages: Stages) -> None:
+def save_checkpoint(
+    accelerator: "Accelerator", folder: Path, step: int, sampler: TaskSampler, stages: SpecialisationSchedule
+) -> None:
     """Weights, optimiser, random states and the sampler's identity; the name appears when all is written."""
     target = folder / "checkpoints" / f"step-{step:08d}"
     partial = target.with_suffix(".partial")
@@ -37,7 +39,9 @@ def save_checkpoint(accelerator: "Accelerator", folder: Path, step: int, sampler
     accelerator.wait_for_everyone()
 
 
-def resume_from(accelerator: "Accelerator", folder: Path, sampler: TaskSampler, stages: Stages, resume: bool) -> int:
+def resume_from(
+    accelerator: "Accelerator", folder: Path, sampler: TaskSampler, stages: SpecialisationSchedule, resume: bool
+) -> int:
     """Load the newest checkpoint, if any, and return the number of steps done."""
     found = _checkpoints(folder)
     if not found:

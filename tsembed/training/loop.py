@@ -24,7 +24,7 @@ from .checkpoints import resume_from, save_checkpoint
 from .log import TrainingLog
 from .objective import Outputs, PairEncoder, contrastive_loss, weighting
 from .sampler import TaskSampler
-from .stages import Stages
+from .stages import SpecialisationSchedule
 
 if TYPE_CHECKING:
     import datasets
@@ -162,7 +162,9 @@ def _train(
     pairs = PairEncoder(encoder, variant)
     model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
     steps = len(sampler)
-    stages = Stages(variant.negatives, steps, folder / "routing.jsonl" if accelerator.is_main_process else None)
+    stages = SpecialisationSchedule(
+        variant.negatives, steps, folder / "routing.jsonl" if accelerator.is_main_process else None
+    )
     start = resume_from(accelerator, folder, sampler, stages, resume)
     model.train()
     loader = torch.utils.data.DataLoader(
@@ -230,7 +232,7 @@ def _backward(
         if stage == 2:
             assert variant.negatives is not None  # without them there is one stage
             weigh = weighting(variant.negatives, outputs, *seed_and_step, accelerator.process_index)
-        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_rows)
+        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_chunk_size)
         seen["loss"] = value.detach()
         if balancing and "balance" in outputs:
             # Shares and probabilities over the tokens of all ranks: the loss is no mean of those of the ranks.
@@ -240,10 +242,10 @@ def _backward(
 
     sharded = (
         accelerator.distributed_type.name == "DEEPSPEED"
-    )  # refuses no_sync; it adds up the pieces' gradients itself
+    )  # refuses no_sync; it adds up the chunks' gradients itself
     cached_backward(
         model,
-        batch.pieces,
+        batch.chunks,
         loss,
         backward=accelerator.backward,
         no_sync=nullcontext if sharded else lambda: accelerator.no_sync(model),

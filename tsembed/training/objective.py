@@ -14,7 +14,7 @@ from ..encoder.chunks import Chunk
 from ..encoder.text import Encoder
 from ..mote import token_routing
 from ..settings import Negatives, Variant
-from .batches import Batch, Piece
+from .batches import Batch, PairChunk
 
 Outputs = dict[str, Tensor]
 
@@ -34,13 +34,13 @@ class PairEncoder(nn.Module):
         self.tokens = variant.token_routing is not None
         self.balancing = getattr(variant.adapter, "load_balancing", 0.0) > 0
 
-    def forward(self, piece: Piece) -> Outputs:
+    def forward(self, chunk: PairChunk) -> Outputs:
         """Queries and documents, each (batch, dim); where routers are balanced what that needs ("balance"); with
         MoE-LoRA the routing signatures of both sides, without gradient.
         """
         outputs: Outputs = {}
         balance: list[Tensor] = []
-        for side, parts in (("query", piece.queries), ("document", piece.documents)):
+        for side, parts in (("query", chunk.queries), ("document", chunk.documents)):
             vectors, signatures = zip(*(self._chunk(part, balance) for part in parts), strict=True)
             order = torch.cat([part.positions for part in parts]).argsort().to(vectors[0].device)
             outputs[side] = torch.cat(vectors)[order]
@@ -113,7 +113,7 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
         queries, documents = outputs["query_signature"].detach(), gather(outputs["document_signature"])
         if negatives.centered:
             queries, documents = centered(queries, documents)
-    sharpness: dict[str, Any] = {"beta": negatives.beta, "beta_per": negatives.beta_per}
+    sharpness: dict[str, Any] = {"beta": negatives.beta, "beta_unit": negatives.beta_unit}
 
     def weigh(rows: slice, candidates: Tensor, allowed: Tensor) -> Tensor:
         if negatives.weights == "hardness":

@@ -41,7 +41,7 @@ def mutual_information(
     return (means * ratio).sum(-1).mean(0)
 
 
-class Stages:
+class SpecialisationSchedule:
     """Measures specialisation and says which stage a step is in.
 
     Args:
@@ -56,8 +56,8 @@ class Stages:
         self.window = (negatives or Negatives()).window
         self.history: list[float] = []  # mutual information per window
         self.second: int | None = None  # first step of the second stage
-        if negatives is not None and negatives.stage_one != "settled":
-            self.second = round(negatives.stage_one * steps)
+        if negatives is not None and negatives.first_stage != "settled":
+            self.second = round(negatives.first_stage * steps)
         self._window: tuple[Tensor, Tensor] | None = None  # sums and counts of the window under way
 
     def stage(self, step: int) -> int:
@@ -84,7 +84,7 @@ class Stages:
         if (step + 1) % self.window == 0:
             self._end_window(step, sums, counts)
         if self.negatives is not None and self.second is None:
-            limit = step + 1 >= self.negatives.at_most * self.steps
+            limit = step + 1 >= self.negatives.first_stage_max * self.steps
             if limit or self._settled(self.negatives.tolerance):
                 self.second = step + 1
 

@@ -77,7 +77,7 @@ def test_cosines_are_those_of_backward(tokenizer, tables):
         (batch,) = steps[step]
         assert batch.temperature == TASKS[batch.task].temperature
         encoder.zero_grad()
-        (piece,) = batch.pieces
+        (piece,) = batch.chunks
         outputs = {"query": encoder.embed(piece.queries), "document": encoder.embed(piece.documents)}
         contrastive_loss(outputs, batch).backward()
         weights = dict(encoder.backbone.named_parameters())
@@ -95,7 +95,7 @@ def test_cosines_are_those_of_backward(tokenizer, tables):
 
 def test_pieces_of_a_batch_give_the_gradient_of_the_whole(tokenizer, tables):
     encoder, chosen = encoder_of(tokenizer, OWN), settings(experts=OWN)
-    small = chosen.model_copy(update={"training": chosen.training.model_copy(update={"cached_pairs": 2})})
+    small = chosen.model_copy(update={"training": chosen.training.model_copy(update={"grad_cache_chunk_size": 2})})
     whole, pieces = (gradients.task_gradients_conflict(encoder, tables, TASK_OF, s, batches=2) for s in (chosen, small))
     np.testing.assert_allclose(pieces.cosine, whole.cosine, atol=1e-4)
     np.testing.assert_allclose(pieces.norm_first, whole.norm_first, rtol=1e-4)

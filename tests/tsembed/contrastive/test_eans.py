@@ -82,7 +82,7 @@ UNITS = pytest.mark.parametrize("unit", ["similarity", "deviation"])
 def test_weights_have_mean_one_over_the_negatives_and_are_zero_elsewhere(form, unit, top_k, beta):
     negatives = but_own(5, 9) & (torch.rand(5, 9, generator=torch.Generator().manual_seed(0)) < 0.7)
     negatives[4] = False  # a query without negatives
-    how = {"beta": beta, "beta_per": unit, "top_k": top_k, "form": form}
+    how = {"beta": beta, "beta_unit": unit, "top_k": top_k, "form": form}
     w = negative_weights(signatures(5), signatures(9, seed=1), **how, negatives=negatives)
     torch.testing.assert_close(w.sum(1), negatives.sum(1).float())
     assert (w >= 0).all()
@@ -98,7 +98,7 @@ def test_beta_per_deviation_weighs_as_much_however_close_the_signatures_are():
     flat = negative_weights(*near, beta=10.0, negatives=negatives)[negatives]
     assert flat.min() > 0.99
     assert flat.max() < 1.01
-    far, close = (negative_weights(*s, beta=1.0, beta_per="deviation", negatives=negatives) for s in ((q, d), near))
+    far, close = (negative_weights(*s, beta=1.0, beta_unit="deviation", negatives=negatives) for s in ((q, d), near))
     similarity = signature_similarity(q, d)
     for row in range(6):  # by hand: a deviation is worth a factor of e
         ours = similarity[row, negatives[row]].double()
@@ -108,7 +108,7 @@ def test_beta_per_deviation_weighs_as_much_however_close_the_signatures_are():
     assert close[negatives].max() > 2
     assert close[negatives].min() < 0.5
     equal = negative_weights(
-        q[:1].expand(6, -1, -1), q[:1].expand(9, -1, -1), beta=1.0, beta_per="deviation", negatives=negatives
+        q[:1].expand(6, -1, -1), q[:1].expand(9, -1, -1), beta=1.0, beta_unit="deviation", negatives=negatives
     )
     torch.testing.assert_close(equal, negatives.float(), rtol=0.05, atol=0)  # no spread at all, but for rounding
 
@@ -165,16 +165,16 @@ def test_larger_beta_moves_weight_to_the_more_similar(form):
 def test_order_and_company_of_the_documents_do_not_matter(top_k, unit):
     q, d, negatives = signatures(3), signatures(6, seed=1), but_own(3, 6)
     d[4] = d[5]  # as similar as each other: both are kept, or neither
-    whole = negative_weights(q, d, beta=3.0, beta_per=unit, top_k=top_k, negatives=negatives)
+    whole = negative_weights(q, d, beta=3.0, beta_unit=unit, top_k=top_k, negatives=negatives)
     assert torch.equal(whole[:, 4], whole[:, 5])
     order = torch.randperm(6)
-    found = negative_weights(q, d[order], beta=3.0, beta_per=unit, top_k=top_k, negatives=negatives[:, order])
+    found = negative_weights(q, d[order], beta=3.0, beta_unit=unit, top_k=top_k, negatives=negatives[:, order])
     torch.testing.assert_close(found, whole[:, order])
     more = torch.cat([d, signatures(2, seed=2)])
     no_negatives = torch.cat([negatives, torch.zeros(3, 2, dtype=torch.bool)], dim=1)
-    found = negative_weights(q, more, beta=3.0, beta_per=unit, top_k=top_k, negatives=no_negatives)
+    found = negative_weights(q, more, beta=3.0, beta_unit=unit, top_k=top_k, negatives=no_negatives)
     torch.testing.assert_close(found[:, :6], whole)
-    how = {"beta": 3.0, "beta_per": unit, "top_k": top_k}
+    how = {"beta": 3.0, "beta_unit": unit, "top_k": top_k}
     parts = [negative_weights(q[i : i + 1], d, **how, negatives=negatives[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(torch.cat(parts), whole)
 
@@ -205,7 +205,7 @@ def test_hardness_weights_follow_the_embeddings():
     w = hardness_weights(q, d, beta=2.0, negatives=torch.tensor([[False, True, True]]))
     share = 1 / (1 + math.exp(-1.6))
     torch.testing.assert_close(w, torch.tensor([[0.0, 2 * share, 2 * (1 - share)]]))
-    w = hardness_weights(q, d, beta=2.0, beta_per="deviation", negatives=torch.tensor([[False, True, True]]))
+    w = hardness_weights(q, d, beta=2.0, beta_unit="deviation", negatives=torch.tensor([[False, True, True]]))
     share = 1 / (1 + math.exp(-4.0))  # similarities 0.8 and 0: their deviation is 0.4
     torch.testing.assert_close(w, torch.tensor([[0.0, 2 * share, 2 * (1 - share)]]))
 
@@ -253,8 +253,8 @@ def test_bad_arguments_name_value_and_rule():
             hardness_weights(s[:, 0], s[:, 0], beta=beta, negatives=negatives)
     with pytest.raises(ValueError, match="top_k must be >= 1, got 0"):
         negative_weights(s, s, beta=1.0, top_k=0, negatives=negatives)
-    with pytest.raises(ValueError, match="beta_per must be 'similarity' or 'deviation', got 'rank'"):
-        negative_weights(s, s, beta=1.0, beta_per="rank", negatives=negatives)
+    with pytest.raises(ValueError, match="beta_unit must be 'similarity' or 'deviation', got 'rank'"):
+        negative_weights(s, s, beta=1.0, beta_unit="rank", negatives=negatives)
     with pytest.raises(ValueError, match="form must be 'cosine' or 'kl', got 'dot'"):
         signature_similarity(s, s, "dot")
     with pytest.raises(ValueError, match="have 3 x 4 layers x experts, document signatures 2 x 4"):

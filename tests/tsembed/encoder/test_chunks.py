@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from tsembed.encoder.chunks import CHUNK_COST, chunks
+from tsembed.encoder.chunks import FORWARD_PASS_COST_TOKENS, chunks
 
 
 def tokens(lengths):
@@ -32,12 +32,14 @@ def test_all_sequences_come_back_whole_with_their_routes():
 
 def test_the_split_is_the_cheapest_of_all():
     lengths = sorted(np.random.default_rng(1).integers(1, 200, 9).tolist())
-    found = sum(c.input_ids.numel() + CHUNK_COST for c in chunks(tokens(lengths), "clustering", pad_id=0))
+    found = sum(c.input_ids.numel() + FORWARD_PASS_COST_TOKENS for c in chunks(tokens(lengths), "clustering", pad_id=0))
     costs = []
     for n in range(9):
         for cuts in combinations(range(1, 9), n):
             edges = [0, *cuts, 9]
-            costs.append(sum((b - a) * lengths[b - 1] + CHUNK_COST for a, b in zip(edges, edges[1:], strict=False)))
+            costs.append(
+                sum((b - a) * lengths[b - 1] + FORWARD_PASS_COST_TOKENS for a, b in zip(edges, edges[1:], strict=False))
+            )
     assert found == min(costs)
 
 

@@ -14,7 +14,7 @@ import torch
 from study.probes.parameters import place
 from tests.tiny_images import BACKBONE, TEXTS, image_encoder, item, parts
 from tsembed.encoder.adapters import adapt
-from tsembed.encoder.backbones import Parts
+from tsembed.encoder.backbones import LoadedBackbone
 from tsembed.encoder.build import build, make
 from tsembed.encoder.image import ImageEncoder
 from tsembed.encoder.image_processing import Pictures, pictures_of
@@ -210,7 +210,7 @@ def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
     torch.manual_seed(0)
     for adapter in (Adapter(r=2), Adapter(kind="lora", r=2)):
         model = adapt(Qwen2_5_VLModel(config).eval(), adapter, None, seed=0)
-        encoder = make(Parts(model, tokenizer, processor), pooling="last", routes=IMAGE_ROUTES)
+        encoder = make(LoadedBackbone(model, tokenizer, processor), pooling="last", routes=IMAGE_ROUTES)
         mixed = encoder.encode([item("", "red"), "a text", item("which colour", "blue")], ROUTE)
         alone = encoder.encode([item("which colour", "blue")], ROUTE)
         np.testing.assert_allclose(mixed[2], alone[0], atol=1e-5)

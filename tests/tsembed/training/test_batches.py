@@ -75,7 +75,7 @@ def test_a_worker_gets_no_weights_and_makes_the_same_chunks(tokenizer):
     (copied,) = pickle.loads(pickle.dumps(steps))[0]
     assert torch.equal(copied.query_groups, batch.query_groups)
     assert copied.tokens == batch.tokens > 0
-    for chunk, expected in zip(copied.pieces[0].queries, batch.pieces[0].queries, strict=True):
+    for chunk, expected in zip(copied.chunks[0].queries, batch.chunks[0].queries, strict=True):
         assert torch.equal(chunk.input_ids, expected.input_ids)
 
 

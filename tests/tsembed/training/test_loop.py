@@ -162,7 +162,7 @@ def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
     )
     model = wrap(PairEncoder(encoder, chosen.variant))
     for batch in batches[step]:
-        (piece,) = batch.pieces
+        (piece,) = batch.chunks
         contrastive_loss(model(piece), batch).backward()
     return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, batch.task
 
@@ -203,7 +203,7 @@ def test_chunking_by_length_does_not_change_the_gradient(tokenizer, monkeypatch)
 
     found = []
     for cost in (0, 10**6):
-        monkeypatch.setattr(chunks, "CHUNK_COST", cost)
+        monkeypatch.setattr(chunks, "FORWARD_PASS_COST_TOKENS", cost)
         found.append(gradient(make(tokenizer), settings())[0])
     for name, expected in found[1].items():
         torch.testing.assert_close(found[0][name], expected, atol=1e-5, rtol=1e-3)
@@ -249,7 +249,7 @@ def _trained_ranks(rank, folder):
     from tsembed.encoder.backbones import embedded_folder
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
-    train(settings(BALANCED, steps=2, cached_pairs=2), make(tokenizer, BALANCED), tables(), TASKS, folder)
+    train(settings(BALANCED, steps=2, grad_cache_chunk_size=2), make(tokenizer, BALANCED), tables(), TASKS, folder)
 
 
 def test_load_balancing_on_two_ranks_is_that_of_one_process(tokenizer, tmp_path):

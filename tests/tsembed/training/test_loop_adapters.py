@@ -29,7 +29,7 @@ pytestmark = pytest.mark.processor
 
 TASKS = {"c": "image_classification", "g": "visual_grounding"}
 EXPERTS = {route: route for route in IMAGE_ROUTES}
-TSEMBED = {"adapter": Adapter(r=4), "negatives": Negatives(stage_one=0.5, beta=30.0)}
+TSEMBED = {"adapter": Adapter(r=4), "negatives": Negatives(first_stage=0.5, beta=30.0)}
 METHODS = {
     "LoRA": {"adapter": Adapter(kind="lora", r=8)},
     "MoE-LoRA": {"adapter": Adapter(r=4)},
@@ -109,12 +109,12 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
     for name, variant in {
         "plain": METHODS["MoE-LoRA"],
         "weighted": TSEMBED,
-        "flat": TSEMBED | {"negatives": Negatives(stage_one=0.5, beta=0.0)},
-        "random": TSEMBED | {"negatives": Negatives(weights="random", stage_one=0.5, beta=30.0)},
-        "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", stage_one=0.5, beta=30.0)},
-        "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", stage_one=0.5, beta=30.0)},
-        "centered": TSEMBED | {"negatives": Negatives(centered=True, stage_one=0.5, beta=3.0)},
-        "deviation": TSEMBED | {"negatives": Negatives(beta=1.0, beta_per="deviation", stage_one=0.5)},
+        "flat": TSEMBED | {"negatives": Negatives(first_stage=0.5, beta=0.0)},
+        "random": TSEMBED | {"negatives": Negatives(weights="random", first_stage=0.5, beta=30.0)},
+        "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", first_stage=0.5, beta=30.0)},
+        "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", first_stage=0.5, beta=30.0)},
+        "centered": TSEMBED | {"negatives": Negatives(centered=True, first_stage=0.5, beta=3.0)},
+        "deviation": TSEMBED | {"negatives": Negatives(beta=1.0, beta_unit="deviation", first_stage=0.5)},
     }.items():
         chosen = settings(variant=variant, steps=8)
         train(chosen, make(base, chosen), tables(), TASKS, tmp_path / name)
@@ -134,7 +134,9 @@ def test_cached_gradients_change_nothing(base, tmp_path, micro):
     found = []
     for cached in (None, 2):
         variant = TSEMBED | {"adapter": Adapter(r=4, load_balancing=0.1)}
-        chosen = settings(variant=variant, steps=6, micro_batch_size=micro, cached_pairs=cached, learning_rate=1e-3)
+        chosen = settings(
+            variant=variant, steps=6, micro_batch_size=micro, grad_cache_chunk_size=cached, learning_rate=1e-3
+        )
         encoder = make(base, chosen)
         train(chosen, encoder, tables(), TASKS, tmp_path / str(cached))
         found.append((weights(encoder), metrics(tmp_path / str(cached))))
@@ -149,7 +151,7 @@ def test_cached_gradients_change_nothing(base, tmp_path, micro):
 
 
 def test_micro_batches_of_a_step_are_one_observation_of_its_routing(base, tmp_path):
-    negatives, rows = Negatives(window=2, at_most=1.0), []
+    negatives, rows = Negatives(window=2, first_stage_max=1.0), []
     for micro in (None, 4):
         variant = {"adapter": Adapter(r=4), "negatives": negatives}
         chosen = settings(variant=variant, steps=6, micro_batch_size=micro, learning_rate=1e-9)
@@ -162,9 +164,9 @@ def test_micro_batches_of_a_step_are_one_observation_of_its_routing(base, tmp_pa
 
 
 @pytest.mark.parametrize("stop", [5, 9])
-@pytest.mark.parametrize("stage_one", [0.5, "settled"])
-def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp_path, stop, stage_one):
-    negatives = Negatives(stage_one=stage_one, window=2, at_most=0.5, beta=30.0)
+@pytest.mark.parametrize("first_stage", [0.5, "settled"])
+def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp_path, stop, first_stage):
+    negatives = Negatives(first_stage=first_stage, window=2, first_stage_max=0.5, beta=30.0)
     chosen = settings(variant={"adapter": Adapter(r=4, lora_dropout=0.1), "negatives": negatives})
     whole, first, second = (make(base, chosen) for _ in range(3))
     assert train(chosen, whole, tables(), TASKS, tmp_path / "whole")
@@ -184,7 +186,7 @@ def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp
 
 def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
     """Gradient of one batch of both tasks in a stage."""
-    chosen = settings(cached_pairs=cached)
+    chosen = settings(grad_cache_chunk_size=cached)
     encoder = make(base, chosen)
     for name, p in encoder.named_parameters():
         if "lora_B" in name or "router" in name:
@@ -214,8 +216,8 @@ def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
 
     from tsembed.contrastive.grad_cache import cached_backward
 
-    cached_backward(model, batch.pieces, loss, no_sync=getattr(model, "no_sync", None) or _nothing)
-    return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, len(batch.pieces)
+    cached_backward(model, batch.chunks, loss, no_sync=getattr(model, "no_sync", None) or _nothing)
+    return {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, len(batch.chunks)
 
 
 def _nothing():
@@ -224,7 +226,7 @@ def _nothing():
     return nullcontext()
 
 
-CENTERED = Negatives(centered=True, beta=1.0, beta_per="deviation")
+CENTERED = Negatives(centered=True, beta=1.0, beta_unit="deviation")
 STAGES = (1, 2, "centered")  # the second stage's weights, also by what differs between sequences
 
 

@@ -14,7 +14,7 @@ import torch
 
 from tsembed.settings import Negatives
 from tsembed.tasks import TASKS
-from tsembed.training.stages import Stages, mutual_information
+from tsembed.training.stages import SpecialisationSchedule, mutual_information
 
 
 def signatures(sure, layers=2):
@@ -47,7 +47,7 @@ RISE = [0.0] * 2 + [0.5] * 2 + [0.8] * 2 + [0.81] * 2 + [0.9] * 2  # two steps p
 
 
 def test_the_first_stage_ends_when_specialisation_has_settled():
-    stages = run(Stages(Negatives(window=2, at_most=1.0), 100), RISE)
+    stages = run(SpecialisationSchedule(Negatives(window=2, first_stage_max=1.0), 100), RISE)
     assert stages.second == 8, "the window of 0.81 adds hardly anything to that of 0.8"
     assert [stages.stage(step) for step in (0, 7, 8, 99)] == [1, 1, 2, 2]
     assert len(stages.history) == 5
@@ -56,20 +56,22 @@ def test_the_first_stage_ends_when_specialisation_has_settled():
 
 def test_it_ends_at_the_limit_or_where_a_number_says_or_never():
     rising = [i / 40 for i in range(40)]
-    assert run(Stages(Negatives(window=2, at_most=0.5), 40), rising).second == 20
-    assert run(Stages(Negatives(window=2, at_most=0.5), 40), [0.0] * 40).second == 20, "nothing grew, nothing settled"
-    assert Stages(Negatives(stage_one=0.25), 40).second == 10
-    assert Stages(Negatives(stage_one=0.0), 40).stage(0) == 2
-    assert run(Stages(None, 40), RISE).stage(39) == 1
+    assert run(SpecialisationSchedule(Negatives(window=2, first_stage_max=0.5), 40), rising).second == 20
+    assert run(SpecialisationSchedule(Negatives(window=2, first_stage_max=0.5), 40), [0.0] * 40).second == 20, (
+        "nothing grew, nothing settled"
+    )
+    assert SpecialisationSchedule(Negatives(first_stage=0.25), 40).second == 10
+    assert SpecialisationSchedule(Negatives(first_stage=0.0), 40).stage(0) == 2
+    assert run(SpecialisationSchedule(None, 40), RISE).stage(39) == 1
 
 
 def test_a_resumed_run_goes_on_alike(tmp_path):
-    settings = Negatives(window=2, at_most=1.0)
-    whole = run(Stages(settings, 100, tmp_path / "whole"), RISE)
-    first = run(Stages(settings, 100, tmp_path / "cut"), RISE[:3])
+    settings = Negatives(window=2, first_stage_max=1.0)
+    whole = run(SpecialisationSchedule(settings, 100, tmp_path / "whole"), RISE)
+    first = run(SpecialisationSchedule(settings, 100, tmp_path / "cut"), RISE[:3])
     state = json.loads(json.dumps(first.state_dict()))
     run(first, RISE[3:6], start=3)  # a kill: these steps are lost
-    second = Stages(settings, 100, tmp_path / "cut")
+    second = SpecialisationSchedule(settings, 100, tmp_path / "cut")
     second.load_state_dict(state, 3)
     run(second, RISE[3:], start=3)
     assert second.state_dict() == whole.state_dict()
