@@ -154,8 +154,8 @@ def shuffled_weights(
     # Both (batch, docs): columns, the negatives before the others, here in random order and there as they stand.
     shuffled = drawn.masked_fill(~negatives, 2.0).argsort(1)
     ordered = negatives.int().argsort(dim=1, descending=True, stable=True)
-    taken = weights.detach().gather(1, shuffled)
-    return torch.zeros_like(taken).scatter_(1, ordered, taken).masked_fill_(~negatives, 0.0)
+    permuted = weights.detach().gather(1, shuffled)
+    return torch.zeros_like(permuted).scatter_(1, ordered, permuted).masked_fill_(~negatives, 0.0)
 
 
 def _check(beta: float, top_k: int | None, beta_unit: str) -> None:
@@ -173,10 +173,10 @@ def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | No
     A similarity that is not a number makes its whole row so: the loss then shows it.
     """
     scores = similarity.masked_fill(~negatives, -torch.inf)  # (batch, docs)
-    kept = negatives
+    weighted = negatives
     if top_k is not None and top_k < scores.shape[1]:
         least = scores.topk(top_k, dim=1).values[:, -1:] - TIE  # (batch, 1)
-        kept = negatives & ~(scores < least)  # (batch, docs)
+        weighted = negatives & ~(scores < least)  # (batch, docs)
     largest = scores.amax(1, keepdim=True)  # (batch, 1); -inf for a query without negatives, whose weights are all 0
     count = negatives.sum(1, keepdim=True)  # (batch, 1)
     sharpness: float | Tensor = beta
@@ -184,5 +184,5 @@ def _weights(similarity: Tensor, beta: float, negatives: Tensor, top_k: int | No
         mean = similarity.where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
         variance = (similarity - mean).square_().where(negatives, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
         sharpness = beta / variance.sqrt().clamp_min(TIE)
-    weights = similarity.sub_(largest).mul_(sharpness).exp_().masked_fill_(~kept, 0.0)
+    weights = similarity.sub_(largest).mul_(sharpness).exp_().masked_fill_(~weighted, 0.0)
     return weights.mul_(count / weights.sum(1, keepdim=True).clamp_min(1.0))

@@ -55,17 +55,17 @@ def cached_backward(
     if not len(chunks):
         raise ValueError("chunks is empty, must be at least one")
     *earlier, last = chunks
-    found, states = [], []
+    chunk_outputs, states = [], []
     for chunk in earlier:
         states.append(_RandomState.now())
         with torch.no_grad():
-            found.append(dict(embed(chunk)))
+            chunk_outputs.append(dict(embed(chunk)))
     # An autocast around this call keeps casts of the weights, and those made so far have no gradient.
     torch.clear_autocast_cache()
     with no_sync() if earlier else nullcontext():
         outputs = dict(embed(last))
-        found.append({name: output.detach() for name, output in outputs.items()})
-        value, gradients = _gradients(loss, found)
+        chunk_outputs.append({name: output.detach() for name, output in outputs.items()})
+        value, gradients = _gradients(loss, chunk_outputs)
         backward(_with_gradients(outputs, gradients, len(earlier)))
     del outputs
     with _random_state_kept():
@@ -103,11 +103,11 @@ def _random_state_kept() -> Iterator[None]:
 
 
 def _gradients(
-    loss: Callable[[dict[str, Tensor]], Tensor], found: list[dict[str, Tensor]]
+    loss: Callable[[dict[str, Tensor]], Tensor], chunk_outputs: list[dict[str, Tensor]]
 ) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
-    """The loss, and its gradient with respect to what it depends on: name -> chunks. Empties `found`."""
-    joined, sizes = _joined(found)
-    found.clear()
+    """The loss, and its gradient with respect to what it depends on: name -> chunks. Empties `chunk_outputs`."""
+    joined, sizes = _joined(chunk_outputs)
+    chunk_outputs.clear()
     leaves = {name: output.requires_grad_() for name, output in joined.items() if output.is_floating_point()}
     with torch.enable_grad():
         value = loss(joined)
@@ -118,15 +118,17 @@ def _gradients(
     return value.detach(), {name: gradient.split(sizes[name]) for name, gradient in named.items()}
 
 
-def _joined(found: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+def _joined(chunk_outputs: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
     """Every output of all chunks, and how much of it is of which chunk."""
-    for index, outputs in enumerate(found):
-        if set(outputs) != set(found[0]):
-            raise ValueError(f"chunk {index} gives {sorted(outputs)}, chunk 0 {sorted(found[0])}: must be the same")
+    for index, outputs in enumerate(chunk_outputs):
+        if set(outputs) != set(chunk_outputs[0]):
+            raise ValueError(
+                f"chunk {index} gives {sorted(outputs)}, chunk 0 {sorted(chunk_outputs[0])}: must be the same"
+            )
         if flat := [name for name, output in outputs.items() if not output.ndim]:
             raise ValueError(f"output {flat[0]!r} of chunk {index} has no first axis, along which chunks are joined")
-    joined = {name: torch.cat([outputs[name] for outputs in found]) for name in found[0]}
-    return joined, {name: [len(outputs[name]) for outputs in found] for name in joined}
+    joined = {name: torch.cat([outputs[name] for outputs in chunk_outputs]) for name in chunk_outputs[0]}
+    return joined, {name: [len(outputs[name]) for outputs in chunk_outputs] for name in joined}
 
 
 def _with_gradients(outputs: Outputs, gradients: dict[str, tuple[Tensor, ...]], index: int) -> Tensor:

@@ -85,8 +85,8 @@ class _ChunkedInfoNCE(torch.autograd.Function):
         share = 1 / (temperature * batch)  # of a score's gradient, in a query's and a document's
         for start in range(0, batch, chunk):
             rows = slice(start, min(start + chunk, batch))
-            own, columns = queries[rows], positives[rows, None]
-            scores = (own / temperature) @ documents.T  # (rows, docs)
+            chunk_queries, columns = queries[rows], positives[rows, None]
+            scores = (chunk_queries / temperature) @ documents.T  # (rows, docs)
             if negative_weights is not None:
                 scores += _log_weights(negative_weights, rows, positives[rows], scores)
             probabilities = scores.log_softmax(1)  # (rows, docs), still their logarithms
@@ -98,7 +98,7 @@ class _ChunkedInfoNCE(torch.autograd.Function):
             if queries_grad is not None:
                 torch.mm(probabilities, documents, out=queries_grad[rows]).mul_(share)
             if documents_grad is not None:
-                documents_grad.addmm_(probabilities.T, own, alpha=share)
+                documents_grad.addmm_(probabilities.T, chunk_queries, alpha=share)
         ctx.save_for_backward(queries_grad, documents_grad)
         return losses.mean()
 
@@ -118,15 +118,13 @@ def _log_weights(weights: Tensor | RowWeights, rows: slice, positives: Tensor, s
     """Logarithms of the weights of some queries' documents, as `scores`; 0 at the positives, which count once."""
     if not isinstance(weights, Tensor):
         with torch.no_grad():
-            own = weights(rows)
-        if own.shape != scores.shape:
-            raise ValueError(
-                f"negative_weights gave {tuple(own.shape)} for queries {rows.start}..{rows.stop - 1}, must be "
-                f"{tuple(scores.shape)}"
-            )
+            chunk_weights = weights(rows)
+        if chunk_weights.shape != scores.shape:
+            gave, shape = tuple(chunk_weights.shape), tuple(scores.shape)
+            raise ValueError(f"negative_weights gave {gave} for queries {rows.start}..{rows.stop - 1}, must be {shape}")
     else:
-        own = weights.detach()[rows]
-    return own.to(scores.dtype).log().scatter_(1, positives[:, None], 0.0)
+        chunk_weights = weights.detach()[rows]
+    return chunk_weights.to(scores.dtype).log().scatter_(1, positives[:, None], 0.0)
 
 
 def negatives_of(
@@ -177,6 +175,6 @@ def load_balancing_of(statistics: Float[Tensor, "calls layers columns"]) -> Floa
     if columns % 2 == 0:
         raise ValueError(f"statistics must have 2 * experts + 1 columns, got {columns}")
     experts = columns // 2
-    sums, chosen, tokens = statistics.sum(0).split([experts, experts, 1], dim=-1)  # each (layers, ...)
-    shares = (chosen / chosen.sum(-1, keepdim=True)).detach()
+    sums, expert_counts, tokens = statistics.sum(0).split([experts, experts, 1], dim=-1)  # each (layers, ...)
+    shares = (expert_counts / expert_counts.sum(-1, keepdim=True)).detach()
     return experts * (shares * sums / tokens.detach()).sum(-1).mean()

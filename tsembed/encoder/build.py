@@ -73,8 +73,8 @@ def build(
         parts = load_backbone(backbone, texts=texts, seed=seed)
         base: dict[str, Any] = {"backbone": backbone.model_dump(mode="json", exclude_defaults=True)}
     else:
-        found = load(start, "cpu")  # the training chooses the device
-        parts = LoadedBackbone(found.backbone, found.tokenizer, getattr(found, "image_processor", None))
+        loaded = load(start, "cpu")  # the training chooses the device
+        parts = LoadedBackbone(loaded.backbone, loaded.tokenizer, getattr(loaded, "image_processor", None))
         base = {"folder": start}
     model: Any = parts.model  # what cannot be adapted or up-cycled is refused there
     if variant.adapter is not None:

@@ -59,8 +59,8 @@ def chunks(
             input_ids[row, at] = tokens[position]
             mask[row, at] = 1
         where = torch.from_numpy(positions)
-        own = routes if isinstance(routes, str) else routes[where]
-        parts.append(Chunk(torch.from_numpy(input_ids), torch.from_numpy(mask), own, where))
+        chunk_routes = routes if isinstance(routes, str) else routes[where]
+        parts.append(Chunk(torch.from_numpy(input_ids), torch.from_numpy(mask), chunk_routes, where))
     return parts
 
 

@@ -89,8 +89,8 @@ class ImageEncoder(Encoder):
             raise ValueError(f"routes {unknown} are unknown; routes: {', '.join(self.routes)}")
         items = [Item(x) if isinstance(x, str) else x for x in inputs]
         at = [i for i, item in enumerate(items) if item.image is not None]
-        found = pictures_of(self.image_processor, [open_image(items[i]) for i in at])
-        pictures: dict[int, Picture] = dict(zip(at, found, strict=True))
+        pixels = pictures_of(self.image_processor, [open_image(items[i]) for i in at])
+        pictures: dict[int, Picture] = dict(zip(at, pixels, strict=True))
         tokens = self._sequences(items, pictures, max_tokens)
         parts = []
         for part in self._chunks(tokens, names, token_budget):

@@ -69,14 +69,14 @@ class Encoder(nn.Module):
 
     def _as_list(self, inputs: Any) -> list[Any]:
         """The inputs by position, each of a type that this encoder embeds."""
-        wanted = " or an ".join("text" if kind is str else kind.__name__ for kind in self.input_types)
+        expected = " or an ".join("text" if kind is str else kind.__name__ for kind in self.input_types)
         sequence = hasattr(inputs, "__len__") and hasattr(inputs, "__iter__")
         if not sequence or isinstance(inputs, Mapping | Set | bytes | bytearray):
-            raise ValueError(f"inputs must be a {wanted}, or a sequence of them, got {type(inputs).__name__}")
+            raise ValueError(f"inputs must be a {expected}, or a sequence of them, got {type(inputs).__name__}")
         listed = list(inputs)
-        for position, one in enumerate(listed):
-            if not isinstance(one, self.input_types):
-                raise ValueError(f"input {position} must be a {wanted}, got {type(one).__name__} {one!r:.60}")
+        for position, item in enumerate(listed):
+            if not isinstance(item, self.input_types):
+                raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
         return listed
 
     @property
@@ -128,8 +128,8 @@ class Encoder(nn.Module):
         if isinstance(self.backbone, TaskRouted):
             pooled = self.backbone(routes, pool=self.pool, **inputs)
         else:
-            chosen = {"routes": routes} if self._adapters_by_route else {}
-            pooled = self.pool(self.backbone(**inputs, **chosen).last_hidden_state, inputs["attention_mask"])
+            adapter_routes = {"routes": routes} if self._adapters_by_route else {}
+            pooled = self.pool(self.backbone(**inputs, **adapter_routes).last_hidden_state, inputs["attention_mask"])
         return nn.functional.normalize(pooled, dim=-1)
 
     def pool(
@@ -168,8 +168,8 @@ class Encoder(nn.Module):
         tokens: list[list[int]] = [[]] * len(inputs)
         for route in dict.fromkeys(names):
             at = [i for i, name in enumerate(names) if name == route]
-            found = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
-            for i, ids in zip(at, found, strict=True):
+            tokens = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
+            for i, ids in zip(at, tokens, strict=True):
                 tokens[i] = ids
         return self._chunks(tokens, names, token_budget), sum(map(len, tokens))
 

@@ -44,8 +44,8 @@ def recall_at_1(queries: np.ndarray, documents: np.ndarray, groups: np.ndarray) 
         0.0
     """
     scores = queries @ documents.T
-    own = scores.diagonal().copy()
+    positive_scores = scores.diagonal().copy()
     scores[groups[:, None] == groups[None, :]] = -np.inf
     with np.errstate(invalid="ignore"):
-        right = own > scores.max(axis=1)
-    return float((right & np.isfinite(own) & ~np.isnan(scores).any(axis=1)).mean())
+        right = positive_scores > scores.max(axis=1)
+    return float((right & np.isfinite(positive_scores) & ~np.isnan(scores).any(axis=1)).mean())

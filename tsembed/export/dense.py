@@ -52,8 +52,10 @@ def check(encoder: "Encoder", source: Path | str, route: str | None, average: bo
         if average:
             raise ValueError(f"{source} has experts of routes, which no router weighs: name a route, not the average")
         if route not in config.route_names:
-            given = "no route" if route is None else f"route {route!r}"
-            raise ValueError(f"{source} has an expert per route, got {given}; its routes: {', '.join(encoder.routes)}")
+            route_given = "no route" if route is None else f"route {route!r}"
+            raise ValueError(
+                f"{source} has an expert per route, got {route_given}; its routes: {', '.join(encoder.routes)}"
+            )
     elif router is not None:
         if not average:
             raise ValueError(f"{source} routes by {router}; no plain model equals it. --average takes its mean gates")

@@ -117,21 +117,23 @@ def _about(encoder, run, base: str | None, tokens: int, route: str | None, avera
     from ..mote.experts import TaskRouted
 
     backbone = encoder.backbone
-    what = "a dense model"
+    description = "a dense model"
     if isinstance(backbone, TaskRouted):
-        what = f"{len(backbone.expert_names)} task experts in {len(backbone.blocks)} blocks (MoTE, Romero et al. 2025)"
+        description = (
+            f"{len(backbone.expert_names)} task experts in {len(backbone.blocks)} blocks (MoTE, Romero et al. 2025)"
+        )
     elif average:
-        what = "a dense model, the mean of the task experts of a MoTE model"
+        description = "a dense model, the mean of the task experts of a MoTE model"
     elif route is not None:
-        what = f"a dense model, for the route `{route}` alone"
+        description = f"a dense model, for the route `{route}` alone"
     if adapter := run and run.config["variant"].get("adapter"):
         gates = f", at the mean gates of its routers ({adapter['router']})" if average else ""
-        what = f"a dense model: {adapter['kind']} of rank {adapter['r']} merged into its backbone{gates}"
-        what += f", for the route `{route}` alone" if route is not None and adapter["router"] == "task" else ""
+        description = f"a dense model: {adapter['kind']} of rank {adapter['r']} merged into its backbone{gates}"
+        description += f", for the route `{route}` alone" if route is not None and adapter["router"] == "task" else ""
     parameters = sum(p.numel() for p in backbone.parameters())
     kind = "Embeddings of texts and pictures," if _of_images(encoder) else "Text embeddings"
     lines = [
-        f"{kind} of {encoder.dim} dimensions and unit norm, from {what}: "
+        f"{kind} of {encoder.dim} dimensions and unit norm, from {description}: "
         f"{parameters / 1e6:.1f} M parameters, {encoder.pooling} pooling, at most {tokens} tokens."
     ]
     if run is not None:
@@ -251,8 +253,8 @@ def _limits(encoder, run, tokens: int, route: str | None, average: bool) -> str:
             limits.append(
                 f"The weights come from the run of `{run.config['variant']['weights_of']}`, not trained again."
             )
-        known = IMAGE_TASKS if set(run.config["variant"]["tasks"]) & {*IMAGE_TASKS, CAPTIONING} else TEXT_TASKS
-        if lacking := sorted(set(known) - set(run.config["variant"]["tasks"])):
+        all_tasks = IMAGE_TASKS if set(run.config["variant"]["tasks"]) & {*IMAGE_TASKS, CAPTIONING} else TEXT_TASKS
+        if lacking := sorted(set(all_tasks) - set(run.config["variant"]["tasks"])):
             limits.append(f"Not trained on: {', '.join(lacking)}.")
         limits.append("A licence in the table covers that data set; whoever publishes the model checks them all.")
     if route is not None and route.startswith("search_"):

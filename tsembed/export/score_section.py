@@ -31,8 +31,8 @@ def score_section(run: Run | None, route: str | None, average: bool, measured: l
     if route is not None:
         about += f" Task types that use the route `{route}`."
         if route.startswith("search_"):
-            other = "search_document" if route == "search_query" else "search_query"
-            about += f" The other side of the pairs was embedded under `{other}`."
+            other_route = "search_document" if route == "search_query" else "search_query"
+            about += f" The other side of the pairs was embedded under `{other_route}`."
     if not rows:
         return f"The run has no scores for {route or 'any task'}."
     types = sorted({row["task_type"] for row in rows}, key=list(tasks).index)

@@ -32,8 +32,11 @@ def prompts_of(encoder, route: str | None, run: Run | None) -> Prompts:
     if not encoder.specialised:
         return Prompts({}, None)
     if route is not None:
-        own = (encoder.instructions or {}).get(route, "")
-        return Prompts({name: own for name in (route, "query", "document")} if own else {}, route if own else None)
+        instruction = (encoder.instructions or {}).get(route, "")
+        return Prompts(
+            {name: instruction for name in (route, "query", "document")} if instruction else {},
+            route if instruction else None,
+        )
     texts = encoder.instructions or INSTRUCTIONS
     prompts = {"query": texts["search_query"], "document": texts["search_document"]} | {r: texts[r] for r in ROUTES}
     for mteb_type, task in task_of_type(run).items():
@@ -116,8 +119,8 @@ def verify(encoder, folder: Path, route: str | None, tokens: int) -> None:
     else:
         again = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     for name in [route] if route else ROUTES if encoder.specialised else ROUTES[:1]:
-        found = again.encode(list(_PROBES), prompt_name=name if name in again.prompts else None)
-        _same(encoder.encode(_PROBES, name, max_tokens=tokens), found, name)
+        embeddings = again.encode(list(_PROBES), prompt_name=name if name in again.prompts else None)
+        _same(encoder.encode(_PROBES, name, max_tokens=tokens), embeddings, name)
 
 
 def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None:
@@ -135,12 +138,12 @@ def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None
     items = [*_PROBES, Item("", picture), Item("a <image> between words", picture)]
     again = Encoder.load(folder)
     for name in [route] if route else encoder.routes:
-        expected, found = (one.encode(items, name, max_tokens=tokens) for one in (encoder, again))
-        _same(expected, found, name)
+        expected, actual = (one.encode(items, name, max_tokens=tokens) for one in (encoder, again))
+        _same(expected, actual, name)
 
 
-def _same(expected, found, route: str) -> None:
-    if not abs(found - expected).max() < 1e-5:
+def _same(expected, actual, route: str) -> None:
+    if not abs(actual - expected).max() < 1e-5:
         raise RuntimeError(f"the exported model differs from the trained one under {route}; nothing was written")
 
 

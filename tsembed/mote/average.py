@@ -27,9 +27,9 @@ def average_experts(model: TaskRouted) -> "PreTrainedModel":
     owned = {expert_of(name)[1] for name in model.model.state_dict() if expert_of(name)[0]}
     if not owned:
         raise ValueError("the experts are not in the model: average them before they are offloaded")
-    every = [model.dense_state_dict(expert) for expert in model.expert_names]
-    weights = {name: tensor for name, tensor in every[0].items() if name not in owned}
+    states = [model.dense_state_dict(expert) for expert in model.expert_names]
+    weights = {name: tensor for name, tensor in states[0].items() if name not in owned}
     for name in owned:
-        tensor = every[0][name]
-        weights[name] = torch.stack([one[name].double() for one in every]).mean(0).to(tensor.dtype)
+        tensor = states[0][name]
+        weights[name] = torch.stack([one[name].double() for one in states]).mean(0).to(tensor.dtype)
     return dense_model(model.config, type(model.model), weights)

@@ -22,9 +22,9 @@ def expert_of(name: str) -> tuple[str | None, str]:
         >>> expert_of("layers.0.mlp.experts.clustering.up_proj.weight")
         ('clustering', 'layers.0.mlp.up_proj.weight')
     """
-    before, found, after = name.partition(".experts.")
+    before, expert, after = name.partition(".experts.")
     owner, _, after = after.partition(".")
-    return (owner, f"{before}.{after}") if found else (None, name)
+    return (owner, f"{before}.{after}") if expert else (None, name)
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
@@ -93,14 +93,14 @@ def check_weights(place: Path, found: Shapes, wanted: Shapes, *, model_type: str
         ValueError: One line that says what the weights are of instead: another task map, choice of blocks, family
             or size.
     """
-    held, named = _experts(found), _experts(wanted)
-    if lacking := sorted(named - held):
-        raise ValueError(f"{place}: has no experts {lacking}, which mote.json names; it has {sorted(held)}")
-    if unnamed := sorted(held - named):
+    file_experts, named = _experts(found), _experts(wanted)
+    if lacking := sorted(named - file_experts):
+        raise ValueError(f"{place}: has no experts {lacking}, which mote.json names; it has {sorted(file_experts)}")
+    if unnamed := sorted(file_experts - named):
         raise ValueError(f"{place}: has experts {unnamed}, which no route of mote.json names; it names {sorted(named)}")
-    there, said = _blocks(found, blocks), _blocks(wanted, blocks)
-    if there and there != said:
-        raise ValueError(f"{place}: has experts in blocks {there}, mote.json says {said}")
+    there, expected_blocks = _blocks(found, blocks), _blocks(wanted, blocks)
+    if there and there != expected_blocks:
+        raise ValueError(f"{place}: has experts in blocks {there}, mote.json says {expected_blocks}")
     if other := sorted(set(wanted) ^ set(found)):
         has = "has no" if other[0] in wanted else "has"
         raise ValueError(

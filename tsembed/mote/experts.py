@@ -184,10 +184,10 @@ class TaskRouted(nn.Module):
         Raises:
             ValueError: For use_reentrant=True or a context_fn: the routes of a pass come back through our own.
         """
-        given = dict(gradient_checkpointing_kwargs or {})
-        if given.get("use_reentrant") or given.get("context_fn"):
-            raise ValueError(f"task experts need use_reentrant=False and their own context_fn, got {given}")
-        kwargs = given | {"use_reentrant": False, "context_fn": _checkpoint_contexts}
+        options = dict(gradient_checkpointing_kwargs or {})
+        if options.get("use_reentrant") or options.get("context_fn"):
+            raise ValueError(f"task experts need use_reentrant=False and their own context_fn, got {options}")
+        kwargs = options | {"use_reentrant": False, "context_fn": _checkpoint_contexts}
         self.model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs, **settings)
 
     def dense_state_dict(self, expert: str) -> dict[str, Tensor]:

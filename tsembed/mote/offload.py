@@ -122,8 +122,8 @@ def offload(routed: TaskRouted, route: str, *, device: str | torch.device | None
     for name, tensor in routed.model.state_dict().items():
         owner, dense = expert_of(name)
         if owner is not None:
-            kept = tensor.detach().cpu()
-            experts[owner][dense] = kept.pin_memory() if device.type == "cuda" else kept
+            host_copy = tensor.detach().cpu()
+            experts[owner][dense] = host_copy.pin_memory() if device.type == "cuda" else host_copy
     # Modules of its own around the same tensors, as moving or switching must not touch `routed`.
     same: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in routed.model.parameters()}
     same |= {id(b): b for b in routed.model.buffers()}

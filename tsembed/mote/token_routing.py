@@ -95,8 +95,8 @@ def balance(record: Sequence[Routing]) -> Float[Tensor, "1 blocks columns"]:
     for block in sorted({routing.block for routing in record}):
         passes = [routing for routing in record if routing.block == block]
         probabilities = torch.cat([routing.probabilities for routing in passes]).float()  # (tokens, experts)
-        chosen = torch.cat([routing.chosen for routing in passes]).flatten()
-        counts = torch.bincount(chosen, minlength=probabilities.shape[1]).to(probabilities)
+        experts = torch.cat([routing.chosen for routing in passes]).flatten()
+        counts = torch.bincount(experts, minlength=probabilities.shape[1]).to(probabilities)
         rows.append(torch.cat([probabilities.sum(0), counts, counts.new_tensor([len(probabilities)])]))
     return torch.stack(rows)[None]
 
@@ -140,15 +140,15 @@ class _Enter(_TokenExperts):
         (hidden,) = inputs
         flat = hidden.flatten(0, 1)  # (tokens, dim)
         probabilities = self.router(flat)
-        gates, chosen = probabilities.topk(self.top_k, dim=-1)  # (tokens, top_k)
+        gates, experts = probabilities.topk(self.top_k, dim=-1)  # (tokens, top_k)
         # The sum is a constant: one expert's gate is then 1 in value, as up-cycling needs, and still has a gradient.
         gates = gates / gates.sum(-1, keepdim=True).detach()
-        order = chosen.flatten().argsort(stable=True)
-        counts = tuple(torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist())
+        order = experts.flatten().argsort(stable=True)
+        counts = tuple(torch.bincount(experts.flatten(), minlength=len(self.experts)).tolist())
         tokens = order // self.top_k
         _DISPATCH.set(_Dispatch(tokens, gates.flatten()[order], counts, hidden.shape))
         if (record := _RECORD.get()) is not None:
-            record.append(Routing(self.block, probabilities, chosen, _MASK.get()))
+            record.append(Routing(self.block, probabilities, experts, _MASK.get()))
         return super().forward(flat[tokens].unsqueeze(0))
 
 

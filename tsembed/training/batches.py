@@ -106,8 +106,8 @@ class StepBatches(torch.utils.data.Dataset):
             chunks, tokens = [], 0
             for first in range(0, len(rows), self.chunk_size):
                 some = slice(first, first + self.chunk_size)
-                one, more = self._chunk(queries[some], documents[some], names[some])
-                chunks.append(one)
+                chunk, more = self._chunk(queries[some], documents[some], names[some])
+                chunks.append(chunk)
                 tokens += more
             tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
             sides = groups_of(queries, documents, groups)
@@ -120,9 +120,9 @@ class StepBatches(torch.utils.data.Dataset):
         for owner in np.unique(owners):
             at = np.flatnonzero(owners == owner)
             read = self.tables[datasets[owner]][rows[at].tolist()]
-            for side, found in (("query", queries), ("document", documents)):
-                for place, one in zip(at, inputs_of(read, side), strict=True):
-                    found[place] = one
+            for side, texts in (("query", queries), ("document", documents)):
+                for place, text in zip(at, inputs_of(read, side), strict=True):
+                    texts[place] = text
             for place, group in zip(at, read["group"], strict=True):
                 groups[place] = group
         return queries, documents, groups, [datasets[owner] for owner in owners]
@@ -130,10 +130,10 @@ class StepBatches(torch.utils.data.Dataset):
     def _chunk(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[PairChunk, int]:
         tasks = [TASKS[self.tasks[name]] for name in names]
         routes, limit = [task.query_route for task in tasks], self.training.max_query_tokens
-        asked, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
+        query_chunks, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
         routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
-        found, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
-        return PairChunk(asked, found), query_tokens + document_tokens
+        document_chunks, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
+        return PairChunk(query_chunks, document_chunks), query_tokens + document_tokens
 
 
 def without_weights(encoder: "Encoder") -> "Encoder":
@@ -165,9 +165,9 @@ def groups_of(
     return torch.tensor(list(of_queries)), torch.tensor(list(of_documents))
 
 
-def _number(one: str | Item) -> int:
+def _number(item: str | Item) -> int:
     """A signed 64-bit hash of a text or an item; a text and an item without picture are the same."""
-    text, image = (one, None) if isinstance(one, str) else one
+    text, image = (item, None) if isinstance(item, str) else item
     digest = hashlib.blake2b(text.encode(), digest_size=8)
     if image is not None:
         digest.update(b"\0" + image)

@@ -43,15 +43,19 @@ def resume_from(
     accelerator: "Accelerator", folder: Path, sampler: TaskSampler, stages: SpecialisationSchedule, resume: bool
 ) -> int:
     """Load the newest checkpoint, if any, and return the number of steps done."""
-    found = _checkpoints(folder)
-    if not found:
+    checkpoints = _checkpoints(folder)
+    if not checkpoints:
         stages.load_state_dict(stages.state_dict(), 0)
         return 0
     if not resume:
-        raise ValueError(f"{folder} has a checkpoint ({found[-1].name}); resume it, or delete the folder to start anew")
-    progress = json.loads((found[-1] / "progress.json").read_text())
+        raise ValueError(
+            f"{folder} has a checkpoint ({checkpoints[-1].name}); resume it, or delete the folder to start anew"
+        )
+    progress = json.loads((checkpoints[-1] / "progress.json").read_text())
     if progress["sampler"] != sampler.state_dict():
-        raise ValueError(f"{found[-1]} was written with other data or another schedule; delete {folder} to start anew")
-    accelerator.load_state(str(found[-1]))
+        raise ValueError(
+            f"{checkpoints[-1]} was written with other data or another schedule; delete {folder} to start anew"
+        )
+    accelerator.load_state(str(checkpoints[-1]))
     stages.load_state_dict(progress["stages"], progress["step"])
     return progress["step"]

@@ -185,14 +185,14 @@ def _train(
             routings = []
             for batch in micro:
                 with accelerator.accumulate(model):
-                    loss, seen = _backward(accelerator, model, batch, training, variant, (seed, step), stage)
+                    loss, outputs = _backward(accelerator, model, batch, training, variant, (seed, step), stage)
                     if not torch.isfinite(loss):
                         raise FloatingPointError(
                             f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
                         )
                     total += loss / micro_batches
-                    if "query_signature" in seen:
-                        routings.append(_routing(seen, batch))
+                    if "query_signature" in outputs:
+                        routings.append(_routing(outputs, batch))
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
                     optimizer.step()
@@ -224,16 +224,16 @@ def _backward(
     """The contrastive loss of a batch, detached, after its backward pass, and what the model returned."""
     routed = variant.token_routing or variant.adapter
     balancing = getattr(routed, "load_balancing", 0.0)
-    seen: Outputs = {}
+    outputs_of_batch: Outputs = {}
 
     def loss(outputs: Outputs) -> Tensor:
-        seen.update({name: output.detach() for name, output in outputs.items()})
+        outputs_of_batch.update({name: output.detach() for name, output in outputs.items()})
         weigh = None
         if stage == 2:
             assert variant.negatives is not None  # without them there is one stage
             weigh = weighting(variant.negatives, outputs, *seed_and_step, accelerator.process_index)
         value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_chunk_size)
-        seen["loss"] = value.detach()
+        outputs_of_batch["loss"] = value.detach()
         if balancing and "balance" in outputs:
             # Shares and probabilities over the tokens of all ranks: the loss is no mean of those of the ranks.
             calls, _ = gather_with_grad(outputs["balance"].sum(0, keepdim=True))  # (ranks, layers, columns)
@@ -250,13 +250,13 @@ def _backward(
         backward=accelerator.backward,
         no_sync=nullcontext if sharded else lambda: accelerator.no_sync(model),
     )
-    return seen["loss"], seen
+    return outputs_of_batch["loss"], outputs_of_batch
 
 
-def _routing(seen: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+def _routing(outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
     """Signatures of all ranks' sequences, queries before documents, and their tasks."""
-    tasks = batch.tasks.to(seen["query"].device)
-    signatures = torch.cat([gather(seen["query_signature"]), gather(seen["document_signature"])])
+    tasks = batch.tasks.to(outputs["query"].device)
+    signatures = torch.cat([gather(outputs["query_signature"]), gather(outputs["document_signature"])])
     return signatures, gather(tasks).repeat(2)
 
 
