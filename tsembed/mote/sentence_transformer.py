@@ -94,8 +94,8 @@ class TaskRoutedTransformer(InputModule):
         if prompt in self._indices:
             return self._indices[prompt]
         if not prompt and self.prepend:
-            for prompt, index in self._indices.items():
-                if text.startswith(prompt):
+            for prefix, index in self._indices.items():
+                if text.startswith(prefix):
                     return index
         return -1
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
-from .labels import description, key
+from .labels import description, normalised
 from .packages import Record
 
 Tables = dict[str, list[dict]]
@@ -19,7 +19,7 @@ class Described(NamedTuple):
     text: str
 
 
-def spread(items: Iterable, by: Callable[[Any], Hashable], size: int, rng: random.Random) -> list:
+def sample_evenly(items: Iterable, by: Callable[[Any], Hashable], size: int, rng: random.Random) -> list:
     """`size` items drawn by turns from the groups `by`, so that a large group does not crowd out the others."""
     groups: dict[Hashable, list] = defaultdict(list)
     for item in items:
@@ -35,11 +35,11 @@ def spread(items: Iterable, by: Callable[[Any], Hashable], size: int, rng: rando
     return drawn[:size]
 
 
-def described(found: list[Record], most: int = 40) -> list[Described]:
+def parameter_descriptions(records: list[Record], most: int = 40) -> list[Described]:
     """All parameters with a description, each description once."""
     first: dict[str, Described] = {}
-    for record in found:
+    for record in records:
         for name, text in record.params.items():
             if answer := description(text, most):
-                first.setdefault(key(answer), Described(record, name, answer))
+                first.setdefault(normalised(answer), Described(record, name, answer))
     return list(first.values())

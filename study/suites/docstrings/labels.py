@@ -73,11 +73,16 @@ def role(record: Record) -> tuple[str, str] | None:
     contains the word that gave the label.
     """
     opening, _, rest = record.summary.partition(" ")
-    found = _OPENINGS.get(opening.lower())
+    role_of_opening = _OPENINGS.get(opening.lower())
     tokens = words(rest)
-    if found is None or len(tokens) < 3 or tokens[0] in _NOUN_BEFORE or _FORMS[found].intersection(tokens):
+    if (
+        role_of_opening is None
+        or len(tokens) < 3
+        or tokens[0] in _NOUN_BEFORE
+        or _FORMS[role_of_opening].intersection(tokens)
+    ):
         return None
-    return found, rest
+    return role_of_opening, rest
 
 
 def readable(record: Record) -> str:
@@ -111,37 +116,37 @@ def says_type(text: str) -> bool:
     return not _TYPE_WORDS.isdisjoint(words(text))
 
 
-def cut(found: Iterable[str], most: int) -> str:
+def first_words(sentences: Iterable[str], most: int) -> str:
     """Whole sentences from the start, joined, up to `most` words; "" if the first is longer."""
-    kept, count = [], 0
-    for sentence in found:
+    words_so_far, count = [], 0
+    for sentence in sentences:
         count += len(sentence.split())
         if count > most:
             break
-        kept.append(sentence)
-    return " ".join(kept)
+        words_so_far.append(sentence)
+    return " ".join(words_so_far)
 
 
 @cache
 def description(text: str, most: int = 40) -> str:
     """A parameter's description as used: whole sentences up to `most` words; "" if that is fewer than five words."""
-    shortened = cut([s for s in sentences(text, strict=False) if natural(s)], most)
+    shortened = first_words([s for s in sentences(text, strict=False) if natural(s)], most)
     return shortened if len(shortened.split()) >= 5 else ""
 
 
 @cache
-def key(text: str) -> str:
+def normalised(text: str) -> str:
     """What makes two texts the same: their words in order, without case and punctuation."""
     return " ".join(words(text))
 
 
-def masked(found: list[Record]) -> dict[str, str]:
+def masked(records: list[Record]) -> dict[str, str]:
     """Masked summary -> role, without texts that are left over from two roles."""
     labels: dict[str, set[str]] = defaultdict(set)
     texts: dict[str, str] = {}
-    for record in found:
+    for record in records:
         if labelled := role(record):
             label, text = labelled
-            labels[key(text)].add(label)
-            texts.setdefault(key(text), text)
+            labels[normalised(text)].add(label)
+            texts.setdefault(normalised(text), text)
     return {text: min(labels[k]) for k, text in texts.items() if len(labels[k]) == 1}

@@ -4,8 +4,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from .draw import Tables, described, spread
-from .labels import cut, key, masked, parameter_type, question, readable, says_type
+from .draw import Tables, parameter_descriptions, sample_evenly
+from .labels import first_words, masked, normalised, parameter_type, question, readable, says_type
 from .packages import PACKAGES, Record
 from .parsing import words
 
@@ -16,20 +16,20 @@ TEXTS_PER_LABEL = (6, 30)  # least and most texts of a cluster
 _ALIASES = {"sklearn": "scikit", "transformers": "transformer", "sqlalchemy": "orm", "huggingface_hub": "hub"}
 
 
-def retrieval_body(found: list[Record], size: int, rng: random.Random) -> Tables:
+def retrieval_body(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summary -> body. Bodies that open with the same six words are one body (copies between siblings)."""
     opened: dict[tuple, tuple[Record, str]] = {}
-    for record in found:
-        body = cut(record.body, BODY_WORDS[1])
+    for record in records:
+        body = first_words(record.body, BODY_WORDS[1])
         if len(body.split()) >= BODY_WORDS[0]:
             opened.setdefault(tuple(words(body)[:6]), (record, body))
     return _retrieval([(r.package, r.summary, body) for r, body in opened.values()], size, rng)
 
 
-def retrieval_parameter(found: list[Record], size: int, rng: random.Random) -> Tables:
+def retrieval_parameter(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Question about a parameter -> description. A parameter name stands for two descriptions at most."""
     items, names, asked = [], Counter(), set()
-    for one in spread(described(found), lambda d: d.record.module, len(found) * 9, rng):
+    for one in sample_evenly(parameter_descriptions(records), lambda d: d.record.module, len(records) * 9, rng):
         query = question(one.record, one.name)
         if names[one.name] < 2 and query not in asked:
             names[one.name] += 1
@@ -38,12 +38,12 @@ def retrieval_parameter(found: list[Record], size: int, rng: random.Random) -> T
     return _retrieval(items, size, rng)
 
 
-def retrieval_name(found: list[Record], size: int, rng: random.Random) -> Tables:
+def retrieval_name(records: list[Record], size: int, rng: random.Random) -> Tables:
     """An object's name in words (two or more) -> its summary. A name that several objects have is not used."""
-    owners = Counter(r.qualname.rpartition(".")[2].strip("_").lower() for r in found)
+    owners = Counter(r.qualname.rpartition(".")[2].strip("_").lower() for r in records)
     items = [
         (r.package, readable(r), r.summary)
-        for r in found
+        for r in records
         if owners[r.qualname.rpartition(".")[2].strip("_").lower()] == 1 and len(readable(r).split()) > 1
     ]
     return _retrieval(items, size, rng)
@@ -51,7 +51,7 @@ def retrieval_name(found: list[Record], size: int, rng: random.Random) -> Tables
 
 def _retrieval(items: list[tuple[str, str, str]], size: int, rng: random.Random) -> Tables:
     """`size` queries, and a quarter as many more documents, of (package, query, document); evenly over packages."""
-    chosen = spread(items, lambda item: item[0], size + size // 4, rng)
+    chosen = sample_evenly(items, lambda item: item[0], size + size // 4, rng)
     asked = chosen[:size]
     corpus = [{"doc_id": f"d{i}", "text": document} for i, (_, _, document) in enumerate(chosen)]
     rng.shuffle(corpus)
@@ -62,22 +62,24 @@ def _retrieval(items: list[tuple[str, str, str]], size: int, rng: random.Random)
     }
 
 
-def classification_role(found: list[Record], size: int, rng: random.Random) -> Tables:
+def classification_role(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summary without its leading verb -> role of the verb."""
-    return _classification(masked(found).items(), size, rng)
+    return _classification(masked(records).items(), size, rng)
 
 
-def classification_package(found: list[Record], size: int, rng: random.Random) -> Tables:
+def classification_package(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Body (30 words) -> package, for bodies that do not name a package."""
     names = {name for p in PACKAGES for name in words(p.name + " " + p.distribution)} | set(_ALIASES.values())
-    texts = {key(text): (text, r.package) for r in found if len((text := cut(r.body, 30)).split()) >= 10}
+    texts = {
+        normalised(text): (text, r.package) for r in records if len((text := first_words(r.body, 30)).split()) >= 10
+    }
     kept = [pair for said, pair in texts.items() if not any(n in word for word in said.split() for n in names)]
     return _classification(kept, size, rng)
 
 
-def classification_type(found: list[Record], size: int, rng: random.Random) -> Tables:
+def classification_type(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Description of a parameter -> class of its documented type, for descriptions that do not name a type."""
-    typed = ((d.text, parameter_type(d.record.types[d.name])) for d in described(found, 30))
+    typed = ((d.text, parameter_type(d.record.types[d.name])) for d in parameter_descriptions(records, 30))
     return _classification([(text, kind) for text, kind in typed if kind and not says_type(text)], size, rng)
 
 
@@ -107,23 +109,23 @@ def _classification(items: Iterable[tuple[str, str]], size: int, rng: random.Ran
     return tables
 
 
-def clustering_module(found: list[Record], size: int, rng: random.Random) -> Tables:
+def clustering_module(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summaries of functions and classes by module."""
-    return _clustering([(r.package, r.module, r.summary) for r in found if r.kind != "method"], size, rng)
+    return _clustering([(r.package, r.module, r.summary) for r in records if r.kind != "method"], size, rng)
 
 
-def clustering_class(found: list[Record], size: int, rng: random.Random) -> Tables:
+def clustering_class(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summaries of methods by class."""
-    methods = (r for r in found if r.kind == "method")
+    methods = (r for r in records if r.kind == "method")
     items = [(r.package, f"{r.module}.{r.qualname.rpartition('.')[0]}", r.summary) for r in methods]
     return _clustering(items, size, rng)
 
 
-def clustering_parameter(found: list[Record], size: int, rng: random.Random) -> Tables:
+def clustering_parameter(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Descriptions of parameters by the parameter's name (three letters or more), where the name is not in them."""
     items = [
         ("", d.name, d.text)
-        for d in described(found, 30)
+        for d in parameter_descriptions(records, 30)
         if len(d.name) > 2 and not set(words(d.name)).intersection(words(d.text))
     ]
     return _clustering(items, size, rng)
@@ -135,7 +137,7 @@ def _clustering(items: list[tuple[str, str, str]], size: int, rng: random.Random
     for package, label, text in items:
         by_label[package, label].append(text)
     large = [name for name, texts in by_label.items() if len(texts) >= TEXTS_PER_LABEL[0]]
-    labels = spread(large, lambda name: name[0], min(LABELS, max(2, size // TEXTS_PER_LABEL[0])), rng)
+    labels = sample_evenly(large, lambda name: name[0], min(LABELS, max(2, size // TEXTS_PER_LABEL[0])), rng)
     most = min(TEXTS_PER_LABEL[1], size // max(1, len(labels)))
     rows = [
         {"text": text, "label": label}

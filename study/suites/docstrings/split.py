@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
-from .labels import key
+from .labels import normalised
 from .packages import HELD_OUT, Record
 from .parsing import sentences
 
@@ -22,27 +22,27 @@ class Pools:
     unseen: list[Record]
 
 
-def divide(found: list[Record]) -> Pools:
+def split_records(records: list[Record]) -> Pools:
     """The pools. The division is fixed: it depends on the records, not on a seed.
 
     Evaluation takes whole modules. A summary that says the same as an earlier one of its pool is left out, so that
     every text has one right answer. A sentence that many bodies have (a warning, a licence) is left out of all of them.
     Training loses every sentence that an evaluation record has.
     """
-    chosen = _evaluation_modules(found)
-    repeats = Counter(key(sentence) for record in found for sentence in set(record.body))
-    found = [replace(r, body=tuple(s for s in r.body if repeats[key(s)] <= REPEATS)) for r in found]
-    unseen = _distinct([r for r in found if r.package in _HELD_OUT])
-    seen = _distinct([r for r in found if r.package not in _HELD_OUT and r.module in chosen])
-    said = {key(sentence) for record in seen + unseen for sentence in _sentences(record)}
-    train = [r for r in found if r.package not in _HELD_OUT and r.module not in chosen]
+    chosen = _evaluation_modules(records)
+    repeats = Counter(normalised(sentence) for record in records for sentence in set(record.body))
+    records = [replace(r, body=tuple(s for s in r.body if repeats[normalised(s)] <= REPEATS)) for r in records]
+    unseen = _distinct([r for r in records if r.package in _HELD_OUT])
+    seen = _distinct([r for r in records if r.package not in _HELD_OUT and r.module in chosen])
+    said = {normalised(sentence) for record in seen + unseen for sentence in _sentences(record)}
+    train = [r for r in records if r.package not in _HELD_OUT and r.module not in chosen]
     return Pools([kept for r in train if (kept := _without(r, said))], seen, unseen)
 
 
-def _evaluation_modules(found: list[Record]) -> set[str]:
+def _evaluation_modules(records: list[Record]) -> set[str]:
     """Modules of every package in the order of their hash, as long as they fit into its evaluation share."""
     sizes: dict[str, Counter] = defaultdict(Counter)
-    for record in found:
+    for record in records:
         sizes[record.package][record.module] += 1
     chosen: set[str] = set()
     for modules in sizes.values():
@@ -54,10 +54,10 @@ def _evaluation_modules(found: list[Record]) -> set[str]:
     return chosen
 
 
-def _distinct(found: list[Record]) -> list[Record]:
+def _distinct(records: list[Record]) -> list[Record]:
     first: dict[str, Record] = {}
-    for record in found:
-        first.setdefault(key(record.summary), record)
+    for record in records:
+        first.setdefault(normalised(record.summary), record)
     return list(first.values())
 
 
@@ -68,11 +68,11 @@ def _sentences(record: Record) -> list[str]:
 
 def _without(record: Record, said: set[str]) -> Record | None:
     """The record without the sentences in `said`; None without its summary. A description goes with its first one."""
-    if key(record.summary) in said:
+    if normalised(record.summary) in said:
         return None
     params = {}
     for name, description in record.params.items():
         parts = sentences(description, strict=False)
-        if key(parts[0]) not in said:
-            params[name] = " ".join(s for s in parts if key(s) not in said)
-    return replace(record, body=tuple(s for s in record.body if key(s) not in said), params=params)
+        if normalised(parts[0]) not in said:
+            params[name] = " ".join(s for s in parts if normalised(s) not in said)
+    return replace(record, body=tuple(s for s in record.body if normalised(s) not in said), params=params)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from ...data.schema import DatasetSpec
 from ...presets import Data
 from . import draw, labels, packages, seen_types, training, unseen_types
-from .labels import key, question, readable
+from .labels import normalised, question, readable
 from .packages import HELD_OUT, PACKAGES, SEEN, Record
-from .split import Pools, divide
+from .split import Pools, split_records
 
 FULL = 1000  # rows of an evaluation set when `eval_rows` is None
 VERSION = 1  # of the sets that are made of the same records
@@ -45,9 +45,9 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     Raises:
         ValueError: If the text of a package is not the pinned one; names the package and its versions.
     """
-    found = packages.records()
-    packages.check(found)
-    yield from from_records(found, data)
+    records = packages.records()
+    packages.check(records)
+    yield from from_records(records, data)
 
 
 def fingerprint(data: Data) -> list[str]:
@@ -55,9 +55,9 @@ def fingerprint(data: Data) -> list[str]:
     return [f"version {VERSION}", *(f"{name} {pin['sha256']}" for name, pin in packages.pins().items())]
 
 
-def from_records(found: Iterable[Record], data: Data) -> Iterator[DatasetSpec]:
+def from_records(records: Iterable[Record], data: Data) -> Iterator[DatasetSpec]:
     """All datasets of these records; each evaluation set is drawn with a generator of its own name and `data.seed`."""
-    pools = divide(list(found))
+    pools = split_records(list(records))
     about = {p.name: (f"docstrings of {p.distribution} {packages.version(p)}", p.licence) for p in PACKAGES}
     yield from training.specs(pools.train, _evaluated(pools), about)
     for group, members, pool in (("seen", SEEN, pools.seen), ("unseen", HELD_OUT, pools.unseen)):
@@ -74,12 +74,12 @@ def from_records(found: Iterable[Record], data: Data) -> Iterator[DatasetSpec]:
 
 def _evaluated(pools: Pools) -> set[str]:
     """Keys of all texts that an evaluation set may have: sentences, and what is made of them."""
-    found = pools.seen + pools.unseen
+    records = pools.seen + pools.unseen
     masked = (text for pool in (pools.seen, pools.unseen) for text in labels.masked(pool))
-    asked = (question(record, name) for record in found for name in record.params)
-    said = (one.text for most in (30, 40) for one in draw.described(found, most))
-    whole = (text for record in found for text in (record.summary, *record.body, readable(record)))
-    return {key(text) for text in (*masked, *asked, *said, *whole)}
+    questions = (question(record, name) for record in records for name in record.params)
+    descriptions = (d.text for most in (30, 40) for d in draw.parameter_descriptions(records, most))
+    whole = (text for record in records for text in (record.summary, *record.body, readable(record)))
+    return {normalised(text) for text in (*masked, *questions, *descriptions, *whole)}
 
 
 def texts(row: dict) -> Iterator[str]:
@@ -91,20 +91,20 @@ def texts(row: dict) -> Iterator[str]:
             yield value
 
 
-def counts(found: Iterable[DatasetSpec]) -> Iterator[str]:
+def counts(specs: Iterable[DatasetSpec]) -> Iterator[str]:
     """A Markdown table: rows, labels and mean words per text of every dataset."""
     yield "| part | dataset | format | rows | labels | words per text |"
     yield "|---|---|---|---|---|---|"
-    for source in found:
-        if source.part == "unused":
-            yield f"| unused | {source.name} | {source.format} | {source.notes['reason']} | | |"
+    for spec in specs:
+        if spec.part == "unused":
+            yield f"| unused | {spec.name} | {spec.format} | {spec.notes['reason']} | | |"
             continue
-        tables = {name: list(rows) for name, rows in source.tables.items()}
-        rows = ", ".join(f"{len(found):,} {name}" for name, found in tables.items() if name != "qrels")
-        labels = {row["label"] for found in tables.values() for row in found if "label" in row}
-        lengths = [len(text.split()) for found in tables.values() for row in found for text in texts(row)]
+        tables = {name: list(rows) for name, rows in spec.tables.items()}
+        rows = ", ".join(f"{len(table):,} {name}" for name, table in tables.items() if name != "qrels")
+        labels = {row["label"] for table in tables.values() for row in table if "label" in row}
+        lengths = [len(text.split()) for table in tables.values() for row in table for text in texts(row)]
         mean = sum(lengths) / max(1, len(lengths))
-        yield f"| {source.part} | {source.name} | {source.format} | {rows} | {len(labels) or ''} | {mean:.1f} |"
+        yield f"| {spec.part} | {spec.name} | {spec.format} | {rows} | {len(labels) or ''} | {mean:.1f} |"
 
 
 def main(arguments: list[str]) -> None:

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from ...data.schema import DatasetSpec
-from .labels import cut, description, key, masked, question
+from .labels import description, first_words, masked, normalised, question
 from .packages import Record
 
 BODY_WORDS = (12, 100)  # least and most words of a document
@@ -29,7 +29,9 @@ def specs(train: list[Record], avoid: set[str], about: dict[str, tuple[str, str]
             ("parameter", "pairs", parameters(members)),
             ("module", "clustering", modules(members)),
         ):
-            kept = [row for row in rows if not any(key(row[c]) in avoid for c in ("anchor", "positive") if c in row)]
+            kept = [
+                row for row in rows if not any(normalised(row[c]) in avoid for c in ("anchor", "positive") if c in row)
+            ]
             yield _spec(f"docs_{name}_{package}", format, kept, *about[package])
     origin = "; ".join(about[package][0] for package in by_package)
     licence = ", ".join(dict.fromkeys(about[package][1] for package in by_package))
@@ -43,41 +45,41 @@ def _spec(name: str, format: str, rows: list[dict], origin: str, licence: str) -
     return DatasetSpec(name, "train", format, {"rows": rows}, origin, licence)
 
 
-def bodies(found: list[Record]) -> list[dict]:
+def bodies(records: list[Record]) -> list[dict]:
     """{anchor: summary, positive: body}, each body once."""
     rows: dict[str, dict] = {}
-    for record in found:
-        body = cut(record.body, BODY_WORDS[1])
+    for record in records:
+        body = first_words(record.body, BODY_WORDS[1])
         if len(body.split()) >= BODY_WORDS[0]:
-            rows.setdefault(key(body), {"anchor": record.summary, "positive": body})
+            rows.setdefault(normalised(body), {"anchor": record.summary, "positive": body})
     return list(rows.values())
 
 
-def parameters(found: list[Record]) -> list[dict]:
+def parameters(records: list[Record]) -> list[dict]:
     """{anchor: question about a parameter, positive: its description}, each question once."""
     rows: dict[str, dict] = {}
     repeats: Counter[str] = Counter()
-    for record in found:
+    for record in records:
         for name, text in record.params.items():
             asked, answer = question(record, name), description(text)
-            if answer and asked not in rows and repeats[key(answer)] < REPEATS:
-                repeats[key(answer)] += 1
+            if answer and asked not in rows and repeats[normalised(answer)] < REPEATS:
+                repeats[normalised(answer)] += 1
                 rows[asked] = {"anchor": asked, "positive": answer}
     return list(rows.values())
 
 
-def modules(found: list[Record]) -> list[dict]:
+def modules(records: list[Record]) -> list[dict]:
     """{text: summary, label: module}, for modules with two or more distinct summaries."""
-    rows = {key(r.summary): {"text": r.summary, "label": r.module} for r in reversed(found)}
+    rows = {normalised(r.summary): {"text": r.summary, "label": r.module} for r in reversed(records)}
     sizes = Counter(row["label"] for row in rows.values())
     return [row for row in reversed(rows.values()) if sizes[row["label"]] > 1]
 
 
-def roles(found: list[Record], avoid: set[str]) -> list[dict]:
+def roles(records: list[Record], avoid: set[str]) -> list[dict]:
     """{text: summary without its verb, label: role}, as many of each role as of the rarest, spread over the records."""
     by_role: dict[str, list[str]] = defaultdict(list)
-    for text, label in masked(found).items():
-        if key(text) not in avoid:
+    for text, label in masked(records).items():
+        if normalised(text) not in avoid:
             by_role[label].append(text)
     most = min(map(len, by_role.values()), default=0)
     return [

@@ -4,8 +4,8 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 
-from .draw import Tables, described, spread
-from .labels import cut, key, question
+from .draw import Tables, parameter_descriptions, sample_evenly
+from .labels import first_words, normalised, question
 from .packages import Record
 
 NEGATIVES = (3, 5)  # least and most of a reranking query
@@ -18,7 +18,7 @@ Near = Callable[[Record, Record], bool]
 def _first(record: Record) -> str:
     """The first sentence of the body; "" if there is none of five words or more, or it repeats the summary."""
     sentence = record.body[0] if record.body else ""
-    fits = 5 <= len(sentence.split()) <= SENTENCE_WORDS and key(sentence) != key(record.summary)
+    fits = 5 <= len(sentence.split()) <= SENTENCE_WORDS and normalised(sentence) != normalised(record.summary)
     return sentence if fits else ""
 
 
@@ -49,11 +49,11 @@ def grade(a: Record, b: Record) -> int:
 class _Neighbours:
     """Draws records that stand in a given relation to one, without comparing all pairs."""
 
-    def __init__(self, found: list[Record], rng: random.Random):
+    def __init__(self, records: list[Record], rng: random.Random):
         self.rng = rng
         self.levels = ((4, _class), (3, lambda r: r.module), (2, _area), (1, lambda r: r.package), (0, lambda r: ""))
         self.members: dict[tuple[int, str], list[Record]] = defaultdict(list)
-        for record in found:
+        for record in records:
             for score, name in self.levels:
                 self.members[score, name(record)].append(record)
 
@@ -65,10 +65,10 @@ class _Neighbours:
         return [r for r in tried if r is not record and grade(record, r) == score][:size]
 
 
-def reranking_body(found: list[Record], size: int, rng: random.Random) -> Tables:
+def reranking_body(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summary; its body's beginning (40 words) among those of other objects of the same module."""
-    texts = {id(r): cut(r.body, 40) for r in found}
-    distinct = {key(texts[id(r)]): r for r in found if len(texts[id(r)].split()) >= 10}
+    texts = {id(r): first_words(r.body, 40) for r in records}
+    distinct = {normalised(texts[id(r)]): r for r in records if len(texts[id(r)].split()) >= 10}
     near = defaultdict(list)
     for record in distinct.values():
         near[record.module].append(record)
@@ -78,20 +78,20 @@ def reranking_body(found: list[Record], size: int, rng: random.Random) -> Tables
             "positive": [texts[id(r)]],
             "negative": [texts[id(o)] for o in rng.sample(others, min(len(others), NEGATIVES[1]))],
         }
-        for r in spread(distinct.values(), lambda r: r.package, len(found), rng)
+        for r in sample_evenly(distinct.values(), lambda r: r.package, len(records), rng)
         if len(others := [o for o in near[r.module] if o is not r]) >= NEGATIVES[0]
     ]
     return {"rows": rows[: max(1, size // 5)]}
 
 
-def reranking_parameter(found: list[Record], size: int, rng: random.Random) -> Tables:
+def reranking_parameter(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Question about a parameter; its description among those of the same object's other parameters."""
     near = defaultdict(list)
-    for one in described(found, 30):
+    for one in parameter_descriptions(records, 30):
         near[one.record.module, one.record.qualname].append(one)
     whole = [members for members in near.values() if len(members) > NEGATIVES[0]]
     rows = []
-    for members in spread(whole, lambda m: m[0].record.package, max(1, size // 5), rng):
+    for members in sample_evenly(whole, lambda m: m[0].record.package, max(1, size // 5), rng):
         rng.shuffle(members)
         one, *others = members[: NEGATIVES[1] + 1]
         query = question(one.record, one.name)
@@ -99,12 +99,12 @@ def reranking_parameter(found: list[Record], size: int, rng: random.Random) -> T
     return {"rows": rows}
 
 
-def pairs_object(found: list[Record], size: int, rng: random.Random) -> Tables:
+def pairs_object(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summary and a body's first sentence: of one object (1), or of two objects of one class or module (0)."""
-    able = [r for r in found if _first(r)]
+    able = [r for r in records if _first(r)]
     neighbours = _Neighbours(able, rng)
     rows = []
-    for record in spread(able, lambda r: r.package, len(able), rng):
+    for record in sample_evenly(able, lambda r: r.package, len(able), rng):
         other = neighbours.draw(record, 4) or neighbours.draw(record, 3)
         if other:
             label = 1 - len(rows) % 2
@@ -112,15 +112,15 @@ def pairs_object(found: list[Record], size: int, rng: random.Random) -> Tables:
     return {"rows": rows[: max(2, size // 4 * 2)]}
 
 
-def pairs_parameter(found: list[Record], size: int, rng: random.Random) -> Tables:
+def pairs_parameter(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Two descriptions: of parameters with one name in two modules of a package (1), or of two parameters (0)."""
     by_name, by_object = defaultdict(list), defaultdict(list)
-    able = [d for d in described(found, 30) if len(d.name) > 3]
+    able = [d for d in parameter_descriptions(records, 30) if len(d.name) > 3]
     for one in able:
         by_name[one.record.package, one.name].append(one)
         by_object[one.record.module, one.record.qualname].append(one)
     rows = []
-    for one in spread(able, lambda d: (d.record.package, d.name), len(able), rng):
+    for one in sample_evenly(able, lambda d: (d.record.package, d.name), len(able), rng):
         same = [o for o in by_name[one.record.package, one.name] if o.record.module != one.record.module]
         others = [o for o in by_object[one.record.module, one.record.qualname] if o.name != one.name]
         if same and others:
@@ -129,12 +129,12 @@ def pairs_parameter(found: list[Record], size: int, rng: random.Random) -> Table
     return {"rows": rows[: max(2, size // 4 * 2)]}
 
 
-def sts(found: list[Record], size: int, rng: random.Random) -> Tables:
+def sts(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Summary and a body's first sentence, equally often of every grade; 5: of the same object."""
-    able = [r for r in found if _first(r)]
+    able = [r for r in records if _first(r)]
     neighbours = _Neighbours(able, rng)
     rows, wanted = [], 5
-    for record in spread(able, lambda r: r.package, len(able), rng):
+    for record in sample_evenly(able, lambda r: r.package, len(able), rng):
         if len(rows) >= size:
             break
         other = [record] if wanted == 5 else neighbours.draw(record, wanted)
@@ -144,16 +144,16 @@ def sts(found: list[Record], size: int, rng: random.Random) -> Tables:
     return {"rows": rows}
 
 
-def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
+def summarization(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Body; the object's own summary as the human one; as machine summaries, from the best to the worst:
 
     5 the summary cut after two thirds of its words, 4 the body's first sentence, 3 the summary of an object of the same
     class or module, 2 of the same area, 1 of the same package, 0 of other packages.
     """
-    able = [r for r in found if _first(r) and len(r.summary.split()) >= 6 and len(r.body) > 1]
-    neighbours = _Neighbours(found, rng)
+    able = [r for r in records if _first(r) and len(r.summary.split()) >= 6 and len(r.body) > 1]
+    neighbours = _Neighbours(records, rng)
     rows = []
-    for record in spread(able, lambda r: r.package, len(able), rng):
+    for record in sample_evenly(able, lambda r: r.package, len(able), rng):
         if len(rows) >= max(8, size // 6):
             break
         tokens = record.summary.split()
@@ -165,7 +165,7 @@ def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
             rng.shuffle(graded)
             rows.append(
                 {
-                    "text": cut(record.body, 60) or _first(record),
+                    "text": first_words(record.body, 60) or _first(record),
                     "human_summaries": [record.summary],
                     "machine_summaries": [text for _, text in graded],
                     "relevance": [score for score, _ in graded],
@@ -174,10 +174,12 @@ def summarization(found: list[Record], size: int, rng: random.Random) -> Tables:
     return {"rows": rows}
 
 
-def articles(found: list[Record], size: int, rng: random.Random) -> Tables:
+def articles(records: list[Record], size: int, rng: random.Random) -> Tables:
     """Long bodies, the same number whatever `size` is: the papers' 128 articles."""
     texts = {
-        key(text): (r, text) for r in found if len((text := cut(r.body, ARTICLE_WORDS[1])).split()) >= ARTICLE_WORDS[0]
+        normalised(text): (r, text)
+        for r in records
+        if len((text := first_words(r.body, ARTICLE_WORDS[1])).split()) >= ARTICLE_WORDS[0]
     }
-    drawn = spread(texts.values(), lambda item: item[0].package, ARTICLES, rng)
+    drawn = sample_evenly(texts.values(), lambda item: item[0].package, ARTICLES, rng)
     return {"rows": [{"id": f"{r.module}.{r.qualname}", "text": text} for r, text in drawn]}

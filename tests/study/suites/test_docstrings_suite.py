@@ -10,10 +10,10 @@ import pytest
 from study.data.schema import MTEB_TYPE, parse, row_classes
 from study.presets import Data
 from study.suites.docstrings import packages, suite
-from study.suites.docstrings.labels import _FORMS, ROLES, key, parameter_type, question, role
+from study.suites.docstrings.labels import _FORMS, ROLES, normalised, parameter_type, question, role
 from study.suites.docstrings.packages import Package
 from study.suites.docstrings.parsing import sentences
-from study.suites.docstrings.split import divide
+from study.suites.docstrings.split import split_records
 from study.suites.docstrings.unseen_types import grade
 
 WORDS = [
@@ -75,14 +75,14 @@ def test_no_sentence_stands_on_both_sides(records, specs):
         for rows in spec.tables.values():
             for row in rows:
                 for text in suite.texts(row):
-                    said[spec.part] |= {key(text), *(key(s) for s in sentences(text, strict=False))}
+                    said[spec.part] |= {normalised(text), *(normalised(s) for s in sentences(text, strict=False))}
     assert len(said["train"]) > 1000
     assert len(said["eval"]) > 1000
     assert not said["train"] & said["eval"]
 
 
 def test_training_and_seen_evaluation_are_disjoint_modules_and_unseen_packages_never_train(records):
-    pools = divide(records)
+    pools = split_records(records)
     modules = [{r.module for r in pool} for pool in (pools.train, pools.seen, pools.unseen)]
     assert all(modules)
     assert not modules[0] & modules[1]
@@ -91,9 +91,9 @@ def test_training_and_seen_evaluation_are_disjoint_modules_and_unseen_packages_n
 
 
 def test_a_training_record_loses_a_sentence_that_evaluation_has(records):
-    pools = divide(records)
+    pools = split_records(records)
     copy = replace(pools.train[0], body=(pools.unseen[0].body[0], "Only this one says so."))
-    pools = divide([copy if (r.module, r.qualname) == (copy.module, copy.qualname) else r for r in records])
+    pools = split_records([copy if (r.module, r.qualname) == (copy.module, copy.qualname) else r for r in records])
     assert pools.train[0].qualname == copy.qualname
     assert pools.train[0].body == ("Only this one says so.",)
 
@@ -104,7 +104,7 @@ def test_the_verb_of_a_role_is_not_in_its_text(specs):
         if "role" in spec.name:
             for rows in spec.tables.values():
                 for row in rows:
-                    assert not _FORMS[row["label"]] & set(key(row["text"]).split()), row
+                    assert not _FORMS[row["label"]] & set(normalised(row["text"]).split()), row
                     checked += 1
     assert checked > 100
 
@@ -158,7 +158,7 @@ def test_a_retrieval_query_and_its_document_are_unique(specs):
     for spec in specs:
         if spec.format == "retrieval":
             for table, column in (("queries", "query"), ("corpus", "text")):
-                texts = [key(row[column]) for row in spec.tables[table]]
+                texts = [normalised(row[column]) for row in spec.tables[table]]
                 assert len(set(texts)) == len(texts), spec.name
 
 
