@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from .former_names import former_name
+
 ROOT = Path(os.environ.get("TSEMBED_ROOT") or Path(__file__).resolve().parent.parent)
 CONFIGS = ROOT / "configs"
 NOTEBOOKS = ROOT / "notebooks"
@@ -17,8 +19,13 @@ def data_dir(preset: str, study: str = "") -> Path:
 
 
 def run_dir(preset: str, variant: str, seed: int) -> Path:
-    """One run: config.yaml metrics.jsonl scores.json env.json checkpoint/ done.json (written last)."""
-    return RUNS / preset / variant / f"seed{seed}"
+    """One run: config.yaml metrics.jsonl scores.json env.json checkpoint/ done.json (written last).
+
+    A run that was made when its variant had another name stays where it is.
+    """
+    folder = RUNS / preset / variant / f"seed{seed}"
+    former = RUNS / preset / former_name(variant) / f"seed{seed}"
+    return former if not folder.is_dir() and former.is_dir() else folder
 
 
 def report_dir(preset: str) -> Path:

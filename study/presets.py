@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, model_validator
 from tsembed.settings import Backbone, Positive, Strict, Training, Variant, check
 
 from . import paths
+from .former_names import current_name
 
 SOURCES_WITHOUT_PATH = ("embedded", "digits")  # sources that come with the installed packages
 OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
@@ -116,6 +117,17 @@ class RunSettings(Strict):
     training: Training
     evaluation: Evaluation
     variant: Variant
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, content: Any) -> Any:
+        """The names of today of the variants, in settings that were saved under former ones."""
+        if not isinstance(content, dict) or not isinstance(variant := content.get("variant"), dict):
+            return content
+        partners = {key: current_name(variant[key]) for key in ("starts_from", "weights_of") if variant.get(key)}
+        name = content.get("variant_name")
+        names = {"variant_name": current_name(name)} if isinstance(name, str) else {}
+        return content | names | {"variant": variant | partners}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
 
     >>> from study.presets import load_variants
     >>> known = load_variants()
-    >>> changed(known["vl_moe_r4"], known["vl_moe"]), changed(known["vl_moe"], known["tsembed"])
+    >>> changed(known["vl_moe_lora_r4"], known["vl_moe_lora"]), changed(known["vl_moe_lora"], known["tsembed"])
     (('rank', '16'), ('weights', 'EANS'))
     """
     for section, names in (("adapter", ADAPTER), ("negatives", NEGATIVES)):

@@ -14,7 +14,7 @@ SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 
 
 # The paper's SEM column: each specialised model on the types that its task serves.
-METHOD_OF_VARIANT = {"sem_c": "sem", "sem_k": "sem", "sem_r": "sem"}
+METHOD_OF_VARIANT = {"sem_classification": "sem", "sem_clustering": "sem", "sem_retrieval": "sem"}
 
 
 def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> pd.DataFrame:

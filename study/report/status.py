@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .. import paths
+from ..former_names import current_name
 
 SHOWN = ("commit", "uncommitted_changes", "requirements_lock_sha256", "python", "versions")  # of env.json
 RUN_FILES = ("config.yaml", "metrics.jsonl", "scores.json", "env.json", "done.json")
@@ -26,13 +27,13 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
     """
     planned = [(v, f"seed{s}") for v, s in _planned(preset)]
     started = {
-        (p.parent.name, p.name)
+        (current_name(p.parent.name), p.name)
         for p in (paths.RUNS / preset).glob("*/seed*")
         if any((p / file).is_file() for file in RUN_FILES)
     }
     rows = []
     for variant, seed in [*planned, *sorted(started - set(planned))]:
-        folder = paths.RUNS / preset / variant / seed
+        folder = paths.run_dir(preset, variant, int(seed.removeprefix("seed")))
         done, settings = _json(folder / "done.json"), _yaml(folder / "config.yaml")
         rows.append(
             {

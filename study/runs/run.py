@@ -24,6 +24,7 @@ from tsembed.files import write_folder, write_text
 from tsembed.settings import check
 
 from .. import paths
+from ..former_names import former_name
 from ..presets import RunSettings, load_preset, resolve
 from .launch import data_folder
 
@@ -142,7 +143,10 @@ def _model_of(variant: str, folder: Path) -> Path:
     Raises:
         ValueError: If that run is not finished.
     """
-    run = folder.parent.parent / variant / folder.name
+    runs = folder.parent.parent
+    run, former = (runs / name / folder.name for name in (variant, former_name(variant)))
+    if (former / "done.json").is_file() and not run.is_dir():
+        run = former
     if not (run / "done.json").is_file():
         raise ValueError(f"{folder.parent.name} takes the weights of {run}, which is not finished; run that first")
     return run / "model"

@@ -68,11 +68,11 @@ def test_the_defaults_are_the_papers():
 
 def test_specialised_models_are_scored_on_their_types():
     variants = load_variants()
-    assert variants["sem_r"].task_types == ("Retrieval", "Reranking")
-    assert variants["sem_c"].task_types == ("Classification", "PairClassification", "STS", "Summarization")
-    assert variants["sem_k"].task_types == ("Clustering",)
+    assert variants["sem_retrieval"].task_types == ("Retrieval", "Reranking")
+    assert variants["sem_classification"].task_types == ("Classification", "PairClassification", "STS", "Summarization")
+    assert variants["sem_clustering"].task_types == ("Clustering",)
     assert len(variants["em"].task_types) == 7
-    assert variants["mote_topical"].task_types == ("PairClassification", "STS", "Summarization")
+    assert variants["mote_cluster_route"].task_types == ("PairClassification", "STS", "Summarization")
 
 
 def test_a_row_may_have_a_rate_of_its_own(configs):
@@ -209,3 +209,33 @@ def test_the_settings_of_a_run_say_which_kind_of_data_it_learns_from(configs):
     variants = {"ic": {"label": "IC"}, "ic_labels": {"label": "IC", "supervision": "labels"}}
     preset = configs({"training": {"supervision": "pairs"}, "variants": {"ic": 1, "ic_labels": 1}}, variants)
     assert [resolve(preset, name, 0).variant.supervision for name in variants] == ["pairs", "labels"]
+
+
+def test_a_run_made_under_a_former_name_is_the_run_of_today(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    now = paths.run_dir("cpu", "vl_moe_lora_task", 0)
+    assert now == tmp_path / "cpu/vl_moe_lora_task/seed0"
+    (tmp_path / "cpu/vl_moe_task/seed0").mkdir(parents=True)
+    assert paths.run_dir("cpu", "vl_moe_lora_task", 0) == tmp_path / "cpu/vl_moe_task/seed0"
+    now.mkdir(parents=True)
+    assert paths.run_dir("cpu", "vl_moe_lora_task", 0) == now
+    settings = resolve(load_preset("cpu"), "mote_cluster_route", 0).model_dump(mode="json")
+    assert settings["variant"]["weights_of"] == "mote"
+    former = settings | {"variant_name": "mote_topical"}
+    former["variant"] = former["variant"] | {"weights_of": "vl_moe"}
+    read = RunSettings.model_validate(former)
+    assert (read.variant_name, read.variant.weights_of) == ("mote_cluster_route", "vl_moe_lora")
+
+
+@pytest.mark.parametrize("preset", ["cpu", "local"])
+def test_every_committed_run_is_of_a_variant_of_today(preset):
+    runs = sorted((paths.ROOT / "reports/reference" / preset / "results").glob("*/seed*/config.yaml"))
+    assert runs
+    names = {RunSettings.model_validate(_settings(path)).variant_name for path in runs}
+    assert names <= set(load_variants())
+
+
+def _settings(path):
+    content = yaml.safe_load(path.read_text())
+    content.pop("data_sha256")
+    return content

@@ -23,6 +23,7 @@ import pandas as pd
 from ... import paths
 from ...analysis.gains import matrix, paired
 from ...analysis.results import METHOD_OF_VARIANT
+from ...former_names import current_name
 from .freeze import differences, folder_of, settings
 
 KIND = ("processor", "cpu_capability", "threads", "gpus", "python", "versions")  # of env.json: a kind of machine
@@ -127,7 +128,7 @@ def _status(comparison: Comparison) -> int:
 
 
 def _name(folder: Path) -> str:
-    return f"{folder.parent.name}/{folder.name}"
+    return f"{current_name(folder.parent.name)}/{folder.name}"
 
 
 def _unlike(committed: Path, fresh: Path | None) -> str:

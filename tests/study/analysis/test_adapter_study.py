@@ -17,7 +17,7 @@ from tests.study.report.adapter_runs import STEPS, write_study
 from tests.study.report.samples import use_folder
 from tsembed.tasks import TASK_OF_IMAGE_TYPE
 
-MAIN = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
+MAIN = ["vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_gains_find_the_effects_that_the_scores_have(found):
     rows = gains.rows_of(gains.evaluation_sets("tiny", "images"), found)
     by_row = gains.gains_by_row(found, MAIN[2:4], rows, baseline="vl_lora_wide")
     overall = by_row[by_row.row == gains.EVERYTHING].set_index("method")
-    assert overall.gain.vl_moe == pytest.approx(1.0, abs=0.4)
+    assert overall.gain.vl_moe_lora == pytest.approx(1.0, abs=0.4)
     assert overall.gain.tsembed == pytest.approx(2.0, abs=0.4)
     assert (overall.low > 0).all()
     assert (overall.datasets == 12).all()
@@ -102,7 +102,7 @@ def test_a_size_is_that_of_the_saved_tensors(tmp_path):
 
 def test_sizes_and_times_of_runs(study):
     sizes = cost.sizes("tiny", MAIN, "images").parameters
-    assert sizes.vl_lora_wide == 4 * sizes.vl_lora == sizes.vl_moe_task < sizes.vl_moe == sizes.tsembed
+    assert sizes.vl_lora_wide == 4 * sizes.vl_lora == sizes.vl_moe_lora_task < sizes.vl_moe_lora == sizes.tsembed
     steps = cost.load_steps("tiny", MAIN, "images")
     assert len(steps) == len(MAIN) * 3 * STEPS
     assert steps.groupby("method").stage.max().to_dict() == {
@@ -112,7 +112,7 @@ def test_sizes_and_times_of_runs(study):
     }
     times = cost.time_ratios(steps, "vl_lora")
     assert times["mean"].vl_lora == 1.0
-    assert times["mean"].vl_moe == pytest.approx(1.2)
+    assert times["mean"].vl_moe_lora == pytest.approx(1.2)
     assert (times.seeds == 3).all()
     switches = cost.second_stage(steps).groupby("method").step.agg(list)
     assert switches.to_dict() == {"tsembed": [18] * 3, "tsembed_one_stage": [0] * 3}
@@ -127,15 +127,15 @@ def test_times_are_paired_by_step():
 
 def test_every_ablation_names_what_it_changes():
     known = load_variants()
-    changing = [v for v in known if v.startswith(("vl_moe_", "tsembed_")) and "text" not in v]
+    changing = [v for v in known if v.startswith(("vl_moe_lora_", "tsembed_")) and "text" not in v]
     assert len(changing) > 15
     for name in changing:
-        main = "vl_moe" if known[name].negatives is None else "tsembed"
+        main = "vl_moe_lora" if known[name].negatives is None else "tsembed"
         panel, value = ablations.changed(known[name], known[main])
         assert panel in {*ablations.ADAPTER.values(), *ablations.NEGATIVES.values()}
         assert value
-    assert ablations.changed(known["vl_moe_top1"], known["vl_moe"]) == ("experts in use", "all")
+    assert ablations.changed(known["vl_moe_lora_top1"], known["vl_moe_lora"]) == ("experts in use", "all")
     assert ablations.changed(known["tsembed_top8"], known["tsembed"]) == ("negatives", "all")
-    assert ablations.changed(known["vl_moe"], known["tsembed"]) == ("weights", "EANS")
+    assert ablations.changed(known["vl_moe_lora"], known["tsembed"]) == ("weights", "EANS")
     with pytest.raises(ValueError, match="differs from MoE-LoRA in no setting"):
-        ablations.changed(known["vl_moe"], known["vl_moe"])
+        ablations.changed(known["vl_moe_lora"], known["vl_moe_lora"])

@@ -22,7 +22,7 @@ RANK, DIM = 16, 8
 EFFECTS = {
     "vl_base": -20.0,
     "vl_lora": -1.0,
-    "vl_moe": 1.0,
+    "vl_moe_lora": 1.0,
     "tsembed": 2.0,
     "tsembed_one_stage": 0.5,
     "tsembed_deviation": 2.0,
@@ -30,8 +30,15 @@ EFFECTS = {
 }
 STUDIES = {
     "captions": ("vl_base",),
-    "images": ("vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"),
-    "images_adapter": ("vl_moe_2", "vl_moe_8", "vl_moe_top1", "vl_moe_r4", "vl_moe_sequence", "vl_moe_balanced"),
+    "images": ("vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"),
+    "images_adapter": (
+        "vl_moe_lora_2",
+        "vl_moe_lora_8",
+        "vl_moe_lora_top1",
+        "vl_moe_lora_r4",
+        "vl_moe_lora_sequence",
+        "vl_moe_lora_balanced",
+    ),
     "images_negatives": (
         "tsembed_beta3",
         "tsembed_top8",

@@ -125,9 +125,9 @@ def test_compared_methods_differ_in_grey_and_in_marker():
     [
         ("em", "sem", "ic", "mote"),
         ("mote", "tlr", "mote_static", "mote_eob", "mote_shared", "ea"),
-        ("ic_homogeneous", "ic_heterogeneous", "ic_warm"),
-        ("ic", "mote", "ic_topical", "mote_topical"),
-        ("sem_c", "sem_k", "sem_r"),
+        ("ic_homogeneous", "ic_heterogeneous", "ic_t006"),
+        ("ic", "mote", "ic_cluster_route", "mote_cluster_route"),
+        ("sem_classification", "sem_clustering", "sem_retrieval"),
     ],
 )
 def test_methods_of_one_figure_differ_in_marker(methods):

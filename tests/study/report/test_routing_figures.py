@@ -22,9 +22,9 @@ SAID = {"seeds": "2 seeds", "interval": "95 % bootstrap over seeds"}
 INTERVAL = {"mean": 0.2, "low": 0.1, "high": 0.4}
 ABLATIONS = pd.DataFrame(
     [
-        ("vl_moe", "rank", "16", "vl_moe_r4", "r 4"),
-        ("vl_moe", "rank", "16", "vl_moe_r32", "r 32"),
-        ("tsembed", "weights", "EANS", "vl_moe", "none (MoE-LoRA)"),
+        ("vl_moe_lora", "rank", "16", "vl_moe_lora_r4", "r 4"),
+        ("vl_moe_lora", "rank", "16", "vl_moe_lora_r32", "r 32"),
+        ("tsembed", "weights", "EANS", "vl_moe_lora", "none (MoE-LoRA)"),
         ("tsembed", "beta", "10", "tsembed_beta3", "beta 3"),
     ],
     columns=["baseline", "panel", "main", "method", "label"],
@@ -38,7 +38,7 @@ def rows(**keys):
 
 def drawn():
     use = rows(when=["training, to step 8", "held-out pairs"], task=IMAGE_TASKS, layer=range(4), expert=range(4))
-    routed = ["vl_moe", "tsembed"]
+    routed = ["vl_moe_lora", "tsembed"]
     history = rows(method=routed, seed=[0, 1], step=[7, 15]).assign(mutual_information=lambda t: 0.01 * t.step)
     switches = pd.DataFrame({"method": ["tsembed", "tsembed_one_stage"], "seed": [0, 0], "step": [9, 0]})
     layers = rows(method=routed, layer=range(4)).assign(**INTERVAL)
@@ -50,7 +50,7 @@ def drawn():
         layer=["all", "0", "1", "2", "3"],
     ).assign(**INTERVAL)
     pairs = [ALL_PAIRS, *(f"{a}–{b}" for a, b in itertools.combinations(IMAGE_TASKS, 2))]
-    methods = ["vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
+    methods = ["vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"]
     conflict = rows(pair=pairs, method=methods, same_task=[False, True]).assign(**INTERVAL)
     said = {"seeds": "2 seeds", "batches": 3, "interval": SAID["interval"]}
     return {
@@ -139,6 +139,6 @@ def test_one_task_is_hollow_in_the_colour_of_the_method():
 
 
 def test_the_main_rows_differ_in_marker_and_colour():
-    main = ["vl_base", "vl_lora", "vl_lora_wide", "vl_moe", "tsembed", "tsembed_one_stage", "vl_moe_task"]
+    main = ["vl_base", "vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"]
     looks = [method_styles.METHODS[m] for m in main]
     assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(main)

@@ -127,14 +127,14 @@ def test_the_state_of_a_run_is_what_its_files_say(study):
     put(runs / "ic/seed0/config.yaml", "training: {steps: 9}\n")
     put(runs / "mote/seed0/config.yaml", "training: {steps: 9}\n")
     put(runs / "mote/seed0/10_train.failed.ipynb", "{}")
-    put(runs / "sem_c/seed0/config.yaml", "training: {steps: 9}\n")
-    put(runs / "logs/sem_c.seed0.json", {"state": "failed"})
+    put(runs / "sem_classification/seed0/config.yaml", "training: {steps: 9}\n")
+    put(runs / "logs/sem_classification.seed0.json", {"state": "failed"})
     rows = {row["name"]: row for row in status.runs("tiny", {})}
     assert {n: r["state"] for n, r in rows.items()} == {
         "em": "done",
         "ic": "incomplete",
         "mote": "failed",
-        "sem_c": "failed",
+        "sem_classification": "failed",
     }
     assert (rows["em"]["variant"], rows["em"]["steps"], rows["em"]["of"]) == ("EM", 9, 9)
     text = site.build("tiny").read_text()

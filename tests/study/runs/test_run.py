@@ -150,7 +150,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
 def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     preset = checkout / "configs" / "presets" / "test.yaml"
     text = preset.read_text().replace("steps: 60", "steps: 9")
-    preset.write_text(text.replace("variants:", "variants:\n  ea: 1\n  mote_topical: 1"))
+    preset.write_text(text.replace("variants:", "variants:\n  ea: 1\n  mote_cluster_route: 1"))
 
     def run(variant):
         process = start(checkout, "study", "run", "test", variant, "0", "--resume")
@@ -166,7 +166,7 @@ def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     dense = load_file(ea / "model" / "model.safetensors")
     mean = sum(experts[f"encoder.layer.0.output.experts.{route}.dense.weight"] for route in ROUTES) / len(ROUTES)
     assert (dense["encoder.layer.0.output.dense.weight"] - mean).abs().max() < 1e-6
-    _, topical = run("mote_topical")
+    _, topical = run("mote_cluster_route")
     assert json.loads((topical / "scores.json").read_text()) == []
     assert not (topical / "model").exists()
 
@@ -181,7 +181,7 @@ def test_the_gpu_preset_of_own_data_runs_at_tiny_size(checkout):
     assert set(preset["variants"]) == of_text
     (checkout / "configs" / "presets" / "local-gpu.yaml").write_text(yaml.safe_dump(preset))
     start(checkout, "study", "data", "local-gpu").communicate()
-    for variant in ("tlr", "mote_shared", "ic_warm"):
+    for variant in ("tlr", "mote_shared", "ic_t006"):
         output, _ = start(checkout, "study", "run", "local-gpu", variant, "4", "--resume").communicate(timeout=300)
         assert (checkout / "runs" / "local-gpu" / variant / "seed4" / "done.json").is_file(), output
 

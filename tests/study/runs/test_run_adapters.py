@@ -46,7 +46,7 @@ PRESET = {
 }
 IMAGES = {
     "training": PRESET["training"] | {"steps": 100, "learning_rate": 3e-3},
-    "variants": {"vl_lora": 1, "vl_moe_task": 1, "tsembed": 1},
+    "variants": {"vl_lora": 1, "vl_moe_lora_task": 1, "tsembed": 1},
 }
 ITEMS = ["a text", item("", "red"), item("what <image> is it", "blue")]
 
@@ -135,12 +135,12 @@ def newest(folder):
 def test_exports_are_plain_models(checkout, tmp_path):
     from transformers import AutoModel
 
-    for variant in ("vl_lora", "vl_moe_task"):
+    for variant in ("vl_lora", "vl_moe_lora_task"):
         check(finish(checkout, variant, "1"))
     if not (run_folder(checkout, "tsembed") / "done.json").is_file():
         check(finish(checkout, "tsembed", "1"))
 
-    cases = {"vl_lora": {}, "vl_moe_task": {"route": "visual_grounding"}}
+    cases = {"vl_lora": {}, "vl_moe_lora_task": {"route": "visual_grounding"}}
     for variant, how in cases.items():
         source, out = run_folder(checkout, variant), tmp_path / variant
         export(source, out, **how)
@@ -171,10 +171,10 @@ def test_exports_are_plain_models(checkout, tmp_path):
 
 @pytest.mark.slow
 def test_what_cannot_be_exported_is_named(checkout, tmp_path):
-    for variant in ("vl_lora", "vl_moe_task"):
+    for variant in ("vl_lora", "vl_moe_lora_task"):
         if not (run_folder(checkout, variant) / "done.json").is_file():
             check(finish(checkout, variant, "1"))
-    task, lora = (run_folder(checkout, name) for name in ("vl_moe_task", "vl_lora"))
+    task, lora = (run_folder(checkout, name) for name in ("vl_moe_lora_task", "vl_lora"))
     for source, how, message in (
         (task, {}, "got no route; its routes: image_classification"),
         (task, {"route": "clustering"}, "got route 'clustering'"),

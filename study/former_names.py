@@ -1,0 +1,33 @@
+"""Variants that had another name: run folders and references that were made under it are still read."""
+
+CURRENT = {
+    "ic_warm": "ic_t006",
+    "ic_topical": "ic_cluster_route",
+    "mote_topical": "mote_cluster_route",
+    "sem_c": "sem_classification",
+    "sem_k": "sem_clustering",
+    "sem_r": "sem_retrieval",
+}
+FORMER_PREFIX, PREFIX = "vl_moe", "vl_moe_lora"
+
+
+def current_name(variant: str) -> str:
+    """The name of today of a variant.
+
+    >>> current_name("sem_k"), current_name("vl_moe_r4"), current_name("vl_moe_lora_r4"), current_name("mote")
+    ('sem_clustering', 'vl_moe_lora_r4', 'vl_moe_lora_r4', 'mote')
+    """
+    if variant.startswith(FORMER_PREFIX) and not variant.startswith(PREFIX):
+        return PREFIX + variant.removeprefix(FORMER_PREFIX)
+    return CURRENT.get(variant, variant)
+
+
+def former_name(variant: str) -> str:
+    """The name that a variant had before; its own where it has not changed.
+
+    >>> former_name("sem_clustering"), former_name("vl_moe_lora"), former_name("mote")
+    ('sem_k', 'vl_moe', 'mote')
+    """
+    if variant.startswith(PREFIX):
+        return FORMER_PREFIX + variant.removeprefix(PREFIX)
+    return next((former for former, current in CURRENT.items() if current == variant), variant)
