@@ -21,7 +21,7 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}): ./run_all.sh clean PRESET, then prepare again") from None
-    former_keys([*manifest["datasets"], *manifest["unused"]])
+    former_keys([*manifest["datasets"], *manifest.get("unused", [])])
     return manifest
 
 
