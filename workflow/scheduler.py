@@ -31,6 +31,7 @@ REASONS = {  # Snakemake's -> ours, the strongest first
     "Input files updated by another job": "what it reads will be made again",
 }
 GRACE = 25.0  # seconds that the nodes have to end their commands
+LAST_WORDS = 2.0  # seconds from the state that a node writes to the end of its process
 
 
 class Interrupted(Exception):
@@ -173,14 +174,27 @@ def _end(graph: nodes.RunGraph, session: str, process: subprocess.Popen) -> None
     process.kill()
     process.wait()
     end = time.monotonic() + GRACE
+    signalled: set[int] = set()
     while here := [s["pid"] for s in _running(graph, session) if s["host"] == os.uname().nodename]:
         late = time.monotonic() > end
         for pid in here:
             with suppress(ProcessLookupError):  # it ended in between
                 os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        signalled |= set(here)
         time.sleep(0.2)
+    end = time.monotonic() + LAST_WORDS
+    while any(map(_is_alive, signalled)) and time.monotonic() < end:  # a node writes its state and then ends
+        time.sleep(0.05)
     if elsewhere := sorted({s["host"] for s in _running(graph, session)}):
         print(f"Jobs go on at {', '.join(elsewhere)}: end them with scancel, or let them finish.", file=sys.stderr)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _running(graph: nodes.RunGraph, session: str) -> list[dict]:
