@@ -1,6 +1,7 @@
 """Shapes in annotations are checked at every call under pytest; tiny backbones and a real tokenizer, all offline."""
 
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -29,3 +30,25 @@ def tokenizer():
     from tsembed.encoder.backbones import embedded_folder
 
     return AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
+
+
+CHROMIUM_ARGUMENTS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, headless."""
+    executable = os.environ.get("TSEMBED_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if executable is None:
+        reason = "no Chromium: install it, or name it in TSEMBED_CHROMIUM"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield started
+        started.close()

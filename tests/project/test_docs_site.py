@@ -41,3 +41,22 @@ def test_no_page_loads_anything_from_elsewhere(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 40
     assert [page.name for page in pages if LOADS.search(page.read_text())] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_open_in_a_browser_without_a_network(site, browser, width):
+    pages = ["index.html", "sentence_transformers.html", "reference/tsembed.mote.experts.html"]
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    try:
+        page, faults = context.new_page(), []
+        page.on("requestfailed", lambda request: faults.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        for name in pages:
+            page.goto((site / name).as_uri())
+            assert page.locator("h1").first.is_visible(), name
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+            page.get_by_role("link").first.wait_for(state="attached")
+        assert faults == []
+    finally:
+        context.close()

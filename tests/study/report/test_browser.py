@@ -5,8 +5,6 @@ and is remembered, no page is wider than the window.
 """
 
 import functools
-import os
-import shutil
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
@@ -17,12 +15,6 @@ from study.report import notebook, site
 from . import samples
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
 FIGURE = """
 import pandas as pd
 from study.report import style
@@ -49,20 +41,6 @@ CLAIMED = {
 }
 LINES = "print('\\n'.join('a long line ' * 30 for _ in range(50)))\nwide"
 MATH = "## Method\n\n$$\\mathcal{L} = -\\log\\frac{e^{s_{p}/\\tau}}{e^{s_p/\\tau} + \\sum_{j \\neq p} e^{s_j/\\tau}}$$"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = os.environ.get("TSEMBED_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        reason = "no Chromium: install it, or name it in TSEMBED_CHROMIUM"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
