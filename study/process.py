@@ -2,7 +2,7 @@
 
 run_all.sh uses it while it builds the environment, when nothing else is there yet, not even this package's needs.
 
-A kernel that is killed leaves its children running, and on a GPU they keep its memory. So `stream` puts a small
+A kernel that is killed leaves its children running, and on a GPU they keep its memory. So `run_supervised` puts a small
 supervisor between the notebook and the command: the kernel tells the supervisor of its own death
 (PR_SET_PDEATHSIG, Linux), and the supervisor ends the command's whole process group, launcher and workers alike.
 
@@ -25,7 +25,9 @@ _PR_SET_PDEATHSIG = 1
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def stream(command: list[str], *, log: Path, every: float = 5.0, each: Callable[[], None] | None = None) -> None:
+def run_supervised(
+    command: list[str], *, log: Path, every: float = 5.0, each: Callable[[], None] | None = None
+) -> None:
     """Run a command to its end, with its full output in a file and a line of it in the cell now and then.
 
     The command has its own session. It dies with this process, and an interrupt of the cell ends it: SIGTERM, then

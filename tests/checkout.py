@@ -20,12 +20,12 @@ variants: {em: 1, ic: 1}
 RUN = """
 import json
 from study import paths
-from study.process import stream
+from study.process import run_supervised
 folder = paths.run_dir(preset, variant, seed)
 if variant == "ic" and (paths.ROOT / "broken").exists():
     raise RuntimeError("it broke")
 if variant == "ic" and (paths.ROOT / "slow").exists():
-    stream(["sleep", "4242"], log=folder / "train.log")
+    run_supervised(["sleep", "4242"], log=folder / "train.log")
 (folder / "done.json").write_text(json.dumps({"variant": variant}))
 """
 

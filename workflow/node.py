@@ -37,7 +37,7 @@ def main(preset: str, node: str, command: list[str]) -> int:
     end = "failed"
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # all of it is in the log
-            process.stream(command, log=log, every=3600.0)
+            process.run_supervised(command, log=log, every=3600.0)
         end = "done"
     except RuntimeError:
         pass

@@ -48,7 +48,7 @@ def expert_drift(trained: nn.Module, dense: nn.Module) -> "pd.DataFrame":
     _must_match(shared, dense.state_dict())
     places: dict[tuple[str, str], list[str]] = {}
     for name, _ in dense.named_parameters():
-        places.setdefault(parameters.place(name, dense.config.model_type), []).append(name)
+        places.setdefault(parameters.locate_parameter(name, dense.config.model_type), []).append(name)
     rows = []
     for (block, part), names in places.items():
         if part == "embeddings":

@@ -148,7 +148,7 @@ def _gradients(encoder: Encoder, batch: Batch, precision: str) -> Gradients:
     gradients: Gradients = {}
     for name, parameter in encoder.backbone.named_parameters():
         if parameter.grad is not None:
-            where = parameters.place(name, encoder.backbone.config.model_type)
+            where = parameters.locate_parameter(name, encoder.backbone.config.model_type)
             gradients.setdefault(where, {})[name] = parameter.grad.flatten().float().cpu()
     encoder.zero_grad(set_to_none=True)
     return gradients

@@ -8,7 +8,7 @@ from tsembed.mote.families import FAMILIES
 Part = Literal["attention", "feed_forward", "embeddings"]
 
 
-def place(name: str, model_type: str) -> tuple[str, Part]:
+def locate_parameter(name: str, model_type: str) -> tuple[str, Part]:
     """Block and part of a parameter: ("0", "attention"), …, ("embeddings", "embeddings") outside the blocks.
 
     The feed-forward part is what makes up an expert in MoTE, norms included, so that the parts of a dense model and
@@ -21,9 +21,9 @@ def place(name: str, model_type: str) -> tuple[str, Part]:
     Raises:
         ValueError: For an unknown family.
 
-    >>> place("encoder.layer.3.output.dense.weight", "bert")
+    >>> locate_parameter("encoder.layer.3.output.dense.weight", "bert")
     ('3', 'feed_forward')
-    >>> place("encoder.layer.3.attention.output.dense.weight", "bert")
+    >>> locate_parameter("encoder.layer.3.attention.output.dense.weight", "bert")
     ('3', 'attention')
     """
     family = FAMILIES.get(model_type)

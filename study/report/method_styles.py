@@ -12,7 +12,7 @@ from tsembed.tasks import TEXT_TASKS
 from .. import presets
 
 
-class Look(NamedTuple):
+class MethodStyle(NamedTuple):
     """How a method is drawn, everywhere. The colours differ in lightness too, so that they survive a grey print."""
 
     label: str
@@ -20,28 +20,28 @@ class Look(NamedTuple):
     marker: str
 
 
-SEM = Look("SEM", "#E3B505", "v")  # the three SEMs together, each scored on its own task
+SEM = MethodStyle("SEM", "#E3B505", "v")  # the three SEMs together, each scored on its own task
 COLOURS = ("#0B4A8F", "#D1603D", "#166E4F", "#4B1D5B", "#62B6CB", "#8C2F1B", "#6FA0DC", "#C58BBE")
 MARKERS = "osD^vPX<>phd"
 
 
-def looks() -> dict[str, Look]:
+def looks() -> dict[str, MethodStyle]:
     """The look of every method by name: the variants of `configs/variants`, and SEM."""
     variants, explicit = presets.load_variants(), presets.load_looks()
     return {"sem": SEM, **{name: _look(name, variants[name].label, explicit[name]) for name in variants}}
 
 
-def _look(name: str, label: str, explicit: presets.Look) -> Look:
+def _look(name: str, label: str, explicit: presets.Look) -> MethodStyle:
     # By the name and not by the place in the file: a new row must not change how the others are drawn.
     pick = zlib.crc32(name.encode())
     colour = explicit.colour or COLOURS[pick % len(COLOURS)]
-    return Look(explicit.label or label, colour, explicit.marker or MARKERS[pick // len(COLOURS) % len(MARKERS)])
+    return MethodStyle(explicit.label or label, colour, explicit.marker or MARKERS[pick // len(COLOURS) % len(MARKERS)])
 
 
-class _Methods(Mapping[str, Look]):
+class _Methods(Mapping[str, MethodStyle]):
     """`looks()` as a mapping that reads the configs at the first use, not at import."""
 
-    def __getitem__(self, method: str) -> Look:
+    def __getitem__(self, method: str) -> MethodStyle:
         return looks()[method]
 
     def __iter__(self) -> Iterator[str]:

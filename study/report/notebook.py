@@ -21,9 +21,9 @@ from typing import Any
 from tsembed.files import write_text
 
 from .. import paths
-from ..process import launcher, stream
+from ..process import launcher, run_supervised
 
-__all__ = ["NotebookError", "check_parameters", "execute", "mark_of", "parameters_of", "stream"]
+__all__ = ["NotebookError", "check_parameters", "execute", "mark_of", "parameters_of", "run_supervised"]
 
 _LAST_LINES = 12  # of a cell's traceback in the message
 _SOCKET_PATH = 70  # characters of the folder; a unix socket's path may have 107, and zmq appends a port number

@@ -134,7 +134,7 @@ def seeds_text(seeds: Iterable[int]) -> str:
 
 
 @contextmanager
-def _drawing(width: float, height: float, about: str) -> "Iterator[Figure]":
+def new_figure(width: float, height: float, about: str) -> "Iterator[Figure]":
     """A figure of a size in inches, drawn in our style. A notebook shows it without pyplot, `about` as its text."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -171,7 +171,7 @@ def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
     figure.legend(handles=entries, loc="outside upper right", ncols=math.ceil(len(entries) / lines))
 
 
-def _note(figure: "Figure", text: str) -> None:
+def footnote(figure: "Figure", text: str) -> None:
     """The small lines below: seeds and interval."""
     text = textwrap.fill(text, int(23 * figure.get_figwidth()))
     figure.supxlabel(text, fontsize=5.5, color="#555555", x=0.99, ha="right")

@@ -14,28 +14,30 @@ from pathlib import Path
 import pytest
 
 import tsembed
-from study.process import stream
+from study.process import run_supervised
 
 CHILDREN = "echo $$ > {0}/first; sh -c 'echo $$ > {0}/second; sleep 60; :' & sleep 60; :"
 
 
 def test_all_output_is_in_the_log_and_a_line_in_the_cell(tmp_path, capsys):
     log = tmp_path / "logs" / "a.log"
-    stream(["sh", "-c", "seq 1 5000; echo to stderr >&2"], log=log)
+    run_supervised(["sh", "-c", "seq 1 5000; echo to stderr >&2"], log=log)
     assert log.read_text().splitlines() == [*map(str, range(1, 5001)), "to stderr"]
     assert [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()] == ["to stderr"]
 
 
 def test_a_slow_command_shows_where_it_is(tmp_path, capsys):
-    stream(["sh", "-c", "printf 'step 1\\rstep 2\\n'; sleep 0.6; echo step 3"], log=tmp_path / "a.log", every=0.2)
+    run_supervised(
+        ["sh", "-c", "printf 'step 1\\rstep 2\\n'; sleep 0.6; echo step 3"], log=tmp_path / "a.log", every=0.2
+    )
     assert [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()] == ["step 2", "step 3"]
 
 
 def test_a_second_command_appends_to_the_log_but_shows_only_its_own_lines(tmp_path):
     log = tmp_path / "a.log"
-    stream(["echo", "first"], log=log)
+    run_supervised(["echo", "first"], log=log)
     with pytest.raises(RuntimeError) as error:
-        stream(["sh", "-c", "echo second; exit 3"], log=log)
+        run_supervised(["sh", "-c", "echo second; exit 3"], log=log)
     assert log.read_text() == "first\nsecond\n"
     assert "exit status 3 of: sh -c" in str(error.value)
     assert "first" not in str(error.value).split("lines")[1]
@@ -43,19 +45,19 @@ def test_a_second_command_appends_to_the_log_but_shows_only_its_own_lines(tmp_pa
 
 def test_a_killed_command_is_probably_out_of_memory(tmp_path):
     with pytest.raises(RuntimeError, match="exit status 137 .killed; probably out of memory"):
-        stream(["sh", "-c", "kill -9 $$"], log=tmp_path / "a.log")
+        run_supervised(["sh", "-c", "kill -9 $$"], log=tmp_path / "a.log")
 
 
 def test_a_command_that_does_not_exist_says_so(tmp_path):
     with pytest.raises(RuntimeError, match="cannot start /no/such/program"):
-        stream(["/no/such/program"], log=tmp_path / "a.log")
+        run_supervised(["/no/such/program"], log=tmp_path / "a.log")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_orphan_is_left(tmp_path, signum):
-    code = "import sys; from pathlib import Path; from study.process import stream; "
-    code += f"stream(['sh', '-c', sys.argv[1]], log=Path({str(tmp_path)!r}) / 'a.log')"
+    code = "import sys; from pathlib import Path; from study.process import run_supervised; "
+    code += f"run_supervised(['sh', '-c', sys.argv[1]], log=Path({str(tmp_path)!r}) / 'a.log')"
     environment = os.environ | {"PYTHONPATH": str(Path(tsembed.__file__).parent.parent)}
     caller = subprocess.Popen(
         [sys.executable, "-c", code, CHILDREN.format(tmp_path)], env=environment, stderr=subprocess.DEVNULL

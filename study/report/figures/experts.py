@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..method_styles import METHODS
-from ..style import FULL, _drawing, _note
+from ..style import FULL, footnote, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def expert_use(use: pd.DataFrame, blocks: Sequence[str], *, run: str) -> "Figure
     """
     times, tasks = list(dict.fromkeys(use.when)), list(dict.fromkeys(use.task))
     experts = use.expert.max() + 1
-    with _drawing(FULL, 0.7 + 0.62 * len(tasks), "use of the experts by task and layer") as figure:
+    with new_figure(FULL, 0.7 + 0.62 * len(tasks), "use of the experts by task and layer") as figure:
         panels = figure.subplots(len(tasks), len(times), sharex=True, sharey=True, squeeze=False)
         for task, row in zip(tasks, panels, strict=True):
             for when, axes in zip(times, row, strict=True):
@@ -48,7 +48,7 @@ def expert_use(use: pd.DataFrame, blocks: Sequence[str], *, run: str) -> "Figure
             axes.set_title(when)
             last.set_xlabel("adapted layer, by block")
         figure.colorbar(image, ax=panels, label="mean gate", shrink=0.7)
-        _note(figure, f"{run}; uniform use: {1 / experts:.2f}; no interval")
+        footnote(figure, f"{run}; uniform use: {1 / experts:.2f}; no interval")
     return figure
 
 
@@ -72,7 +72,7 @@ def specialisation(
         interval: What [low, high] is.
     """
     methods = list(dict.fromkeys(history.method))
-    with _drawing(FULL, 2.5, "mutual information of task and expert") as figure:
+    with new_figure(FULL, 2.5, "mutual information of task and expert") as figure:
         over_time, over_layers = figure.subplots(1, 2)
         for number, method in enumerate(methods):
             look, mine = METHODS[method], history[history.method == method]
@@ -97,7 +97,7 @@ def specialisation(
         over_time.set_title("mean over layers; dotted: stage 2 begins" if len(switches) else "mean over layers")
         _ticks(over_layers, blocks)
         figure.legend(*over_time.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-        _note(figure, f"{seeds}: a line each (left), bars: {interval} (right)")
+        footnote(figure, f"{seeds}: a line each (left), bars: {interval} (right)")
     return figure
 
 
@@ -112,7 +112,7 @@ def proxy(rows: pd.DataFrame, blocks: Sequence[str], *, seeds: str, interval: st
     """
     references, pools = list(dict.fromkeys(rows.reference)), list(dict.fromkeys(rows.pool))
     place = {str(i): i for i in range(len(blocks))} | {"all": len(blocks) + 1}
-    with _drawing(FULL, 0.7 + 1.55 * len(references), "correlation of routing similarity by layer") as figure:
+    with new_figure(FULL, 0.7 + 1.55 * len(references), "correlation of routing similarity by layer") as figure:
         panels = figure.subplots(len(references), len(pools), sharex=True, sharey="row", squeeze=False)
         for reference, line in zip(references, panels, strict=True):
             for pool, axes in zip(pools, line, strict=True):
@@ -131,7 +131,7 @@ def proxy(rows: pd.DataFrame, blocks: Sequence[str], *, seeds: str, interval: st
             axes.set_xlabel(LAYER_AXIS)
         names = panels[0][0].get_legend_handles_labels()
         figure.legend(*names, loc="outside upper center", ncols=min(2, len(names[1])))
-        _note(figure, f"{seeds}; bars: {interval}; all: signature of all layers, as EANS uses it")
+        footnote(figure, f"{seeds}; bars: {interval}; all: signature of all layers, as EANS uses it")
     return figure
 
 
@@ -180,7 +180,7 @@ def expert_shares(shares: pd.DataFrame, *, seeds: str, texts: int) -> "Figure":
     routes, blocks = list(dict.fromkeys(shares.route)), sorted(shares.block.unique())
     experts = sorted(shares.expert.unique())
     shown = shares[shares.seed == shares.seed.min()]
-    with _drawing(FULL, 1.7, "share of tokens per expert and route") as figure:
+    with new_figure(FULL, 1.7, "share of tokens per expert and route") as figure:
         panels = figure.subplots(1, len(routes), sharey=True)
         for axes, route in zip(panels, routes, strict=True):
             table = shown[shown.route == route].pivot(index="expert", columns="block", values="share")
@@ -191,5 +191,5 @@ def expert_shares(shares: pd.DataFrame, *, seeds: str, texts: int) -> "Figure":
             axes.grid(False)
         panels[0].set_ylabel("expert")
         figure.colorbar(image, ax=panels, label="share of tokens", shrink=0.9)
-        _note(figure, f"seed {int(shown.seed.iloc[0])} of {seeds}; {texts} texts; no interval")
+        footnote(figure, f"seed {int(shown.seed.iloc[0])} of {seeds}; {texts} texts; no interval")
     return figure

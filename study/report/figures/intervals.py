@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...analysis.claims import NOT_JUDGED
-from ..method_styles import METHODS, Look
-from ..style import COLUMN, FULL, _drawing, _legend, _note, seeds_text
+from ..method_styles import METHODS, MethodStyle
+from ..style import COLUMN, FULL, _legend, footnote, new_figure, seeds_text
 from .experts import SHORT
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ FILLS = ("full", "none", "left")  # by workload, so that a grey print tells them
 
 # Marker and filling tell the verdicts apart in grey, too.
 VERDICTS = {
-    "reproduced": Look("reproduced", "#0B4A8F", "o"),
-    "contradicted": Look("contradicted", "#D1603D", "X"),
-    "inconclusive at this scale": Look("inconclusive at this scale", "#666666", "s"),
+    "reproduced": MethodStyle("reproduced", "#0B4A8F", "o"),
+    "contradicted": MethodStyle("contradicted", "#D1603D", "X"),
+    "inconclusive at this scale": MethodStyle("inconclusive at this scale", "#666666", "s"),
 }
 CLAIM_HEIGHT = 0.155  # inches per claim
 QUANTITIES = {
@@ -39,7 +39,15 @@ QUANTITIES = {
 
 
 def _interval(
-    axes: "Axes", y: float, value: float, low: float, high: float, look: Look, *, fill: str = "full", **style: Any
+    axes: "Axes",
+    y: float,
+    value: float,
+    low: float,
+    high: float,
+    look: MethodStyle,
+    *,
+    fill: str = "full",
+    **style: Any,
 ) -> None:
     """Draw a value at a height with its interval: the one form of all figures here."""
     error = [[value - low], [high - value]]  # NaN: no bar
@@ -60,13 +68,13 @@ def forest(verdicts: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """
     groups = [(q, verdicts[verdicts.quantity == q]) for q in QUANTITIES if (verdicts.quantity == q).any()]
     sizes = [len(rows) for _, rows in groups]
-    with _drawing(FULL, CLAIM_HEIGHT * sum(sizes) + 0.45 * len(groups) + 0.45, "verdict on every claim") as figure:
+    with new_figure(FULL, CLAIM_HEIGHT * sum(sizes) + 0.45 * len(groups) + 0.45, "verdict on every claim") as figure:
         panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=sizes).ravel()
         for axes, (quantity, rows) in zip(panels, groups, strict=True):
             _panel(axes, rows)
             axes.set_xlabel(QUANTITIES[quantity])
         _verdict_legend(figure, verdicts)
-        _note(figure, f"{seeds}; bars: {interval}; band: not detectable with power 0.8; right: what is claimed")
+        footnote(figure, f"{seeds}; bars: {interval}; band: not detectable with power 0.8; right: what is claimed")
     return figure
 
 
@@ -129,7 +137,7 @@ def seed_averages(means: pd.DataFrame, *, datasets: int, difference: str) -> "Fi
         difference: The paired difference of the methods with its interval, for the note.
     """
     methods = list(dict.fromkeys(means.method))
-    with _drawing(COLUMN, 2.1, "average score per method") as figure:
+    with new_figure(COLUMN, 2.1, "average score per method") as figure:
         axes = figure.add_subplot()
         for x, method in enumerate(methods):
             scores, look = means.score[means.method == method], METHODS[method]
@@ -141,7 +149,7 @@ def seed_averages(means: pd.DataFrame, *, datasets: int, difference: str) -> "Fi
         axes.margins(y=0.3)
         axes.grid(False, axis="x")
         seeds = seeds_text(means.groupby("method").seed.nunique())
-        _note(figure, f"{seeds}: points; line: their mean; {difference}")
+        footnote(figure, f"{seeds}: points; line: their mean; {difference}")
     return figure
 
 
@@ -156,14 +164,14 @@ def ablations(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
     """
     sides = list(dict.fromkeys(rows.baseline))
     lines = [_lines(rows[rows.baseline == side]) for side in sides]
-    with _drawing(
+    with new_figure(
         FULL, 0.8 + ABLATION_HEIGHT * max(map(len, lines)), "differences of the ablations to their main rows"
     ) as figure:
         panels = figure.subplots(1, len(sides), squeeze=False, sharex=True).ravel()
         for axes, side, shown in zip(panels, sides, lines, strict=True):
             _side(axes, shown)
             axes.set(title=METHODS[side].label, xlabel=f"difference to {METHODS[side].label} (points)")
-        _note(figure, f"{seeds}; bars: {interval}; in brackets: the main row's setting")
+        footnote(figure, f"{seeds}; bars: {interval}; in brackets: the main row's setting")
     return figure
 
 
@@ -204,7 +212,7 @@ def time_ratios(times: pd.DataFrame, *, note: str) -> "Figure":
 
     labels, workloads = list(dict.fromkeys(times.label)), list(dict.fromkeys(times.workload))
     step = 0.66 / len(workloads)
-    with _drawing(COLUMN, 0.75 + 0.3 * len(labels), "time of inference as a ratio to EM") as figure:
+    with new_figure(COLUMN, 0.75 + 0.3 * len(labels), "time of inference as a ratio to EM") as figure:
         axes = figure.add_subplot()
         for row in times.itertuples():
             look, place = METHODS[row.method], workloads.index(row.workload)
@@ -228,7 +236,7 @@ def time_ratios(times: pd.DataFrame, *, note: str) -> "Figure":
         figure.legend(
             handles=entries, loc="outside upper center", ncols=len(entries), columnspacing=0.8, handletextpad=0.1
         )
-        _note(figure, note)
+        footnote(figure, note)
     return figure
 
 
@@ -244,7 +252,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
     published = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
     over = f"gain over {METHODS[baseline].label}"
-    with _drawing(FULL, 0.7 + 0.42 * len(types), f"{over} per task type") as figure:
+    with new_figure(FULL, 0.7 + 0.42 * len(types), f"{over} per task type") as figure:
         axes = figure.add_subplot()
         for row in scores.itertuples():
             look = METHODS[row.method]
@@ -261,7 +269,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         _legend(figure, methods, paper=bool(published))
-        _note(figure, f"{seeds_text(scores.seeds)}; bars: {interval}")
+        footnote(figure, f"{seeds_text(scores.seeds)}; bars: {interval}")
     return figure
 
 
@@ -277,7 +285,7 @@ def task_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval: str
     from matplotlib.lines import Line2D
 
     pairs, methods = list(dict.fromkeys(rows.pair)), list(dict.fromkeys(rows.method))
-    with _drawing(FULL, 0.8 + 0.46 * len(pairs), "cosine of task gradients on the adapters") as figure:
+    with new_figure(FULL, 0.8 + 0.46 * len(pairs), "cosine of task gradients on the adapters") as figure:
         axes = figure.add_subplot()
         axes.axvline(0, color="#444444", linewidth=0.8)
         for row in rows.itertuples():
@@ -300,5 +308,5 @@ def task_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval: str
         ]
         hollow = Line2D([], [], color="#444444", marker="o", fillstyle="none", linestyle="none", label="one task")
         figure.legend(handles=[*entries, hollow], loc="outside upper center", ncols=4)
-        _note(figure, f"{seeds}, {batches} batches per task; bars: {interval}; hollow: mean alone")
+        footnote(figure, f"{seeds}, {batches} batches per task; bars: {interval}; hollow: mean alone")
     return figure

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..method_styles import METHODS, Look
-from ..style import COLUMN, FULL, _drawing, _note
+from ..method_styles import METHODS, MethodStyle
+from ..style import COLUMN, FULL, footnote, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # For experts and pairs of experts, in their order of appearance: no colour or marker of EM, IC or MoTE.
 LOOKS = tuple(
-    Look("", colour, marker)
+    MethodStyle("", colour, marker)
     for colour, marker in zip(
         ("#8C2D04", "#FD8D3C", "#1B7F5C", "#74C476", "#7B3E8C", "#8A8A8A"), ("^", "v", "P", "X", "p", "*"), strict=True
     )
@@ -31,7 +31,7 @@ def drift(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
         interval: What [low, high] is.
     """
     experts = [name for name in dict.fromkeys(rows.what) if name not in ("shared", "dense model")]
-    with _drawing(FULL, 2.5, "drift of the weights by block") as figure:
+    with new_figure(FULL, 2.5, "drift of the weights by block") as figure:
         feed_forward, attention = figure.subplots(1, 2, sharey=True)
         for (method, weights), line in rows.groupby(["method", "what"], sort=False):
             look, label = METHODS[method], METHODS[method].label
@@ -50,7 +50,7 @@ def drift(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
         feed_forward.set(ylabel="drift (% of the initial norm)", ylim=(0, None))
         feed_forward.legend(loc="lower right", ncols=2)
         attention.legend(loc="lower right")
-        _note(figure, f"{seeds}; bars: {interval}")
+        footnote(figure, f"{seeds}; bars: {interval}")
     return figure
 
 
@@ -63,7 +63,7 @@ def expert_distance(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure
         interval: What [low, high] is.
     """
     pairs = list(dict.fromkeys(rows.pair))
-    with _drawing(COLUMN, 3.1, "distance between experts by block") as figure:
+    with new_figure(COLUMN, 3.1, "distance between experts by block") as figure:
         axes = figure.add_subplot()
         for number, pair in enumerate(pairs):
             short = pair.replace("search_", "")  # six pairs in a column's width
@@ -77,7 +77,7 @@ def expert_distance(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure
             columnspacing=0.8,
             handletextpad=0.5,
         )
-        _note(figure, f"{seeds}; bars: {interval}")
+        footnote(figure, f"{seeds}; bars: {interval}")
     return figure
 
 
@@ -92,7 +92,7 @@ def gradient_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval:
     """
     pairs, methods = list(dict.fromkeys(rows.pair)), list(dict.fromkeys(rows.method))
     columns = min(2, len(pairs))
-    with _drawing(FULL, 1.9 * -(-len(pairs) // columns) + 0.5, "cosine of task gradients by block") as figure:
+    with new_figure(FULL, 1.9 * -(-len(pairs) // columns) + 0.5, "cosine of task gradients by block") as figure:
         panels = figure.subplots(-(-len(pairs) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, pair in zip(panels, pairs, strict=False):
             axes.axhline(0, color="#444444", linewidth=0.8)
@@ -109,11 +109,13 @@ def gradient_conflict(rows: pd.DataFrame, *, seeds: str, batches: int, interval:
         for axes in panels[max(0, len(pairs) - columns) : len(pairs)]:
             axes.set_xlabel("block")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-        _note(figure, f"attention only; {seeds}, {batches} batches per task; bars: {interval}")
+        footnote(figure, f"attention only; {seeds}, {batches} batches per task; bars: {interval}")
     return figure
 
 
-def _line(axes: "Axes", rows: pd.DataFrame, look: Look, label: str, *, dashed: bool = False, scale: float = 1) -> None:
+def _line(
+    axes: "Axes", rows: pd.DataFrame, look: MethodStyle, label: str, *, dashed: bool = False, scale: float = 1
+) -> None:
     """Means by block, times a scale, with bars from low to high; hollow markers where dashed."""
     from matplotlib.ticker import MaxNLocator
 

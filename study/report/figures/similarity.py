@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..method_styles import METHODS
-from ..style import COLUMN, FULL, _drawing, _note, p_value
+from ..style import COLUMN, FULL, footnote, new_figure, p_value
 from .layers import _line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def similarity_panels(
     pairs, methods = list(dict.fromkeys(similarities.pair)), list(dict.fromkeys(similarities.method))
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
-    with _drawing(FULL, 1.75 * rows + 0.4, "inter-task similarity per pair of tasks") as figure:
+    with new_figure(FULL, 1.75 * rows + 0.4, "inter-task similarity per pair of tasks") as figure:
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for axes, pair in zip(panels, pairs, strict=False):
             here = similarities[similarities.pair == pair]
@@ -48,7 +48,7 @@ def similarity_panels(
             axes.set_visible(False)
         for axes in panels[::columns]:
             axes.set_ylabel("cosine similarity")
-        _note(figure, f"{seeds}; {texts} texts; box: quartiles, whiskers: 5–95 %; p: {test}")
+        footnote(figure, f"{seeds}; {texts} texts; box: quartiles, whiskers: 5–95 %; p: {test}")
     return figure
 
 
@@ -60,7 +60,7 @@ def mean_similarity(means: pd.DataFrame, *, seeds: str, interval: str) -> "Figur
         seeds: Number of seeds of each method, as text ("1 to 2 seeds").
         interval: What [low, high] is.
     """
-    with _drawing(COLUMN, 2.1, "mean inter-task similarity") as figure:
+    with new_figure(COLUMN, 2.1, "mean inter-task similarity") as figure:
         axes = figure.add_subplot()
         for x, row in enumerate(means.itertuples()):
             error = [[row.mean - row.low], [row.high - row.mean]]
@@ -70,7 +70,7 @@ def mean_similarity(means: pd.DataFrame, *, seeds: str, interval: str) -> "Figur
         axes.set_xticks(range(len(means)), [METHODS[m].label for m in means.method])
         axes.set(ylabel="mean inter-task\ncosine similarity", ylim=(min(0, means.low.min()), 1.08))
         axes.grid(False, axis="x")
-        _note(figure, f"{seeds}; bars: {interval}")
+        footnote(figure, f"{seeds}; bars: {interval}")
     return figure
 
 
@@ -83,11 +83,11 @@ def similarity_by_layer(rows: pd.DataFrame, *, seeds: str, texts: int, interval:
         texts: Number of texts.
         interval: What [low, high] is.
     """
-    with _drawing(COLUMN, 2.3, "inter-task similarity by layer") as figure:
+    with new_figure(COLUMN, 2.3, "inter-task similarity by layer") as figure:
         axes = figure.add_subplot()
         for method, line in rows.groupby("method", sort=False):
             _line(axes, line.rename(columns={"layer": "block"}), METHODS[method], METHODS[method].label)
         axes.set(xlabel="layer (0: embeddings)", ylabel="mean inter-task\ncosine similarity", ylim=(None, 1.02))
         axes.legend(loc="lower left")
-        _note(figure, f"{seeds}; {texts} texts; bars: {interval}")
+        footnote(figure, f"{seeds}; {texts} texts; bars: {interval}")
     return figure

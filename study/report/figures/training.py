@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..method_styles import TASK_COLOURS
-from ..style import COLUMN, _drawing, _note
+from ..style import COLUMN, footnote, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def loss_curves(metrics: pd.DataFrame, *, window: int = 20) -> "Figure":
         metrics: Columns step, task, loss: rows of one metrics.jsonl.
         window: Batches of a task in the running mean.
     """
-    with _drawing(COLUMN, 2.3, "training loss against the step") as figure:
+    with new_figure(COLUMN, 2.3, "training loss against the step") as figure:
         axes = figure.add_subplot()
         window = max(1, min(window, len(metrics) // 6))
         for task, rows in metrics.groupby("task", sort=True):
@@ -64,5 +64,5 @@ def loss_curves(metrics: pd.DataFrame, *, window: int = 20) -> "Figure":
             axes.plot(rows.step, rows.loss.rolling(window, min_periods=1, center=True).mean(), label=task, **look)
         axes.set(xlabel="step", ylabel="InfoNCE loss (nats)", ylim=(0, None))
         axes.legend(loc="upper right")
-        _note(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window}; no interval")
+        footnote(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window}; no interval")
     return figure

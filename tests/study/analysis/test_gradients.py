@@ -15,7 +15,7 @@ from study.analysis import experts
 from study.analysis.results import read
 from study.analysis.statistics import intervals
 from study.probes import gradients
-from study.probes.parameters import place
+from study.probes.parameters import locate_parameter
 from tests.tiny import FAMILIES, run_settings, tiny
 from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import PerExpert, upcycle
@@ -57,7 +57,7 @@ def test_feed_forward_is_what_makes_up_an_expert(model_type):
     inside = {id(p) for p in routed.model.get_submodule(NAMES[model_type].blocks).parameters()}
     blocks = set()
     for name, p in routed.named_parameters():
-        block, part = place(name, model_type)
+        block, part = locate_parameter(name, model_type)
         assert (part == "feed_forward") == (id(p) in experts)
         assert (part == "embeddings") == (id(p) not in inside)
         blocks.add(block)
@@ -71,7 +71,7 @@ def test_cosines_are_those_of_backward(tokenizer, tables):
         {n: (TASK_OF[n], 24) for n in tables}, batch_size=6, steps=6, sampling="balanced", seed=gradients.PROBE_SEED
     )
     steps = StepBatches(tables, TASK_OF, sampler, encoder, training=chosen.training, variant=chosen.variant)
-    names = [n for n, _ in encoder.backbone.named_parameters() if place(n, "bert") == ("1", "attention")]
+    names = [n for n, _ in encoder.backbone.named_parameters() if locate_parameter(n, "bert") == ("1", "attention")]
     vectors = {}
     for step in range(6):
         (batch,) = steps[step]
@@ -93,7 +93,7 @@ def test_cosines_are_those_of_backward(tokenizer, tables):
     assert len(rows) == 2 * len(PAIRS) + len(TEXT_TASKS)
 
 
-def test_pieces_of_a_batch_give_the_gradient_of_the_whole(tokenizer, tables):
+def test_chunks_of_a_batch_give_the_gradient_of_the_whole(tokenizer, tables):
     encoder, chosen = encoder_of(tokenizer, OWN), settings(experts=OWN)
     small = chosen.model_copy(update={"training": chosen.training.model_copy(update={"grad_cache_chunk_size": 2})})
     whole, pieces = (gradients.task_gradients_conflict(encoder, tables, TASK_OF, s, batches=2) for s in (chosen, small))

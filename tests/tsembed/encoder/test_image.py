@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.probes.parameters import place
+from study.probes.parameters import locate_parameter
 from tests.tiny_images import BACKBONE, TEXTS, image_encoder, item, parts
 from tsembed.encoder.adapters import adapt
 from tsembed.encoder.backbones import LoadedBackbone
@@ -217,5 +217,5 @@ def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
         assert trained, "the tower has layers of the same names"
         assert not [name for name in trained if "visual" in name], "the tower has layers of the same names"
-        where = {place(name.removeprefix("base_model.model."), "qwen2_5_vl")[1] for name in trained}
+        where = {locate_parameter(name.removeprefix("base_model.model."), "qwen2_5_vl")[1] for name in trained}
         assert where == {"attention", "feed_forward"}
