@@ -168,8 +168,8 @@ class Encoder(nn.Module):
         tokens: list[list[int]] = [[]] * len(inputs)
         for route in dict.fromkeys(names):
             at = [i for i, name in enumerate(names) if name == route]
-            tokens = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
-            for i, ids in zip(at, tokens, strict=True):
+            ids_of_route = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
+            for i, ids in zip(at, ids_of_route, strict=True):
                 tokens[i] = ids
         return self._chunks(tokens, names, token_budget), sum(map(len, tokens))
 
