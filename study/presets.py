@@ -171,11 +171,11 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
             section["data"] = data | {"path": path}
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
-    present = {key: source for key, source in preset.experiments.items() if _has_its_pictures(preset, key)}
+    present = {key: source for key, source in preset.experiments.items() if _has_its_images(preset, key)}
     return preset.model_copy(update={"experiments": present})
 
 
-def _has_its_pictures(preset: Preset, experiment: str) -> bool:
+def _has_its_images(preset: Preset, experiment: str) -> bool:
     data = preset.experiments[experiment].data
     if data.source != "local_images":
         return True

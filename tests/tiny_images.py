@@ -4,7 +4,7 @@ import numpy as np
 
 from tsembed.encoder.build import make
 from tsembed.encoder.tiny_qwen import random_parts
-from tsembed.inputs import Item, encode_png
+from tsembed.inputs import Input, encode_png
 from tsembed.settings import Backbone
 from tsembed.tasks import IMAGE_ROUTES
 
@@ -38,4 +38,4 @@ def mosaic(seed, cells=(2, 2), cell=8):
 
 def item(text="", colour=None, **of_picture):
     """A text, a picture, or both."""
-    return Item(text, picture(colour, **of_picture) if colour else None)
+    return Input(text, picture(colour, **of_picture) if colour else None)

@@ -1,4 +1,4 @@
-"""What is embedded: an `Item`, a text, a picture, or both; and PNGs whose bytes every machine makes alike."""
+"""What is embedded: an `Input`, a text, a picture, or both; and PNGs whose bytes every machine makes alike."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ MARK = "<image>"  # where the picture stands in the text; without it the picture
 _BLOCK = 65535  # bytes of one stored deflate block
 
 
-class Item(NamedTuple):
+class Input(NamedTuple):
     """One query, document or candidate.
 
     Attributes:
@@ -28,7 +28,7 @@ class Item(NamedTuple):
     image: bytes | None = None
 
 
-def open_image(item: Item) -> "Image.Image":
+def open_image(item: Input) -> "Image.Image":
     """The item's picture in RGB; what is transparent shows white.
 
     Raises:

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from tsembed.inputs import decode
 
 
-class PictureFiles:
+class ImageFiles:
     """The pictures of a copy of a repository: files, or members of its zip files."""
 
     def __init__(self, folder: Path):
@@ -36,7 +36,7 @@ class PictureFiles:
         return archive.read(name) if archive else (self.folder / name).read_bytes()
 
 
-class PictureZip:
+class ImageZip:
     """The files of a zip file, read when they are needed, each once.
 
     Raises:

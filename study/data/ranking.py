@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 
 from .pairs import group_of
 
@@ -26,10 +26,10 @@ class RankingExample(NamedTuple):
         negatives: The candidates beside the answer, all distinct and all wrong; empty in training.
     """
 
-    query: Item
-    positive: Item
+    query: Input
+    positive: Input
     answer_key: tuple[str, ...] = ()
-    negatives: Sequence[Item] = ()
+    negatives: Sequence[Input] = ()
 
 
 def pair(example: RankingExample, files: Mapping[bytes, str] = NO_FILES) -> dict:
@@ -47,7 +47,7 @@ def pair(example: RankingExample, files: Mapping[bytes, str] = NO_FILES) -> dict
 
 def tables(examples: Iterable[RankingExample], rng: random.Random, files: Mapping[bytes, str] = NO_FILES) -> Tables:
     """The two tables of a ranking set. Every list of candidates is shuffled, so that a place in it says nothing."""
-    number: dict[Item, int] = {}
+    number: dict[Input, int] = {}
     queries = []
     for query, positive, _, negatives in examples:
         rows = [number.setdefault(item, len(number)) for item in (positive, *negatives)]

@@ -13,7 +13,7 @@ from datasets import Dataset, Image
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from tsembed.inputs import Item, encode_png
+from tsembed.inputs import Input, encode_png
 from tsembed.tasks import TASKS
 
 from ..data import manifest
@@ -128,10 +128,12 @@ class ImageMteb:
         return (torch.as_tensor(a) * torch.as_tensor(b)).sum(-1)
 
 
-def _items(batch: dict) -> list[Item]:
+def _items(batch: dict) -> list[Input]:
     size = len(batch["image"] if "image" in batch else batch["text"])
     texts, pictures = batch.get("text", [""] * size), batch.get("image", [None] * size)
-    return [Item(text, None if p is None else encode_png(np.array(p))) for text, p in zip(texts, pictures, strict=True)]
+    return [
+        Input(text, None if p is None else encode_png(np.array(p))) for text, p in zip(texts, pictures, strict=True)
+    ]
 
 
 def _modalities(table: Dataset, text: str, image: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS
 
 from ..data.manifest import load_table
@@ -94,9 +94,9 @@ def is_first(
     return bool(scores[right].max() > scores[~right].max())
 
 
-def items(table: "datasets.Dataset", text: str, image: str) -> list[Item]:
+def items(table: "datasets.Dataset", text: str, image: str) -> list[Input]:
     """The items of two columns of a prepared table."""
-    return [Item(*pair) for pair in zip(table[text], table[image], strict=True)]
+    return [Input(*pair) for pair in zip(table[text], table[image], strict=True)]
 
 
 class Memory:
@@ -106,7 +106,7 @@ class Memory:
         self.encoder, self.settings = encoder, settings
         self._vectors: dict[tuple[str, bytes], np.ndarray] = {}
 
-    def embed(self, inputs: Sequence[Item], route: str, rng: random.Random) -> Float[np.ndarray, "items dim"]:
+    def embed(self, inputs: Sequence[Input], route: str, rng: random.Random) -> Float[np.ndarray, "items dim"]:
         """Embeddings in the order of the items; new ones are encoded in an order drawn from `rng`."""
         keys = [(route, _digest(item)) for item in inputs]
         new = {key: item for key, item in zip(keys, inputs, strict=True) if key not in self._vectors}
@@ -118,7 +118,7 @@ class Memory:
         return np.stack([self._vectors[key] for key in keys])
 
 
-def _digest(item: Item) -> bytes:
+def _digest(item: Input) -> bytes:
     digest = hashlib.sha256(item.text.encode())
     digest.update(b"\0" + item.image if item.image is not None else b"")
     return digest.digest()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from study.data.folder.images import ImageRow
 from study.data.schema import ImagePair, parse
-from tsembed.inputs import Item, encode_png, open_image
+from tsembed.inputs import Input, encode_png, open_image
 
 
 def noise(*shape):
@@ -22,7 +22,7 @@ def noise(*shape):
 
 
 def as_rgb(data):
-    return np.asarray(open_image(Item("", data)))
+    return np.asarray(open_image(Input("", data)))
 
 
 def saved(image, **options):
@@ -37,7 +37,7 @@ def test_grey_indexed_and_rgb_pixels_are_read_back():
     assert np.array_equal(as_rgb(encode_png(grey, colours)), colours[grey])
     rgb = noise(3, 4, 3)
     assert np.array_equal(as_rgb(encode_png(rgb)), rgb)
-    assert open_image(Item("", encode_png(rgb))).size == (4, 3)  # width, height
+    assert open_image(Input("", encode_png(rgb))).size == (4, 3)  # width, height
 
 
 def test_a_picture_longer_than_one_block_is_whole():
@@ -86,19 +86,19 @@ def test_transparency_shows_white_and_other_modes_become_rgb():
 )
 def test_bytes_that_are_no_whole_picture_are_an_error(data):
     with pytest.raises(ValueError, match=rf"not a readable image: .*\({len(data)} bytes\)"):
-        open_image(Item("", data))
+        open_image(Input("", data))
 
 
 def test_a_wrong_checksum_is_an_error():
     data = bytearray(encode_png(noise(9, 9)))
     data[60] ^= 1
     with pytest.raises(ValueError, match="not a readable image"):
-        open_image(Item("", bytes(data)))
+        open_image(Input("", bytes(data)))
 
 
 def test_an_item_without_a_picture_cannot_be_opened():
     with pytest.raises(ValueError, match="the item has no image; its text is 'a text'"):
-        open_image(Item("a text"))
+        open_image(Input("a text"))
 
 
 GOOD = {"query": "Which? <image>", "query_image": b"x", "document": "red", "document_image": None, "group": 1}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..inputs import MARK, Item, open_image
+from ..inputs import MARK, Input, open_image
 from .chunks import Chunk
-from .image_processing import IMAGE_FAMILIES, Picture, Pictures, pictures_of
+from .image_processing import IMAGE_FAMILIES, Picture, Pictures, pixels_of
 from .text import Encoder
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ImageEncoder(Encoder):
-    """An encoder whose inputs are texts or `Item`s. A batch may mix texts, pictures, and texts with a picture.
+    """An encoder whose inputs are texts or `Input`s. A batch may mix texts, pictures, and texts with a picture.
 
     An input ends in the end-of-text token, which is what "last" pooling reads.
 
@@ -27,7 +27,7 @@ class ImageEncoder(Encoder):
         settings: As `Encoder` takes them.
     """
 
-    input_types = (str, Item)
+    input_types = (str, Input)
 
     def __init__(self, backbone: "BackboneModel", tokenizer, image_processor: Any, **settings: Any):
         super().__init__(backbone, tokenizer, **settings)
@@ -73,7 +73,7 @@ class ImageEncoder(Encoder):
 
     def prepare(
         self,
-        inputs: Sequence[Item | str],
+        inputs: Sequence[Input | str],
         routes: str | Sequence[str],
         *,
         max_tokens: int,
@@ -87,9 +87,9 @@ class ImageEncoder(Encoder):
         names = [routes] * len(inputs) if isinstance(routes, str) else list(routes)
         if unknown := sorted(set(names) - set(self.routes)):
             raise ValueError(f"routes {unknown} are unknown; routes: {', '.join(self.routes)}")
-        items = [Item(x) if isinstance(x, str) else x for x in inputs]
+        items = [Input(x) if isinstance(x, str) else x for x in inputs]
         at = [i for i, item in enumerate(items) if item.image is not None]
-        pixels = pictures_of(self.image_processor, [open_image(items[i]) for i in at])
+        pixels = pixels_of(self.image_processor, [open_image(items[i]) for i in at])
         pictures: dict[int, Picture] = dict(zip(at, pixels, strict=True))
         tokens = self._sequences(items, pictures, max_tokens)
         parts = []
@@ -98,7 +98,7 @@ class ImageEncoder(Encoder):
             parts.append(part._replace(pictures=Pictures(inside) if inside else None))
         return parts, sum(map(len, tokens))
 
-    def _sequences(self, items: list[Item], pictures: dict[int, Picture], max_tokens: int) -> list[list[int]]:
+    def _sequences(self, items: list[Input], pictures: dict[int, Picture], max_tokens: int) -> list[list[int]]:
         """Token ids per item, cut in the text at `max_tokens`, never in the picture."""
         split = [item.text.partition(MARK) if MARK in item.text else ("", "", item.text) for item in items]
         before, after = (self._ids([parts[k].strip() for parts in split]) for k in (0, 2))
@@ -128,7 +128,7 @@ class ImageEncoder(Encoder):
         """
         if route not in self.routes:
             raise ValueError(f"route {route!r} is unknown; routes: {', '.join(self.routes)}")
-        return self._sequences([Item(text) for text in texts], {}, max_tokens)
+        return self._sequences([Input(text) for text in texts], {}, max_tokens)
 
     def save(self, folder: str | Path) -> None:
         """Write what `Encoder.save` writes, and the image processor's settings."""

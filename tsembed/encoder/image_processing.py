@@ -85,7 +85,7 @@ def image_processor(model_type: str, name: str | None = None, revision: str | No
     return processor(**settings) if name is None else processor.from_pretrained(name, revision=revision, **settings)
 
 
-def pictures_of(processor: Any, images: Sequence[Any]) -> list[Picture]:
+def pixels_of(processor: Any, images: Sequence[Any]) -> list[Picture]:
     """The pictures in patches.
 
     Attributes:

@@ -159,7 +159,7 @@ class Encoder(nn.Module):
         """The inputs as chunks for `embed`, and their number of tokens without padding.
 
         Args:
-            inputs: Texts; of an encoder of images, also `inputs.Item`s.
+            inputs: Texts; of an encoder of images, also `inputs.Input`s.
             routes: One of `routes` for all, or one per input.
             max_tokens: Longer inputs are cut.
             token_budget: Upper bound of a chunk's size, padding included.
@@ -217,7 +217,7 @@ class Encoder(nn.Module):
 
         Args:
             inputs: A text, or a sequence, array or column of texts, which are taken by position whatever its index; of
-                an encoder of images, also `inputs.Item`s.
+                an encoder of images, also `inputs.Input`s.
             route: One of `routes`.
             max_tokens: Longer inputs are cut; by default at what model and tokenizer take, `self.max_tokens`.
             token_budget: Upper bound of a forward pass in tokens, padding included; a longer single input is a pass of

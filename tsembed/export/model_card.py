@@ -189,11 +189,11 @@ def _use_of_images(encoder, name: str, route: str | None) -> str:
     named = ", ".join(f"`{route}`" for route in routes)
     lines = [
         "```python",
-        "from tsembed.inputs import Item",
+        "from tsembed.inputs import Input",
         "from tsembed import Encoder",
         "",
         f'encoder = Encoder.load("{name}")',
-        f'encoder.encode(["a text", Item("", open("a.png", "rb").read())], "{routes[0]}")',
+        f'encoder.encode(["a text", Input("", open("a.png", "rb").read())], "{routes[0]}")',
         "```",
         "",
         f"Routes: {named}. The weights alone are a plain `{type(encoder.backbone).__name__}` of transformers:",

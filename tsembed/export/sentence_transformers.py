@@ -132,10 +132,10 @@ def verify_images(encoder, folder: Path, route: str | None, tokens: int) -> None
     import numpy as np
 
     from ..encoder.text import Encoder
-    from ..inputs import Item, encode_png
+    from ..inputs import Input, encode_png
 
     picture = encode_png(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
-    items = [*_PROBES, Item("", picture), Item("a <image> between words", picture)]
+    items = [*_PROBES, Input("", picture), Input("a <image> between words", picture)]
     again = Encoder.load(folder)
     for name in [route] if route else encoder.routes:
         expected, actual = (one.encode(items, name, max_tokens=tokens) for one in (encoder, again))

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..encoder.chunks import Chunk
-from ..inputs import Item
+from ..inputs import Input
 from ..settings import Training, Variant
 from ..tasks import TASKS
 from .sampler import TaskSampler
@@ -165,7 +165,7 @@ def groups_of(
     return torch.tensor(list(of_queries)), torch.tensor(list(of_documents))
 
 
-def _number(item: str | Item) -> int:
+def _number(item: str | Input) -> int:
     """A signed 64-bit hash of a text or an item; a text and an item without picture are the same."""
     text, image = (item, None) if isinstance(item, str) else item
     digest = hashlib.blake2b(text.encode(), digest_size=8)
@@ -178,4 +178,4 @@ def inputs_of(rows: Mapping[str, list], side: str) -> list[Any]:
     """One side ("query" or "document") of training rows: texts, or items where the rows have pictures."""
     if f"{side}_image" not in rows:
         return rows[side]
-    return [Item(text, image) for text, image in zip(rows[side], rows[f"{side}_image"], strict=True)]
+    return [Input(text, image) for text, image in zip(rows[side], rows[f"{side}_image"], strict=True)]

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from tsembed.tasks import CAPTIONING
 
 from ...presets import Data
-from ..image_files import PictureZip
+from ..image_files import ImageZip
 from ..ranking import RankingExample, pair, tables
 from ..schema import NAME, DatasetSpec, OptionalLabel, OptionalText, OptionalTexts, Text
 from ..schema import Row as CheckedRow
@@ -56,7 +56,7 @@ class Set(NamedTuple):
 
     folder: Path
     rows: dict[str, list[Row]]
-    pictures: PictureZip
+    pictures: ImageZip
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ def _read(folder: Path, faults: Faults) -> Set | None:
             rule = f"{split}.jsonl and {split}.jsonl.gz stand side by side; one of the two" if paths else None
             faults.add(folder, None, rule or f"{split}.jsonl[.gz] is missing")
     try:
-        return Set(folder, rows, PictureZip(folder / "images.zip"))
+        return Set(folder, rows, ImageZip(folder / "images.zip"))
     except ValueError as error:
         faults.add(folder / "images.zip", None, str(error))
         return None
@@ -183,7 +183,7 @@ def _pairs(image_set: Set, question: Question, rows: list[Row], data: Data) -> d
     rng = random.Random(f"{data.seed}/{image_set.name}_{question.name}/train")
     drawn = sorted(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
     held = [rows[i] for i in drawn]
-    kept = _without_pictures_of(held, rows, image_set)
+    kept = _without_images_of(held, rows, image_set)
     parts = {"rows": kept} | ({"validation": held} if held else {})
     return {table: _drawn(question, Draw(part, image_set.pictures, rng, False)) for table, part in parts.items()}
 
@@ -202,7 +202,7 @@ def _left_out(rows: Sequence[Row], usable: Sequence[Row]) -> dict[str, str]:
     return {"left out": f"{left} rows without what is asked, or not the only one that has it"} if left else {}
 
 
-def _without_pictures_of(others: Sequence[Row], rows: Sequence[Row], image_set: Set) -> list[Row]:
+def _without_images_of(others: Sequence[Row], rows: Sequence[Row], image_set: Set) -> list[Row]:
     """The rows none of whose pictures, under whatever name, is one of the others'."""
     content: Callable[[str], tuple[int, int]] = image_set.pictures.content
     known = {content(name) for row in others for name in row.names}
@@ -210,6 +210,6 @@ def _without_pictures_of(others: Sequence[Row], rows: Sequence[Row], image_set: 
 
 
 def _uncontaminated(image_set: Set) -> tuple[list[Row], dict[str, str]]:
-    kept = _without_pictures_of(image_set.rows["test"], image_set.rows["train"], image_set)
+    kept = _without_images_of(image_set.rows["test"], image_set.rows["train"], image_set)
     left = len(image_set.rows["train"]) - len(kept)
     return kept, {"contamination": f"{left} train rows left out: the test part has a picture of theirs"} if left else {}

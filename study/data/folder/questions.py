@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tsembed.inputs import Item, encode_png
+from tsembed.inputs import Input, encode_png
 
-from ..image_files import PictureZip
+from ..image_files import ImageZip
 from ..ranking import RankingExample
 
 
@@ -48,7 +48,7 @@ class Draw(NamedTuple):
     """What an example is drawn from: the rows that a question can be about, and whether wrong candidates are wanted."""
 
     rows: Sequence[Row]
-    pictures: PictureZip
+    pictures: ImageZip
     rng: random.Random
     negatives: bool
 
@@ -128,43 +128,43 @@ def in_view(view: str, usable: Callable[[Sequence[Row]], list[Row]], rows: Seque
 
 def label_of(row: Row, draw: Draw) -> RankingExample:
     """Picture -> its kind, among all kinds."""
-    wrong = [Item(label) for label in sorted({r.label for r in draw.rows}) if label != row.label]
-    query = Item("Which kind of picture is it? <image>", draw.pictures.read(row.image))
-    return RankingExample(query, Item(row.label), negatives=wrong if draw.negatives else ())
+    wrong = [Input(label) for label in sorted({r.label for r in draw.rows}) if label != row.label]
+    query = Input("Which kind of picture is it? <image>", draw.pictures.read(row.image))
+    return RankingExample(query, Input(row.label), negatives=wrong if draw.negatives else ())
 
 
 def statement(row: Row, draw: Draw) -> RankingExample:
     """Picture and sentence -> true or false."""
-    query = Item(f"Is this true of the picture? <image> {row.text}", draw.pictures.read(row.image))
-    wrong = [Item(answer) for label, answer in TRUTH.items() if label != row.label]
-    return RankingExample(query, Item(TRUTH[row.label]), negatives=wrong if draw.negatives else ())
+    query = Input(f"Is this true of the picture? <image> {row.text}", draw.pictures.read(row.image))
+    wrong = [Input(answer) for label, answer in TRUTH.items() if label != row.label]
+    return RankingExample(query, Input(TRUTH[row.label]), negatives=wrong if draw.negatives else ())
 
 
 def picture_of(row: Row, draw: Draw) -> RankingExample:
     """Name -> picture."""
-    return _pictures(Item(f"Find a picture of this: {row.text}"), row, draw)
+    return _pictures(Input(f"Find a picture of this: {row.text}"), row, draw)
 
 
 def name_of(row: Row, draw: Draw) -> RankingExample:
     """Picture -> name."""
-    query = Item("Find the name of what the picture shows. <image>", draw.pictures.read(row.image))
-    return RankingExample(query, Item(row.text), negatives=[Item(other.text) for other in _other_rows(row, draw)])
+    query = Input("Find the name of what the picture shows. <image>", draw.pictures.read(row.image))
+    return RankingExample(query, Input(row.text), negatives=[Input(other.text) for other in _other_rows(row, draw)])
 
 
 def picture_of_keywords(row: Row, draw: Draw) -> RankingExample:
     """Keywords -> the picture that has them all."""
-    return _pictures(Item(f"Find a picture with these keywords: {', '.join(_first_keywords(row))}"), row, draw)
+    return _pictures(Input(f"Find a picture with these keywords: {', '.join(_first_keywords(row))}"), row, draw)
 
 
 def to_view(view: str, row: Row, draw: Draw) -> RankingExample:
     """Picture -> the same thing in the other view."""
-    query = Item("Find the same thing in another style. <image>", draw.pictures.read(row.image))
+    query = Input("Find the same thing in another style. <image>", draw.pictures.read(row.image))
     return _pictures(query, row, draw, lambda r: r.views[view])
 
 
 def from_view(view: str, row: Row, draw: Draw) -> RankingExample:
     """The other view -> the picture: the same in the other direction, which is never trained."""
-    query = Item("Find the same thing in another style. <image>", draw.pictures.read(row.views[view]))
+    query = Input("Find the same thing in another style. <image>", draw.pictures.read(row.views[view]))
     return _pictures(query, row, draw)
 
 
@@ -176,15 +176,15 @@ def part_of(row: Row, draw: Draw) -> RankingExample:
     tiles = [draw.pictures.pixels(r.image, size) for r in (row, *others)]
     place = draw.rng.sample(range(4), 4)
     upper, lower = (np.concatenate([tiles[i] for i in half], axis=1) for half in (place[:2], place[2:]))
-    query = Item(f"Find this part of the picture. <image> {row.text}", encode_png(np.concatenate([upper, lower])))
-    answer, *wrong = dict.fromkeys(Item("", encode_png(tile)) for tile in tiles)
+    query = Input(f"Find this part of the picture. <image> {row.text}", encode_png(np.concatenate([upper, lower])))
+    answer, *wrong = dict.fromkeys(Input("", encode_png(tile)) for tile in tiles)
     return RankingExample(query, answer, _content(answer), wrong if draw.negatives else ())
 
 
-def _pictures(query: Item, row: Row, draw: Draw, name: Callable[[Row], str] = lambda row: row.image) -> RankingExample:
+def _pictures(query: Input, row: Row, draw: Draw, name: Callable[[Row], str] = lambda row: row.image) -> RankingExample:
     """The example whose candidates are pictures: the row's, and those of others that look different."""
-    answer = Item("", draw.pictures.read(name(row)))
-    wrong = dict.fromkeys(Item("", draw.pictures.read(name(other))) for other in _other_rows(row, draw))
+    answer = Input("", draw.pictures.read(name(row)))
+    wrong = dict.fromkeys(Input("", draw.pictures.read(name(other))) for other in _other_rows(row, draw))
     return RankingExample(query, answer, _content(answer), [item for item in wrong if item != answer])
 
 
@@ -216,6 +216,6 @@ def _first_keywords(row: Row) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.keywords))[:KEYWORDS]
 
 
-def _content(item: Item) -> tuple[str]:
+def _content(item: Input) -> tuple[str]:
     """Equal pictures are one answer, in whatever set."""
     return (hashlib.blake2b(item.image, digest_size=16).hexdigest(),)

@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tsembed.inputs import MARK, Item
+from tsembed.inputs import MARK, Input
 
 from ...presets import Data
-from ..image_files import PictureFiles
+from ..image_files import ImageFiles
 from ..pairs import reservoir
 from ..ranking import RankingExample, pair, tables
 from ..schema import DatasetSpec
@@ -79,8 +79,8 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     sampled_sets = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
     if data.path is None:
         for sampled in sampled_sets:
-            _fetch_pictures(sampled, data)
-    stores = {folder: PictureFiles(folder) for folder in dict.fromkeys(sampled.folder for sampled in sampled_sets)}
+            _fetch_images(sampled, data)
+    stores = {folder: ImageFiles(folder) for folder in dict.fromkeys(sampled.folder for sampled in sampled_sets)}
     if missing := [line for sampled in sampled_sets for line in _missing(sampled, stores[sampled.folder])]:
         raise ValueError("pictures of MMEB are missing, so nothing was prepared:\n" + "\n".join(missing))
     for sampled in sampled_sets:
@@ -111,8 +111,8 @@ def evaluated(row: dict, read: Callable[[str], bytes | None]) -> RankingExample:
     return RankingExample(_item(row["qry_text"], read(row["qry_img_path"])), answer, negatives=wrong)
 
 
-def _item(text: str, picture: bytes | None) -> Item:
-    return Item(text.replace(THEIR_MARK, MARK if picture is not None else ""), picture)
+def _item(text: str, picture: bytes | None) -> Input:
+    return Input(text.replace(THEIR_MARK, MARK if picture is not None else ""), picture)
 
 
 def _choose(name: str, part: str, data: Data) -> SampledSet:
@@ -183,14 +183,14 @@ def _mirrored() -> list[str]:
     return [repository.partition("/")[2] for repository in REPOSITORIES.values()]
 
 
-def _fetch_pictures(sampled: SampledSet, data: Data) -> None:
+def _fetch_images(sampled: SampledSet, data: Data) -> None:
     """Downloads the zip files of a set: one of the set's own name, and of each folder that its paths name."""
     folders = {path.removeprefix("images/").partition("/")[0] for path in sampled.paths()}
     names = [f"images_zip/{name}.zip" for name in sorted(folders | {sampled.name})]
     _folder(sampled.part, names if sampled.part == "train" else ["images.zip"], data)
 
 
-def _missing(sampled: SampledSet, pictures: PictureFiles) -> Iterator[str]:
+def _missing(sampled: SampledSet, pictures: ImageFiles) -> Iterator[str]:
     paths = dict.fromkeys(sampled.paths())
     absent = [path for path in paths if pictures.find(path) is None]
     if absent:
@@ -198,7 +198,7 @@ def _missing(sampled: SampledSet, pictures: PictureFiles) -> Iterator[str]:
         yield f"  {sampled.part} {sampled.name}: {counts}; the first is {absent[0]!r} in {sampled.folder}"
 
 
-def _spec(sampled: SampledSet, pictures: PictureFiles, data: Data) -> DatasetSpec:
+def _spec(sampled: SampledSet, pictures: ImageFiles, data: Data) -> DatasetSpec:
     revision = data.revision if sampled.part == "train" else EVAL_REVISION
     origin = f"{REPOSITORIES[sampled.part]}@{revision}/{sampled.name}" + (" (mirror)" if data.path else "")
     if sampled.part == "train":
@@ -216,7 +216,7 @@ def _spec(sampled: SampledSet, pictures: PictureFiles, data: Data) -> DatasetSpe
     )
 
 
-def _pairs(sampled: SampledSet, pictures: PictureFiles) -> Iterator[dict]:
+def _pairs(sampled: SampledSet, pictures: ImageFiles) -> Iterator[dict]:
     for row in sampled.rows:
         example = trained(row, pictures.read)
         named = ((example.query, "qry_image_path"), (example.positive, "pos_image_path"))

@@ -6,7 +6,7 @@ evaluation set has a caption's form.
 
 import random
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
 from .classification import half, parity
@@ -18,25 +18,25 @@ def caption_of_digit(rng: random.Random, queries: Pool, documents: Pool, negativ
     """A digit -> "This is a red seven: an odd digit, five or more."."""
     glyph = queries.draw(rng)
     text = _said(glyph)
-    return RankingExample(Item("", picture(glyph)), Item(text), (text,))
+    return RankingExample(Input("", picture(glyph)), Input(text), (text,))
 
 
 def digit_of_caption(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """The caption of a digit -> the digit."""
     glyph = queries.draw(rng)
-    return RankingExample(Item(_said(glyph)), Item("", picture(glyph)), ("picture", glyph.name))
+    return RankingExample(Input(_said(glyph)), Input("", picture(glyph)), ("picture", glyph.name))
 
 
 def caption_of_canvas(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """Two to four digits -> what stands where, in words."""
     image, text = _canvas(rng, queries)
-    return RankingExample(Item("", image), Item(text), (text,))
+    return RankingExample(Input("", image), Input(text), (text,))
 
 
 def canvas_of_caption(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
     """What stands where -> the canvas."""
     image, text = _canvas(rng, queries)
-    return RankingExample(Item(text), Item("", image), (text,))
+    return RankingExample(Input(text), Input("", image), (text,))
 
 
 def _said(glyph: Glyph) -> str:

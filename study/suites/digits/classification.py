@@ -6,7 +6,7 @@ not at the question is right in one of the sets at most.
 
 import random
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
 from .glyphs import INKS, NAMES, Glyph, Pool, picture
@@ -66,5 +66,5 @@ def ink_parity_half(rng: random.Random, queries: Pool, documents: Pool, negative
 
 
 def _labelled(question: str, glyph: Glyph, label: str, labels: tuple[str, ...], negatives: bool) -> RankingExample:
-    wrong = tuple(Item(other) for other in labels if other != label) if negatives else ()
-    return RankingExample(Item(f"{question} <image>", picture(glyph)), Item(label), (label,), wrong)
+    wrong = tuple(Input(other) for other in labels if other != label) if negatives else ()
+    return RankingExample(Input(f"{question} <image>", picture(glyph)), Input(label), (label,), wrong)

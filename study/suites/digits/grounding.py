@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from itertools import count
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
 from .glyphs import INKS, NAMES, Glyph, Pool, another, canvas, picture
@@ -72,10 +72,10 @@ def _found(
     rng: random.Random, pool: Pool, phrase: str, cells: Sequence[Glyph], at: int, negatives: bool
 ) -> RankingExample:
     answer = cells[at]
-    query = Item(f"Find this part of the picture. <image> {phrase}", canvas([cells[:3], cells[3:]]))
+    query = Input(f"Find this part of the picture. <image> {phrase}", canvas([cells[:3], cells[3:]]))
     right = ("cell", str(answer.instance), INKS[answer.ink])
     if not negatives:
-        return RankingExample(query, Item("", picture(answer)), right)
+        return RankingExample(query, Input("", picture(answer)), right)
     chosen = dict.fromkeys([answer, *cells])
     alike, same = LIKE
     for number in count():
@@ -83,5 +83,5 @@ def _found(
             break
         ink = answer.ink if number < alike else None
         chosen[pool.draw(rng, digit=answer.digit if number < alike + same else None, ink=ink)] = None
-    wrong = tuple(Item("", picture(glyph)) for glyph in list(chosen)[1:])
-    return RankingExample(query, Item("", picture(answer)), right, wrong)
+    wrong = tuple(Input("", picture(glyph)) for glyph in list(chosen)[1:])
+    return RankingExample(query, Input("", picture(answer)), right, wrong)

@@ -7,7 +7,7 @@ the commonest answer gains nothing.
 import random
 from collections.abc import Sequence
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
 from .glyphs import INKS, NAMES, Glyph, Pool, another, canvas
@@ -105,6 +105,6 @@ def scattered(rng: random.Random, glyphs: Sequence[Glyph]) -> Cells:
 
 
 def _asked(question: str, cells: Cells, answer: str, negatives: bool) -> RankingExample:
-    wrong = tuple(Item(other) for other in ANSWERS if other != answer) if negatives else ()
-    query = Item(f"Answer the question about the picture. <image> {question}", canvas(cells))
-    return RankingExample(query, Item(answer), (answer,), wrong)
+    wrong = tuple(Input(other) for other in ANSWERS if other != answer) if negatives else ()
+    query = Input(f"Answer the question about the picture. <image> {question}", canvas(cells))
+    return RankingExample(query, Input(answer), (answer,), wrong)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterable
 from itertools import count
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
 from .classification import PAIRS, PARITY, parity
@@ -28,7 +28,7 @@ def picture_of(rng: random.Random, queries: Pool, documents: Pool, negatives: bo
         while True:
             yield documents.draw(rng, digit=another(rng, NAMES, answer.digit), ink=another(rng, INKS, answer.ink))
 
-    query = Item(f"Find a picture of this: a {answer.name}")
+    query = Input(f"Find a picture of this: a {answer.name}")
     return _pictures(query, answer, ("picture", answer.name), wrong, negatives)
 
 
@@ -36,8 +36,8 @@ def caption_of(rng: random.Random, queries: Pool, documents: Pool, negatives: bo
     """A picture -> "a red seven", among the 40 captions that there are."""
     glyph = queries.draw(rng)
     text = f"a {glyph.name}"
-    wrong = tuple(Item(f"a {pair}") for pair in PAIRS if pair != glyph.name) if negatives else ()
-    return RankingExample(Item("Find a caption for the picture. <image>", picture(glyph)), Item(text), (text,), wrong)
+    wrong = tuple(Input(f"a {pair}") for pair in PAIRS if pair != glyph.name) if negatives else ()
+    return RankingExample(Input("Find a caption for the picture. <image>", picture(glyph)), Input(text), (text,), wrong)
 
 
 def same_digit(rng: random.Random, queries: Pool, documents: Pool, negatives: bool) -> RankingExample:
@@ -50,7 +50,7 @@ def same_digit(rng: random.Random, queries: Pool, documents: Pool, negatives: bo
             ink = asked.ink if number < TEMPTING else None
             yield documents.draw(rng, digit=another(rng, NAMES, asked.digit), ink=ink)
 
-    query = Item("Find another picture of the same digit. <image>", picture(asked))
+    query = Input("Find another picture of the same digit. <image>", picture(asked))
     return _pictures(query, answer, ("digit", NAMES[asked.digit]), wrong, negatives)
 
 
@@ -64,7 +64,7 @@ def same_ink(rng: random.Random, queries: Pool, documents: Pool, negatives: bool
             digit = asked.digit if number < TEMPTING else None
             yield documents.draw(rng, digit=digit, ink=another(rng, INKS, asked.ink), but=(asked.instance,))
 
-    query = Item("Find another picture in the same colour. <image>", picture(asked))
+    query = Input("Find another picture in the same colour. <image>", picture(asked))
     return _pictures(query, answer, ("ink", INKS[asked.ink]), wrong, negatives)
 
 
@@ -79,7 +79,7 @@ def same_parity(rng: random.Random, queries: Pool, documents: Pool, negatives: b
         for number in count():
             yield documents.draw(rng, digit=rng.choice(unlike), ink=asked.ink if number < TEMPTING else None)
 
-    query = Item("Find another digit that is even or odd like this one. <image>", picture(asked))
+    query = Input("Find another digit that is even or odd like this one. <image>", picture(asked))
     return _pictures(query, answer, ("parity", parity(asked.digit)), wrong, negatives)
 
 
@@ -96,11 +96,11 @@ def parity_in_ink(rng: random.Random, queries: Pool, documents: Pool, negatives:
 
     said = f"{('an even', 'an odd')[answer.digit % 2]} digit in {INKS[answer.ink]}"
     right = ("parity in ink", PARITY[answer.digit % 2], INKS[answer.ink])
-    return _pictures(Item(f"Find a picture of this: {said}"), answer, right, wrong, negatives)
+    return _pictures(Input(f"Find a picture of this: {said}"), answer, right, wrong, negatives)
 
 
 def _pictures(
-    query: Item, answer: Glyph, right: tuple[str, ...], wrong: Callable[[], Iterable[Glyph]], negatives: bool
+    query: Input, answer: Glyph, right: tuple[str, ...], wrong: Callable[[], Iterable[Glyph]], negatives: bool
 ) -> RankingExample:
     """The example with the first distinct wrong pictures, `CANDIDATES` with the answer."""
     chosen: dict[Glyph, None] = {}
@@ -109,7 +109,9 @@ def _pictures(
             chosen[glyph] = None
             if len(chosen) == CANDIDATES - 1:
                 break
-    return RankingExample(query, Item("", picture(answer)), right, tuple(Item("", picture(glyph)) for glyph in chosen))
+    return RankingExample(
+        query, Input("", picture(answer)), right, tuple(Input("", picture(glyph)) for glyph in chosen)
+    )
 
 
 def _but(names: tuple[str, ...], value: int) -> list[int]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 from tsembed.tasks import CAPTIONING
 
 from ...data.ranking import RankingExample, chance, pair, tables
@@ -115,7 +115,7 @@ def _distinct(
     digit_set: DigitSet, queries: Pool, documents: Pool, size: int, rng: random.Random, negatives: bool
 ) -> Iterator[RankingExample]:
     """Up to `size` examples, no pair of query and answer twice."""
-    seen: set[tuple[Item, Item]] = set()
+    seen: set[tuple[Input, Input]] = set()
     misses = 0
     while len(seen) < size and misses < MISSES:
         drawn = digit_set.draw(rng, queries, documents, negatives)

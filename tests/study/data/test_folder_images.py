@@ -20,7 +20,7 @@ from PIL import Image
 from study.data import prepare
 from study.data.folder import images
 from study.presets import Data, Preset
-from tsembed.inputs import Item, encode_png, open_image
+from tsembed.inputs import Input, encode_png, open_image
 
 SHAPES = 30  # rows of a part
 
@@ -79,11 +79,11 @@ def trained(root, name, **data):
 def ranked(root, name, **data):
     """(query item, right candidate, wrong candidates) of an evaluation set."""
     tables = found(root, **data)["eval", name].tables
-    items = [Item(c["text"], c["image"]) for c in tables["candidates"]]
+    items = [Input(c["text"], c["image"]) for c in tables["candidates"]]
     for asked in tables["queries"]:
         (right,) = asked["positives"]
         wrong = [items[k] for k in asked["candidates"] if k != right]
-        yield Item(asked["query"], asked["query_image"]), items[right], wrong
+        yield Input(asked["query"], asked["query_image"]), items[right], wrong
 
 
 def number_of(item, view="colour"):
@@ -241,7 +241,7 @@ def test_no_picture_of_a_held_out_row_is_trained_on(tmp_path):
     assert (len(held), len(rows)) == (5, 55)
     tiles = {row_["document_image"] for row_ in held}
     shown = {q.tobytes() for r in rows for q in quarters_of(r["query_image"])}
-    assert not {np.asarray(open_image(Item("", t))).tobytes() for t in tiles} & shown
+    assert not {np.asarray(open_image(Input("", t))).tobytes() for t in tiles} & shown
 
 
 def test_rows_of_one_picture_are_all_held_out_or_all_trained_on(tmp_path):
@@ -257,7 +257,7 @@ def test_rows_of_one_picture_are_all_held_out_or_all_trained_on(tmp_path):
 
 
 def quarters_of(image):
-    canvas = np.asarray(open_image(Item("", image)))
+    canvas = np.asarray(open_image(Input("", image)))
     return [np.ascontiguousarray(canvas[y : y + 4, x : x + 4]) for y in (0, 4) for x in (0, 4)]
 
 

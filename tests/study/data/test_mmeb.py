@@ -18,7 +18,7 @@ from study.data import prepare
 from study.data.hub import mmeb
 from study.data.manifest import load_table
 from study.presets import Data, Preset
-from tsembed.inputs import Item, encode_png
+from tsembed.inputs import Input, encode_png
 
 INSTRUCTION = "<|image_1|>\nRepresent the given image for classification\n"
 
@@ -147,7 +147,7 @@ def test_instructions_stay_and_the_mark_becomes_ours(mirror):
     assert (row["query"], row["query_image"]) == ("Find me a picture of thing 0.\n", None)
     assert row["document"] == "<image>\nRepresent the given image.\n"
     assert row["document_image"] == picture(0)
-    assert mmeb._item("<|image_1|>\nWhat?", None) == Item("\nWhat?")
+    assert mmeb._item("<|image_1|>\nWhat?", None) == Input("\nWhat?")
 
 
 def test_groups_are_of_equal_texts_and_of_equal_pictures(mirror):
@@ -172,8 +172,8 @@ def test_candidate_0_is_right_and_repeated_candidates_are_one(mirror, tmp_path):
     assert len(set(first)) == 5
     row = {"qry_text": "?", "qry_img_path": "", "tgt_text": ["a", "b", "a", "b", "c"], "tgt_img_path": [""] * 5}
     example = mmeb.evaluated(row, lambda path: None)
-    assert example.positive == Item("a")
-    assert list(example.negatives) == [Item("b"), Item("c")]
+    assert example.positive == Input("a")
+    assert list(example.negatives) == [Input("b"), Input("c")]
 
 
 def prepared(folder, tmp_path, **data):
@@ -196,7 +196,7 @@ def test_a_mirror_prepares_a_seeded_sample(mirror, tmp_path):
 def image_number(image):
     from tsembed.inputs import open_image
 
-    return open_image(Item("", image)).getpixel((0, 0))[0]
+    return open_image(Input("", image)).getpixel((0, 0))[0]
 
 
 def test_missing_pictures_are_counted_per_set_before_anything_is_written(tmp_path):

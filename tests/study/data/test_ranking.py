@@ -17,7 +17,7 @@ from study.data.ranking import RankingExample
 from study.data.schema import DatasetSpec
 from study.presets import Data, Preset
 from study.suites.digits import suite
-from tsembed.inputs import Item, encode_png
+from tsembed.inputs import Input, encode_png
 
 
 def picture(value):
@@ -27,8 +27,8 @@ def picture(value):
 def examples(count=6):
     """Query i asks for picture i among the four that follow it."""
     for i in range(count):
-        answer, *negatives = (Item("", picture(10 * (j % 8))) for j in range(i, i + 5))
-        yield RankingExample(Item(f"Which? <image> {i}", picture(200 + i)), answer, (str(i % 8),), negatives)
+        answer, *negatives = (Input("", picture(10 * (j % 8))) for j in range(i, i + 5))
+        yield RankingExample(Input(f"Which? <image> {i}", picture(200 + i)), answer, (str(i % 8),), negatives)
 
 
 def source(part="eval", **change):
@@ -66,7 +66,7 @@ def test_each_candidate_is_stored_once_and_the_right_one_is_known():
 
 def test_the_place_of_the_right_candidate_says_nothing_and_comes_from_the_seed():
     many = [
-        RankingExample(Item(f"q{i}"), Item(f"right {i}"), (), [Item(f"wrong {j}") for j in range(4)])
+        RankingExample(Input(f"q{i}"), Input(f"right {i}"), (), [Input(f"wrong {j}") for j in range(4)])
         for i in range(500)
     ]
     made = ranking.tables(many, random.Random(0))
@@ -132,9 +132,11 @@ def test_many_large_pictures_do_not_fill_the_memory(prepared_of, monkeypatch):
 
 
 def test_equal_texts_and_equal_answers_are_one_group():
-    text = [ranking.pair(RankingExample(Item("a"), Item(answer)))["group"] for answer in ("red", "red", "blue")]
+    text = [ranking.pair(RankingExample(Input("a"), Input(answer)))["group"] for answer in ("red", "red", "blue")]
     assert text[0] == text[1] != text[2]
-    shown = [ranking.pair(RankingExample(Item("a"), Item("", picture(i)), key))["group"] for i, key in enumerate("xxy")]
+    shown = [
+        ranking.pair(RankingExample(Input("a"), Input("", picture(i)), key))["group"] for i, key in enumerate("xxy")
+    ]
     assert shown[0] == shown[1] != shown[2]
     assert not set(shown) & set(text)
 

@@ -17,7 +17,7 @@ from study.data.schema import DatasetSpec
 from study.presets import Data, Preset
 from study.suites.digits import suite
 from study.suites.digits.glyphs import pools
-from tsembed.inputs import Item, open_image
+from tsembed.inputs import Input, open_image
 
 NAMES = ("digits_parity", "digits_caption_of", "digits_picture_of", "digits_sum", "digits_cell_at")
 
@@ -91,7 +91,7 @@ def test_a_task_has_the_candidates_of_each_query(prepared):
     assert split["corpus"].column_names == ["id", "image"]
     assert split["queries"].column_names == ["id", "text", "image"]
     shown = np.array(split["corpus"][3]["image"].convert("RGB"))
-    assert np.array_equal(shown, np.array(open_image(Item("", tables["candidates"]["image"][3]))))
+    assert np.array_equal(shown, np.array(open_image(Input("", tables["candidates"]["image"][3]))))
 
 
 @pytest.mark.filterwarnings("ignore")  # mteb's own warnings, of few classes and of deprecated calls
@@ -121,7 +121,7 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
 def test_a_mixed_table_is_refused(monkeypatch, tmp_path):
     from study.evaluation.image_tasks import tasks
 
-    mixed = [RankingExample(Item("which"), Item("red"), (), [Item("", open_file()), Item("blue")])]
+    mixed = [RankingExample(Input("which"), Input("red"), (), [Input("", open_file()), Input("blue")])]
     found = DatasetSpec(
         "mixed", "eval", "ranking", ranking.tables(mixed, random.Random(0)), "", "", "", "image_retrieval"
     )

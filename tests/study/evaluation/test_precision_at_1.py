@@ -17,7 +17,7 @@ from study.data.schema import DatasetSpec
 from study.evaluation.precision_at_1 import BLOCK, evaluate, is_first
 from study.presets import Data, Preset
 from study.suites.digits import suite
-from tsembed.inputs import Item, encode_png
+from tsembed.inputs import Input, encode_png
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE
 
 
@@ -29,11 +29,11 @@ def examples(count, wrong=9):
     """Query i and its answer say the same number; the wrong ones say others. Some sides are pictures alone."""
     for i in range(count):
         others = [item(j) for j in range(i + 1, i + 1 + wrong)]
-        yield RankingExample(Item(f"Which? <image> {i}", picture(0)), item(i), (), others)
+        yield RankingExample(Input(f"Which? <image> {i}", picture(0)), item(i), (), others)
 
 
 def item(number):
-    return Item("", picture(number)) if number % 2 else Item(f"answer {number}")
+    return Input("", picture(number)) if number % 2 else Input(f"answer {number}")
 
 
 @pytest.fixture

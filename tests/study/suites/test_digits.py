@@ -23,7 +23,7 @@ from study.suites.digits import glyphs, suite
 from study.suites.digits.classification import LABELS
 from study.suites.digits.glyphs import INKS, LEVELS, NAMES, SIZE, Pool, canvas, picture, pools
 from study.suites.digits.questions import ANSWERS, NUMBERS
-from tsembed.inputs import Item, open_image
+from tsembed.inputs import Input, open_image
 from tsembed.tasks import IMAGE_TASKS
 
 BY_NAME = {chosen.name: chosen for chosen in suite.SETS}
@@ -42,7 +42,7 @@ def written():
 @cache
 def seen_in(image):
     """What a picture shows, from its pixels alone: rows of (digit, ink, instance) or None."""
-    shown = np.asarray(open_image(Item("", image))).astype(int)
+    shown = np.asarray(open_image(Input("", image))).astype(int)
     colours = np.array(glyphs._COLOURS)
     rows = []
     for top in range(0, shown.shape[0], SIZE):
@@ -120,7 +120,7 @@ def test_a_canvas_shows_its_cells_and_the_bank_is_small():
     rows = seen_in(canvas([[drawn[0], None, drawn[1]], drawn[2:]]))
     assert rows[0][1] is None
     assert [c for row in rows for c in row if c] == [(g.digit, g.ink, g.instance) for g in drawn]
-    assert open_image(Item("", canvas([drawn[:3], drawn[2:]]))).size == (48, 32)
+    assert open_image(Input("", canvas([drawn[:3], drawn[2:]]))).size == (48, 32)
     assert picture(drawn[0]) == canvas([[drawn[0]]])
     assert drawn[0].name == f"{INKS[drawn[0].ink]} {NAMES[drawn[0].digit]}"
     bank = pool.bank(rng)
@@ -156,7 +156,7 @@ def test_a_taken_instance_is_not_drawn_again():
 def test_labels_are_true_of_the_picture(name, answer):
     for one in drawn(name):
         digit, ink, _ = shown(one.query)
-        assert one.positive == Item(answer(digit, ink))
+        assert one.positive == Input(answer(digit, ink))
         assert one.answer_key == (one.positive.text,)
 
 
@@ -189,7 +189,7 @@ def colour_of(question, found):
 def test_answers_are_true_of_the_canvas(name, answer, shape):
     for one in drawn(name):
         found = cells(one)
-        assert one.positive == Item(answer(asked(one), found)), (asked(one), found)
+        assert one.positive == Input(answer(asked(one), found)), (asked(one), found)
         assert {(len(rows), len(rows[0])) for rows in [seen_in(one.query.image)]} == shape
         assert len({instance for _, _, instance in found}) == len(found)  # no picture twice on a canvas
         if name in ("digits_larger", "digits_left_of", "digits_ink_of", "digits_is_there", "digits_which_in_ink"):

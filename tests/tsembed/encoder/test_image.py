@@ -17,10 +17,10 @@ from tsembed.encoder.adapters import adapt
 from tsembed.encoder.backbones import LoadedBackbone
 from tsembed.encoder.build import build, make
 from tsembed.encoder.image import ImageEncoder
-from tsembed.encoder.image_processing import Pictures, pictures_of
+from tsembed.encoder.image_processing import Pictures, pixels_of
 from tsembed.encoder.text import Encoder
 from tsembed.encoder.tiny_qwen import random_parts
-from tsembed.inputs import Item, open_image
+from tsembed.inputs import Input, open_image
 from tsembed.settings import Adapter, Backbone, Variant
 from tsembed.tasks import IMAGE_ROUTES
 
@@ -64,7 +64,7 @@ def test_an_embedding_does_not_depend_on_its_batch_mates():
 
 def test_texts_may_be_given_as_they_are():
     encoder = image_encoder()
-    assert np.array_equal(encoder.encode(["blue"], ROUTE), encoder.encode([Item("blue")], ROUTE))
+    assert np.array_equal(encoder.encode(["blue"], ROUTE), encoder.encode([Input("blue")], ROUTE))
     assert encoder.encode([], ROUTE).shape == (0, 192)
     assert encoder.dim == 192
 
@@ -161,9 +161,9 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"routes \['search_query'\] are unknown; routes: image_classification"):
         encoder.encode(MIXED, "search_query")
     with pytest.raises(ValueError, match="not a readable image"):
-        encoder.encode([Item("red", b"no picture")], ROUTE)
+        encoder.encode([Input("red", b"no picture")], ROUTE)
     (chunk,), _ = encoder.prepare([item("red", "red")], ROUTE, max_tokens=64)
-    two = Pictures(pictures_of(encoder.image_processor, [open_image(item("", "red"))] * 2))
+    two = Pictures(pixels_of(encoder.image_processor, [open_image(item("", "red"))] * 2))
     with pytest.raises(ValueError, match="[Ii]mage features and image tokens do not match"):
         encoder(chunk.input_ids, chunk.attention_mask, ROUTE, two)
     with pytest.raises(ValueError, match="the random backbones are random:qwen2-vl"):

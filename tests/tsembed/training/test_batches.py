@@ -13,7 +13,7 @@ from datasets import Dataset
 from tests.tiny import tiny
 from tsembed.contrastive.losses import negatives_of
 from tsembed.encoder.text import Encoder
-from tsembed.inputs import Item
+from tsembed.inputs import Input
 from tsembed.settings import Training, Variant
 from tsembed.training.batches import StepBatches, groups_of, without_weights
 from tsembed.training.sampler import TaskSampler
@@ -50,7 +50,7 @@ def test_pairs_of_one_label_query_or_document_and_the_query_itself_are_no_negati
 
 
 def test_an_item_without_picture_is_its_text_and_a_picture_makes_another():
-    queries = ["red", Item("red"), Item("red", b"one"), Item("red", b"two"), Item("red", b"one")]
+    queries = ["red", Input("red"), Input("red", b"one"), Input("red", b"two"), Input("red", b"one")]
     negatives = negatives_of(*groups_of(queries, list("abcde"), [1, 2, 3, 4, 5]))
     assert negatives.int().tolist() == [
         [0, 0, 1, 1, 1],
