@@ -70,6 +70,7 @@ def test_a_full_disk_is_one_line_before_anything_is_installed(root):
     assert not (root / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_no_network_is_one_line_and_a_half_environment_is_no_environment(root):
     half = root / ".venv" / "half-made"
     half.mkdir(parents=True)
@@ -117,6 +118,7 @@ def test_verify_without_a_reference_is_one_line_with_a_status_of_its_own(root):
     one_line(checkout.call(root, "verify", "tinny"), "'tinny' is neither a command nor a preset")
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_the_home(root, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     assert checkout.call(root, "plan", "tiny", "--data", "own", HOME=str(home)).returncode == 0

@@ -284,6 +284,7 @@ def _two_ranks(rank, folder):
         torch.save((found, plain(chunks, loss_of(), 0.1, wrap=wrap)), folder / f"dropout-{size}-{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process_and_the_plain_path(tmp_path):
     run_ranks(_two_ranks, 2, tmp_path)
     whole = plain(cut(batch(), PAIRS), loss_of(0.0))

@@ -64,6 +64,7 @@ def test_unroutable_texts_are_errors():
         route_of("Retrieval", None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # mteb's own mock tasks warn, of tiny classes and of deprecated calls
 def test_mteb_mock_run_passes(encoder):
     import mteb

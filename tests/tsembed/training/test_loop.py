@@ -183,6 +183,7 @@ def _two_ranks(rank, folder):
         torch.save((found, task), folder / f"rank{rank}-{step}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tokenizer, tmp_path):
     run_ranks(_two_ranks, 2, tmp_path)
     for step in range(3):
@@ -252,6 +253,7 @@ def _trained_ranks(rank, folder):
     train(settings(BALANCED, steps=2, grad_cache_chunk_size=2), make(tokenizer, BALANCED), tables(), TASKS, folder)
 
 
+@pytest.mark.slow
 def test_load_balancing_on_two_ranks_is_that_of_one_process(tokenizer, tmp_path):
     run_ranks(_trained_ranks, 2, tmp_path / "two")
     norms = {}

@@ -84,6 +84,7 @@ def metrics(folder):
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_overfits_32_pairs(base, method, tmp_path):
     data = {"c": tables()["c"]}
@@ -237,6 +238,7 @@ def _two_ranks(rank, base, folder):
             torch.save(gradient(base, stage, cached, rank, 2, wrap), folder / f"{stage}-{cached}-{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_in_both_stages(base, tmp_path):
     run_ranks(_two_ranks, 2, base, tmp_path)
     norms = set()

@@ -90,6 +90,7 @@ def _rank(rank, folder):
     torch.save(losses, folder / f"{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_ranks_mask_the_documents_of_each_other(tmp_path):
     run_ranks(_rank, 2, tmp_path)
     for rows in (None, 1):
