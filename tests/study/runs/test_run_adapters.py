@@ -118,7 +118,8 @@ def test_two_processes_killed_in_the_second_stage_go_on_in_it(checkout):
     assert (folder / "done.json").is_file()
     found, expected = (load_file(f / "model" / "adapter_model.safetensors") for f in (folder, undisturbed))
     assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    apart = {name: float((found[name] - expected[name]).abs().max()) for name in expected}
+    assert not any(apart.values()), (switch, at, max(apart.values()), sum(v > 0 for v in apart.values()), len(apart))
     for name in ("scores.json", "routing.jsonl"):
         assert (folder / name).read_text() == (undisturbed / name).read_text()
     rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
