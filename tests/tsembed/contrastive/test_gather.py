@@ -33,6 +33,7 @@ def _gathered(rank):
     assert torch.equal(gradient, (3 * 10.0 ** torch.arange(4))[first : first + 2, None].expand(2, 3))
 
 
+@pytest.mark.slow
 def test_two_ranks_gather_in_order_and_add_up_their_gradients():
     run_ranks(_gathered, 2)
 
@@ -42,6 +43,7 @@ def _warns(rank):
         warnings.warn("made on purpose", FutureWarning, stacklevel=1)
 
 
+@pytest.mark.slow
 def test_a_warning_of_a_spawned_rank_is_an_error():
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="FutureWarning: made on purpose"):
         run_ranks(_warns, 2)

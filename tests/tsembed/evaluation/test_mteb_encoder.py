@@ -104,6 +104,7 @@ def prepared(folder):
     return folder / "data"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path):
     from study.evaluation.text_tasks import tasks

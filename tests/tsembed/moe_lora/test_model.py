@@ -331,6 +331,7 @@ def test_reentrant_checkpointing_is_refused():
         adapted().gradient_checkpointing_enable({"use_reentrant": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", BY_ROUTER)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own tracing
 def test_the_whole_model_compiles_without_a_graph_break(settings):

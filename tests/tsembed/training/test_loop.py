@@ -75,6 +75,7 @@ def make(tokenizer, variant=MOTE, dropout=0.0):
     return Encoder(model, tokenizer, instructions=dict(INSTRUCTIONS) if variant.instruction else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [MOTE, TLR, Variant(label="EM", instruction=False)], ids=["MoTE", "TLR", "EM"])
 def test_overfits_32_pairs(tokenizer, variant, tmp_path):
     data, variant = {"r": tables()["r"]}, variant.model_copy(update={"tasks": ("retrieval",)})

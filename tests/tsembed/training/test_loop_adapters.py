@@ -105,6 +105,7 @@ def recall(encoder, table):
     return recall_at_1(q, d, np.array(pairs["group"]))
 
 
+@pytest.mark.slow
 def test_the_second_stage_weighs_the_negatives(base, tmp_path):
     losses = {}
     for name, variant in {
