@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .schema import Kind
+from .columns import Kind
 
 BATCH = 1000  # rows held in memory
 BATCH_BYTES = 64 * 2**20  # of the pictures held in memory

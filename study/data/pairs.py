@@ -16,7 +16,8 @@ from itertools import islice
 from typing import Literal
 
 from ..presets import Data
-from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, Kind, LabelledText, Pair, Row, kinds
+from .columns import Kind
+from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, LabelledText, Pair, Row, kinds
 
 TEXT, NUMBER = Kind("text", "text"), Kind("int", "integer")
 COLUMNS = {"query": TEXT, "document": TEXT, "group": NUMBER}

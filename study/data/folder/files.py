@@ -141,13 +141,15 @@ def stated_task(folder: Path, faults: Faults) -> str | None:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            return faults.add(file, None, f"not JSON ({error})")
+            faults.add(file, None, f"not JSON ({error})")
+            return None
     elif readme.is_file() and (front := _FRONT_MATTER.match(readme.read_text(encoding="utf-8"))):
         file = readme
         try:
             content = yaml.safe_load(front[1])
         except yaml.YAMLError as error:
-            return faults.add(file, None, f"its front matter is not YAML ({' '.join(str(error).split())})")
+            faults.add(file, None, f"its front matter is not YAML ({' '.join(str(error).split())})")
+            return None
         if not isinstance(content, dict) or "task" not in content:
             return None
     else:

@@ -15,9 +15,10 @@ from pydantic import model_validator
 from tsembed.tasks import CAPTIONING
 
 from ...presets import Data
+from ..columns import OptionalLabel, OptionalText, OptionalTexts, Text
 from ..image_files import ImageZip
 from ..ranking import RankingExample, pair, tables
-from ..schema import NAME, DatasetSpec, OptionalLabel, OptionalText, OptionalTexts, Text
+from ..schema import NAME, DatasetSpec
 from ..schema import Row as CheckedRow
 from .files import Faults, provenance, read
 from .questions import Draw, Question, Row, judged, questions

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from pydantic import model_validator
 
 from ...presets import Data
-from ..schema import FORMATS, NAME, DatasetSpec, Document, Kind, Row, kinds
+from ..columns import Kind
+from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
 from .files import Faults, Spool, provenance, read, stated_task
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
@@ -100,7 +101,9 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
         notes = {"reason": REASON["images"]}
         yield DatasetSpec(folder.name, "unused", "images", {}, *provenance(folder), notes=notes)
     for dataset in sets:
-        task = data.task_of_pairs.get(dataset.name) or tasks[dataset.name] if dataset.format == "pairs" else None
+        task = None
+        if dataset.format == "pairs":
+            task = data.task_of_pairs.get(dataset.name) or tasks[dataset.name]
         yield from _specs(dataset, evaluated, task)
 
 

@@ -13,7 +13,7 @@ import re
 import pytest
 
 from study.data.folder import files, text
-from study.data.schema import MTEB_TYPE, Noted
+from study.data.schema import MTEB_TYPE, Noted, Pair
 from study.presets import Data
 
 
@@ -275,3 +275,13 @@ def test_a_task_that_is_none_names_its_file(folder, file, content, message):
     (folder / "pairs/faq" / file).write_text(content)
     with pytest.raises(ValueError, match=re.escape(f"pairs/faq/{file}: {message}")):
         tasks_of_pairs(folder)
+
+
+def test_rows_wait_on_disk_in_their_order_and_can_be_read_by_two_at_once():
+    spool = files.Spool()
+    rows = [Pair(anchor=f"a{i}", positive=f"b{i}") for i in range(2 * files.SPOOLED + 7)]
+    for row in rows:
+        spool.add(row)
+    first, second = iter(spool), iter(spool)
+    assert [row for pair in zip(first, second, strict=True) for row in pair] == [row for row in rows for _ in range(2)]
+    assert list(files.Spool()) == []
