@@ -13,9 +13,9 @@ RUNS = ROOT / "runs"
 REPORTS = ROOT / "reports"
 
 
-def data_dir(preset: str, study: str = "") -> Path:
-    """Prepared data of a preset's study: `train/<dataset>/`, `eval/<dataset>/`, `manifest.json`."""
-    return RUNS / preset / (f"data-{study}" if study else "data")
+def data_dir(preset: str, experiment: str = "") -> Path:
+    """Prepared data of a preset's experiment: `train/<dataset>/`, `eval/<dataset>/`, `manifest.json`."""
+    return RUNS / preset / (f"data-{experiment}" if experiment else "data")
 
 
 def run_dir(preset: str, variant: str, seed: int) -> Path:

@@ -34,17 +34,17 @@ def model_size(folder: Path) -> tuple[int, int]:
     return parameters, size
 
 
-def sizes(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
+def sizes(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
     """Parameters and bytes of what each method saved (adapters without their backbone); index method."""
-    folders = {variant: folder for (variant, _), folder in run_folders(preset, *studies).items()}
+    folders = {variant: folder for (variant, _), folder in run_folders(preset, *experiments).items()}
     rows = [(method, *model_size(folders[method] / "model")) for method in methods]
     return pd.DataFrame(rows, columns=["method", "parameters", "bytes"]).set_index("method")
 
 
-def load_steps(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
+def load_steps(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
     """The training logs: method, seed, step, stage (1 or 2), loss, grad_norm, seconds (wall time of the step)."""
     frames = []
-    for (variant, seed), folder in run_folders(preset, *studies).items():
+    for (variant, seed), folder in run_folders(preset, *experiments).items():
         if variant in methods:
             pairs = yaml.safe_load((folder / "config.yaml").read_text())["training"]["batch_size"]
             rows = pd.read_json(folder / "metrics.jsonl", lines=True)

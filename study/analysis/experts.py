@@ -129,9 +129,9 @@ def blocks_of(layers: Sequence[str]) -> list[str]:
     return [number[1] if (number := re.search(r"\.(\d+)\.", name)) else "" for name in layers]
 
 
-def load_gradients(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
-    """Gradient conflict of some studies' runs: columns method, seed, pair ("first–second"), and those of the probe."""
-    rows = results.read(preset, methods, "gradients.csv", studies=studies, dtype={"block": str})
+def load_gradients(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
+    """Gradient conflict of runs: columns method, seed, pair ("first–second"), and those of the probe."""
+    rows = results.read(preset, methods, "gradients.csv", experiments=experiments, dtype={"block": str})
     rows.insert(2, "pair", rows["first"] + "–" + rows["second"])
     return rows
 

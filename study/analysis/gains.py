@@ -111,14 +111,16 @@ def differences(scores: pd.DataFrame, method: str, baseline: str, types: Sequenc
     return paired(matrix(scores, method, types), matrix(scores, baseline, types))
 
 
-def evaluation_sets(preset: str, study: str) -> pd.DataFrame:
-    """The ranking sets of a study's data: columns task_type, dataset, group ("seen" or "unseen" in training), chance
-    (per cent, of a choice among all candidates) and answers (per cent, among the answers that the question can have).
+def evaluation_sets(preset: str, experiment: str) -> pd.DataFrame:
+    """The ranking sets of an experiment's data, a row each.
+
+    Columns task_type, dataset, group ("seen" or "unseen" in training), chance (per cent, of a choice among all
+    candidates) and answers (per cent, among the answers that the question can have).
     """
     from ..data.manifest import read_manifest
 
     types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
-    manifest = read_manifest(paths.data_dir(preset, load_preset(preset).experiment_with_same_data(study)))
+    manifest = read_manifest(paths.data_dir(preset, load_preset(preset).experiment_with_same_data(experiment)))
     rows = [
         {
             "task_type": types[d["task"]],

@@ -17,14 +17,14 @@ SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 METHOD_OF_VARIANT = {"sem_classification": "sem", "sem_clustering": "sem", "sem_retrieval": "sem"}
 
 
-def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[str] = (), **read) -> pd.DataFrame:
-    """Rows of a CSV file of the runs of some of a preset's studies, with the columns method and seed in front.
+def read(preset: str, methods: Sequence[str], file: str, *, experiments: Sequence[str] = (), **read) -> pd.DataFrame:
+    """Rows of a CSV file of the runs of some of a preset's experiments, with the columns method and seed in front.
 
     Args:
         preset: A name in configs/presets.
         methods: Variants; every one must have a finished run.
         file: Its name in the folder of a run.
-        studies: Keys of `Preset.all_experiments`; none: the preset's own.
+        experiments: Keys of `Preset.all_experiments`; none: the preset's own.
         read: Keywords of `pandas.read_csv`.
 
     Raises:
@@ -32,7 +32,7 @@ def read(preset: str, methods: Sequence[str], file: str, *, studies: Sequence[st
     """
     pass
 
-    folders = {run: folder for run, folder in run_folders(preset, *studies).items() if run[0] in methods}
+    folders = {run: folder for run, folder in run_folders(preset, *experiments).items() if run[0] in methods}
     if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
         raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
     frames = []
@@ -51,17 +51,17 @@ def load_drift(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     return read(preset, methods, "drift.csv")
 
 
-def read_routing(preset: str, methods: Sequence[str], file: str, *studies: str) -> pd.DataFrame:
-    """`use.csv` or `proxy.csv` of the runs of some studies, with the columns method and seed."""
-    return read(preset, methods, file, studies=studies, dtype={"layer": str})
+def read_routing(preset: str, methods: Sequence[str], file: str, *experiments: str) -> pd.DataFrame:
+    """`use.csv` or `proxy.csv` of the runs of some experiments, with the columns method and seed."""
+    return read(preset, methods, file, experiments=experiments, dtype={"layer": str})
 
 
-def history(preset: str, methods: Sequence[str], *studies: str) -> pd.DataFrame:
+def history(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
     """Specialisation over training: method, seed, step, stage, mutual_information (nats, mean over layers)."""
     pass
 
     frames = []
-    for (variant, seed), folder in run_folders(preset, *studies).items():
+    for (variant, seed), folder in run_folders(preset, *experiments).items():
         if variant in methods and (folder / "routing.jsonl").is_file():
             rows = pd.read_json(folder / "routing.jsonl", lines=True)
             frames.append(rows.assign(method=variant, seed=seed))
@@ -80,33 +80,33 @@ def load_routing(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def run_folders(preset: str, *studies: str) -> dict[tuple[str, int], Path]:
-    """Finished runs of some of a preset's studies: (variant, seed) -> folder.
+def run_folders(preset: str, *experiments: str) -> dict[tuple[str, int], Path]:
+    """Finished runs of some of a preset's experiments: (variant, seed) -> folder.
 
     Args:
         preset: A name in configs/presets.
-        studies: Keys of `Preset.all_experiments`, those that the preset lacks being left out; none: the preset's own.
+        experiments: Keys of `Preset.all_experiments`; those that the preset lacks are left out. None: the preset's own.
 
     Raises:
         ValueError: If a run is not finished; names all that are missing.
     """
     plan = load_preset(preset)
-    planned = [study for study in studies or ("",) if study in plan.all_experiments]
-    folders = {(v, s): paths.run_dir(preset, v, s) for study in planned for v, s in plan.runs(study)}
+    planned = [name for name in experiments or ("",) if name in plan.all_experiments]
+    folders = {(v, s): paths.run_dir(preset, v, s) for name in planned for v, s in plan.runs(name)}
     missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
     if missing:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
     return folders
 
 
-def load_scores(preset: str, *studies: str) -> pd.DataFrame:
-    """Scores of some of a preset's studies (none: its own), one row per run and dataset.
+def load_scores(preset: str, *experiments: str) -> pd.DataFrame:
+    """Scores of some of a preset's experiments (none: its own), one row per run and dataset.
 
     A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
 
     Columns: variant, method, seed, task_type, dataset, metric, score (0..100).
     """
-    plan, folders = load_preset(preset), run_folders(preset, *studies)
+    plan, folders = load_preset(preset), run_folders(preset, *experiments)
     frames = []
     for (variant, seed), folder in folders.items():
         rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))

@@ -195,9 +195,9 @@ def intervals(rows: pd.DataFrame, value: str, by: Sequence[str], over: Sequence[
     Returns:
         Columns of `by`, then mean, low, high, seeds.
     """
-    rows_out = []
+    interval_rows = []
     for key, group in rows.groupby(list(by), sort=False):
         table = group.assign(all="").pivot_table(index="seed", columns=[*over, "all"], values=value).to_numpy()
         interval = bootstrap(table, rng=np.random.default_rng(0))
-        rows_out.append(dict(zip(by, key, strict=True)) | interval._asdict() | {"seeds": len(table)})
-    return pd.DataFrame(rows_out)
+        interval_rows.append(dict(zip(by, key, strict=True)) | interval._asdict() | {"seeds": len(table)})
+    return pd.DataFrame(interval_rows)

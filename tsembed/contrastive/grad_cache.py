@@ -11,6 +11,7 @@ They are alive while the loss is computed, which for a large batch should make n
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -136,7 +137,4 @@ def _with_gradients(outputs: Outputs, gradients: dict[str, tuple[Tensor, ...]], 
     terms = [(outputs[n] * parts[index]).sum() for n, parts in gradients.items() if outputs[n].requires_grad]
     if not terms:
         raise ValueError(f"chunk {index}: the loss depends on {sorted(gradients)}, and none of them has a gradient")
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+    return reduce(torch.add, terms)

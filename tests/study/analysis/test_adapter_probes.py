@@ -23,7 +23,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         configs, root = paths.CONFIGS, tmp_path_factory.mktemp("study")
         use_folder(patch, root)
-        write_study(root, configs=configs, seeds=2, studies=("captions", "images"))
+        write_study(root, configs=configs, seeds=2, experiments=("captions", "images"))
         yield root
 
 

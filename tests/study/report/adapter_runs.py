@@ -63,11 +63,11 @@ STUDIES = {
 FEW = ("images_adapter", "images_negatives")  # one seed
 
 
-def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tuple(STUDIES), configs=None) -> None:
+def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, experiments=tuple(STUDIES), configs=None) -> None:
     """Write configs/, the prepared data's manifest and runs/ of a preset under a root that `paths` points to.
 
     Args:
-        studies: Those of `STUDIES` that the preset has.
+        experiments: Those of `STUDIES` that the preset has.
         configs: The folder of the real configs, for the variants.
     """
     shutil.copytree(configs / "variants", root / "configs/variants", dirs_exist_ok=True)
@@ -78,7 +78,7 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
             "variants": dict.fromkeys(STUDIES[study], 1 if study in FEW else seeds),
             "share_process": study != "captions",
         }
-        for study in studies
+        for study in experiments
     }
     own = {
         "about": "x",
@@ -104,7 +104,7 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, studies=tup
         for i in range(3)
     ]
     plan = load_preset(preset)
-    if "captions" in studies:
+    if "captions" in experiments:
         folder = paths.data_dir(preset, plan.experiment_with_same_data("captions"))
         _put(folder / "manifest.json", json.dumps({"datasets": sets, "unused": []}))
     images = {s["name"]: {task: t for t, task in TASK_OF_IMAGE_TYPE.items()}[s["task"]] for s in sets}

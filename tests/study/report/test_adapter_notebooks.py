@@ -27,8 +27,8 @@ def execute(tmp_path, monkeypatch):
     use_folder(monkeypatch, tmp_path)
     monkeypatch.setattr(paths, "REFERENCES", REFERENCES)
 
-    def run(name: str, studies, seeds: int = 2):
-        write_study(tmp_path, configs=CONFIGS, studies=studies, seeds=seeds)
+    def run(name: str, experiments, seeds: int = 2):
+        write_study(tmp_path, configs=CONFIGS, experiments=experiments, seeds=seeds)
         shown, saved = [], {}
         monkeypatch.setattr("IPython.display.display", shown.append)
         monkeypatch.setattr(tables, "save", lambda frame, name, raw=None, **_: saved.setdefault(name, (frame, raw)))
