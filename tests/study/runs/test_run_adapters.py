@@ -7,6 +7,7 @@
 """
 
 import json
+import shutil
 import sys
 import time
 
@@ -90,6 +91,7 @@ def check(process):
 @pytest.mark.slow
 def test_two_processes_killed_in_the_second_stage_go_on_in_it(checkout):
     folder = run_folder(checkout, "tsembed")
+    shutil.rmtree(folder, ignore_errors=True)  # another test's, of one process, would be taken as finished
     check(finish(checkout, "tsembed", "2"))
     undisturbed = folder.rename(folder.with_name("undisturbed"))
     stages = [json.loads(row)["stage"] for row in (undisturbed / "metrics.jsonl").read_text().splitlines()]
