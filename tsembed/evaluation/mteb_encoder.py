@@ -138,7 +138,8 @@ def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> li
         )
         if len(results.task_results) != 1:
             raise RuntimeError(f"{task.metadata.name}: no score")
-        score = 100 * float(results.task_results[0].get_score())
+        # mteb keeps six decimals: a score that is read from its cache would differ from the one that was just measured.
+        score = 100 * round(float(results.task_results[0].get_score()), 6)
         row = {
             "task_type": task.metadata.type,
             "dataset": task.metadata.name,

@@ -80,14 +80,16 @@ def rows(n):
 
 
 def prepared(folder):
-    """An evaluation folder with an STS set whose pairs are all alike, and a retrieval set."""
+    """An evaluation folder with two STS sets, one of pairs that are all alike, and a retrieval set."""
     from study.data import prepare
     from study.presets import Data, Preset
     from tsembed.settings import Backbone
 
     data = folder / "text"
+    pairs = zip(rows(12), reversed(rows(12)), strict=True)
     sets = {
         "sts/alike/test": [{"a": t, "b": t, "score": float(i % 5)} for i, t in enumerate(rows(8))],
+        "sts/unlike/test": [{"a": a, "b": b, "score": float(i % 5)} for i, (a, b) in enumerate(pairs)],
         "retrieval/small/queries": [{"query_id": str(i), "query": t} for i, t in enumerate(rows(8))],
         "retrieval/small/corpus": [{"doc_id": str(i), "text": f"about {t}"} for i, t in enumerate(rows(8))],
         "retrieval/small/qrels": [{"query_id": str(i), "doc_id": str(i), "score": 1} for i in range(8)],
@@ -114,6 +116,7 @@ def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path)
     found = evaluate(model(spy), tasks(folder), tmp_path / "cache")
     assert {(r["task_type"], r["dataset"], r["metric"]) for r in found} == {
         ("STS", "alike", "cosine_spearman"),
+        ("STS", "unlike", "cosine_spearman"),
         ("Retrieval", "small", "ndcg_at_10"),
     }
     assert {r["dataset"]: r["score"] for r in found}["alike"] == 0.0  # every pair has similarity 1
@@ -130,7 +133,7 @@ def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     from study.evaluation.text_tasks import tasks
 
     spy = Spy(tiny("bert"), tokenizer, instructions=None).eval()
-    evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.type == "STS"], tmp_path / "cache")
+    evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "alike"], tmp_path / "cache")
     texts = [text for _, batch in spy.seen for text in batch]
     assert len(texts) == len(set(texts)) == 8  # both sides of a pair are the same text
 
