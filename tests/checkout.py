@@ -45,7 +45,7 @@ def make(root: Path) -> Path:
     rows = {
         "pairs/words/train": [{"anchor": f"question {i}", "positive": f"answer {i}"} for i in range(8)],
         "classification/numbers/train": [{"text": f"number {i}", "label": str(i % 2)} for i in range(8)],
-        "classification/numbers/test": [{"text": f"held-out {i}", "label": str(i % 2)} for i in range(8)],
+        "classification/numbers/test": [{"text": f"held-out {i}", "label": str(i % 2)} for i in range(12)],
     }
     for place, content in rows.items():
         path = root / "own" / f"{place}.jsonl"

@@ -23,7 +23,7 @@ from tsembed.tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
 
 from .. import paths
 from ..presets import SOURCES_WITHOUT_PATH, Data, Experiment, Preset, load_preset
-from . import pairs, ranking, subsample
+from . import pairs, ranking, scorable, subsample
 from .manifest import folder_of, former_keys, read_manifest
 from .schema import FORMATS, MTEB_TYPE, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
 
@@ -51,7 +51,8 @@ def prepare(
         report: Called with each manifest entry as soon as its dataset is complete.
 
     Raises:
-        ValueError: If `folder` holds complete data of other settings, or if the data break a rule.
+        ValueError: If `folder` holds complete data of other settings, or if the data break a rule. All evaluation sets
+            that break a rule of `scorable` are in one error, and no manifest is written.
     """
     data = preset.all_experiments[experiment].data
     settings = _settings(data)
@@ -67,16 +68,23 @@ def prepare(
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    datasets, unused = [], []
+    datasets, unused, refused = [], [], []
     for spec in _specs(data):
         if spec.part == "unused":
             row = {"name": spec.name, "format": spec.format, "origin": spec.origin, "licence": spec.licence}
             unused.append(row | dict(spec.notes))
             continue
-        entries = _complete(folder, spec, key) or _write(folder, spec, data, key)
+        try:
+            entries = _complete(folder, spec, key) or _write(folder, spec, data, key)
+        except scorable.NotScorable as error:
+            refused.append(str(error))
+            continue
         datasets += entries
         for entry in entries:
             report(entry)
+    if refused:
+        what = "these evaluation sets cannot tell one model from another, so no manifest was written"
+        raise ValueError(f"{data.path or data.source}: {what}:\n" + "\n".join(refused))
     _remove_others(folder, datasets)
     total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
     manifest = {
@@ -198,11 +206,12 @@ def _write_eval(spec: DatasetSpec, data: Data, partial: Path) -> list[dict]:
     if spec.format == "ranking":
         if fault := next(ranking.faults(whole), None):
             raise ValueError(f"evaluation dataset {spec.name!r} ({spec.origin}): {fault}")
+    scorable.check(spec, whole, fewest=scorable.FEWEST if data.source == "local" else 0)
     tables, left_out = subsample.subsample(spec, whole, data)
+    # The whole set comes first, so that a fault of the data is not put down to the draw.
+    scorable.check(spec, tables, place=f"as scored, with eval_rows {data.eval_rows}: ")
     counts, hashes = {}, []
     for table, row_class in classes.items():
-        if not tables[table]:
-            raise ValueError(f"evaluation dataset {spec.name!r} ({spec.origin}) has no row in {table!r}")
         writer = TableWriter(partial / "eval" / table, kinds(row_class))
         for row in tables[table]:
             writer.add(row)

@@ -74,8 +74,6 @@ def faults(tables: Tables) -> Iterator[str]:
             yield f"queries row {number}: candidate {max(candidates)} is no row of the {size} candidates"
         if not positives <= candidates:
             yield f"queries row {number}: positive {min(positives - candidates)} is not among its candidates"
-        if positives == candidates:
-            yield f"queries row {number}: all of its {len(candidates)} candidates are right"
 
 
 def chance(tables: Mapping[str, Sequence[dict]]) -> float:

@@ -95,7 +95,7 @@ def prepared(tmp_path_factory):
             "machine_summaries": [f"w{i} w{i + 1}", f"w{i} z", "z y"],
             "relevance": [5, 3, 1],
         }
-        for i in range(5)
+        for i in range(12)
     ]
     lines(root / "summarization/short/test.jsonl", summaries)
     lines(root / "wikipedia/pages/passages.jsonl", [{"id": "1", "text": "An article."}])

@@ -88,17 +88,17 @@ def prepared(folder):
     data = folder / "text"
     pairs = zip(rows(12), reversed(rows(12)), strict=True)
     sets = {
-        "sts/alike/test": [{"a": t, "b": t, "score": float(i % 5)} for i, t in enumerate(rows(8))],
+        "sts/alike/test": [{"a": t, "b": t, "score": float(i % 5)} for i, t in enumerate(rows(12))],
         "sts/unlike/test": [{"a": a, "b": b, "score": float(i % 5)} for i, (a, b) in enumerate(pairs)],
-        "retrieval/small/queries": [{"query_id": str(i), "query": t} for i, t in enumerate(rows(8))],
-        "retrieval/small/corpus": [{"doc_id": str(i), "text": f"about {t}"} for i, t in enumerate(rows(8))],
-        "retrieval/small/qrels": [{"query_id": str(i), "doc_id": str(i), "score": 1} for i in range(8)],
+        "retrieval/small/queries": [{"query_id": str(i), "query": t} for i, t in enumerate(rows(12))],
+        "retrieval/small/corpus": [{"doc_id": str(i), "text": f"about {t}"} for i, t in enumerate(rows(12))],
+        "retrieval/small/qrels": [{"query_id": str(i), "doc_id": str(i), "score": 1} for i in range(12)],
     }
     for name, content in sets.items():
         path = data / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in content))
-        (path.parent / "README.md").write_text("Origin: made here. Licence as stated there: none. Counts: 8.\n")
+        (path.parent / "README.md").write_text("Origin: made here. Licence as stated there: none. Counts: 12.\n")
     preset = Preset(
         name="test", about="", backbone=Backbone(name="tiny"), data=Data(source="local", path=data), variants={"em": 1}
     )
@@ -135,7 +135,7 @@ def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     spy = Spy(tiny("bert"), tokenizer, instructions=None).eval()
     evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "alike"], tmp_path / "cache")
     texts = [text for _, batch in spy.seen for text in batch]
-    assert len(texts) == len(set(texts)) == 8  # both sides of a pair are the same text
+    assert len(texts) == len(set(texts)) == 12  # both sides of a pair are the same text
 
 
 def test_the_revision_changes_with_weights_and_settings(encoder):
