@@ -16,6 +16,7 @@ from tsembed.settings import Backbone, Positive, Strict, Training, Variant, chec
 from . import paths
 from .former_names import current_name
 
+Suite = Literal["docstrings", "icd10"]
 SOURCES_WITHOUT_PATH = ("embedded", "digits")  # sources that come with the installed packages
 OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
 
@@ -24,6 +25,9 @@ class Data(Strict):
     """Which text, or which text and images, and how much of it."""
 
     source: Literal["embedded", "local", "hub", "digits", "local_images", "mmeb"] = "hub"
+    suites: Annotated[tuple[Literal["docstrings", "icd10"], ...], Field(min_length=1)] = (
+        "docstrings",
+    )  # of "embedded"
     path: Path | None = None  # the folder of a local source, or a mirror of the hub files
     revision: str | None = None  # commit of the hub dataset
     train_rows: Positive | None = None  # at most so many pairs per training dataset
@@ -36,6 +40,14 @@ class Data(Strict):
     def _hub_is_pinned(self):
         if self.source in ("hub", "mmeb") and self.path is None and not self.revision:
             raise ValueError("a hub source needs a pinned `revision` (or the `path` of a mirror)")
+        return self
+
+    @model_validator(mode="after")
+    def _suites_are_embedded(self):
+        if len(set(self.suites)) < len(self.suites):
+            raise ValueError(f"suites: each at most once, not {', '.join(self.suites)}")
+        if self.source != "embedded" and self.suites != ("docstrings",):
+            raise ValueError(f"suites: only the source 'embedded' has them, not {self.source!r}")
         return self
 
 

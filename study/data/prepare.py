@@ -28,7 +28,7 @@ from .manifest import folder_of, former_keys, read_manifest
 from .schema import FORMATS, MTEB_TYPE, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
 
 ORIGINS = {  # `data.source` of a preset -> the module whose `specs` and `fingerprint` read it
-    "embedded": "study.suites.docstrings.suite",
+    "embedded": "study.suites.embedded",
     "digits": "study.suites.digits.suite",
     "local": "study.data.folder.text",
     "local_images": "study.data.folder.images",
@@ -130,6 +130,7 @@ def _settings(data: Data) -> dict:
 
 
 def _must_equal(old: dict, new: dict, preset: str, folder: Path) -> None:
+    old = Data.model_construct().model_dump(mode="json", exclude={"path"}) | old  # defaults for newer settings
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
     if changed:
         names = {"input": "the input files", "version": "the code that prepares them"}

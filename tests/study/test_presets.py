@@ -50,6 +50,29 @@ def test_what_a_run_wrote_is_read_again():
         assert Variant.model_validate(row.model_dump(mode="json")) == row, name
 
 
+def test_embedded_text_is_the_docstrings_unless_suites_are_named(configs):
+    assert configs().data.suites == ("docstrings",)
+    preset = configs({"data": {"source": "embedded", "suites": ["docstrings", "icd10"]}})
+    assert preset.data.suites == ("docstrings", "icd10")
+    older = resolve(preset, "em", 0).model_dump(mode="json")
+    del older["data"]["suites"]
+    assert RunSettings.model_validate(older).data.suites == ("docstrings",)
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({"source": "embedded", "suites": []}, "data.suites: .*at least 1 item"),
+        ({"source": "embedded", "suites": ["icd9"]}, "data.suites.0: .*'docstrings' or 'icd10'"),
+        ({"source": "embedded", "suites": ["icd10", "icd10"]}, "suites: each at most once, not icd10, icd10"),
+        ({"source": "digits", "suites": ["icd10"]}, "suites: only the source 'embedded' has them, not 'digits'"),
+    ],
+)
+def test_suites_that_are_none_or_of_another_source_are_errors(configs, data, fault):
+    with pytest.raises(ValueError, match=rf"test\.yaml: .*{fault}"):
+        configs({"data": data})
+
+
 def test_the_defaults_are_the_papers():
     training = Training()
     assert (training.batch_size, training.learning_rate, training.weight_decay, training.steps) == (

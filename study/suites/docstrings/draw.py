@@ -1,14 +1,10 @@
-"""Draws that several sets of the docstring suite share."""
+"""Descriptions of parameters, which several sets of the docstring suite draw from."""
 
-import random
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .labels import description, normalised
+from ..words import normalised
+from .labels import description
 from .packages import Record
-
-Tables = dict[str, list[dict]]
 
 
 class Described(NamedTuple):
@@ -17,22 +13,6 @@ class Described(NamedTuple):
     record: Record
     name: str
     text: str
-
-
-def sample_evenly(items: Iterable, by: Callable[[Any], Hashable], size: int, rng: random.Random) -> list:
-    """`size` items drawn by turns from the groups `by`, so that a large group does not crowd out the others."""
-    groups: dict[Hashable, list] = defaultdict(list)
-    for item in items:
-        groups[by(item)].append(item)
-    for members in groups.values():
-        rng.shuffle(members)
-    drawn: list = []
-    while groups and len(drawn) < size:
-        for name in list(groups):
-            drawn.append(groups[name].pop())
-            if not groups[name]:
-                del groups[name]
-    return drawn[:size]
 
 
 def parameter_descriptions(records: list[Record], most: int = 40) -> list[Described]:

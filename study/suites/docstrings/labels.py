@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 
+from ..words import normalised, words
 from .packages import Record
-from .parsing import natural, sentences, words
+from .parsing import natural, sentences
 
 # Role -> the verbs that give it where they open the summary. A verb has one role.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -132,12 +133,6 @@ def description(text: str, most: int = 40) -> str:
     """A parameter's description as used: whole sentences up to `most` words; "" if that is fewer than five words."""
     shortened = first_words([s for s in sentences(text, strict=False) if natural(s)], most)
     return shortened if len(shortened.split()) >= 5 else ""
-
-
-@cache
-def normalised(text: str) -> str:
-    """What makes two texts the same: their words in order, without case and punctuation."""
-    return " ".join(words(text))
 
 
 def masked(records: list[Record]) -> dict[str, str]:

@@ -143,15 +143,6 @@ def parse(docstring: str) -> Text:
     return Text(_finished(summary), tuple(map(_finished, body)), params, types)
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words of a text, without punctuation: equal for texts that differ only in layout.
-
-    >>> words("The N-th `item`.")
-    ['the', 'n', 'th', 'item']
-    """
-    return re.findall(r"[a-z0-9]+", text.lower())
-
-
 @cache
 def natural(sentence: str) -> bool:
     """Whether a cleaned sentence reads as language: no markup left, mostly words, not an announcement of code."""

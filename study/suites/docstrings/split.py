@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
-from .labels import normalised
+from ..words import normalised
 from .packages import HELD_OUT, Record
 from .parsing import sentences
 

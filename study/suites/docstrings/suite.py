@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ...data.schema import DatasetSpec
 from ...presets import Data
+from ..counts import print_counts
+from ..words import normalised
 from . import draw, labels, packages, seen_types, training, unseen_types
-from .labels import normalised, question, readable
+from .labels import question, readable
 from .packages import HELD_OUT, PACKAGES, SEEN, Record
 from .split import Pools, split_records
 
@@ -82,48 +84,6 @@ def _evaluated(pools: Pools) -> set[str]:
     return {normalised(text) for text in (*masked, *questions, *descriptions, *whole)}
 
 
-def texts(row: dict) -> Iterator[str]:
-    """The texts of a row of any format."""
-    for column, value in row.items():
-        if isinstance(value, list):
-            yield from (item for item in value if isinstance(item, str))
-        elif isinstance(value, str) and column not in ("label", "id", "query_id", "doc_id"):
-            yield value
-
-
-def counts(specs: Iterable[DatasetSpec]) -> Iterator[str]:
-    """A Markdown table: rows, labels and mean words per text of every dataset."""
-    yield "| part | dataset | format | rows | labels | words per text |"
-    yield "|---|---|---|---|---|---|"
-    for spec in specs:
-        if spec.part == "unused":
-            yield f"| unused | {spec.name} | {spec.format} | {spec.notes['reason']} | | |"
-            continue
-        tables = {name: list(rows) for name, rows in spec.tables.items()}
-        rows = ", ".join(f"{len(table):,} {name}" for name, table in tables.items() if name != "qrels")
-        labels = {row["label"] for table in tables.values() for row in table if "label" in row}
-        lengths = [len(text.split()) for table in tables.values() for row in table for text in texts(row)]
-        mean = sum(lengths) / max(1, len(lengths))
-        yield f"| {spec.part} | {spec.name} | {spec.format} | {rows} | {len(labels) or ''} | {mean:.1f} |"
-
-
-def main(arguments: list[str]) -> None:
-    """Print the table of the suite's datasets for the documentation.
-
-    Args:
-        arguments: `--counts`, and how many evaluation rows a dataset may have (400 by default).
-
-    Raises:
-        SystemExit: For other arguments, or with the reason why the datasets cannot be made.
-    """
-    if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
-        raise SystemExit("usage: python -m study.suites.docstrings.suite --counts [EVAL_ROWS]")
-    rows = int(arguments[1]) if len(arguments) == 2 else 400
-    try:
-        print("\n".join(counts(specs(Data(source="embedded", eval_rows=rows)))))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    MODULE = "study.suites.docstrings.suite"
+    print_counts(sys.argv[1:], MODULE, lambda rows: specs(Data(source="embedded", eval_rows=rows)))

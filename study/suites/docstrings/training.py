@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from ...data.schema import DatasetSpec
-from .labels import description, first_words, masked, normalised, question
+from ..words import normalised
+from .labels import description, first_words, masked, question
 from .packages import Record
 
 BODY_WORDS = (12, 100)  # least and most words of a document

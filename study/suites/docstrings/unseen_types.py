@@ -4,8 +4,10 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 
-from .draw import Tables, parameter_descriptions, sample_evenly
-from .labels import first_words, normalised, question
+from ..sampling import Tables, sample_evenly
+from ..words import normalised
+from .draw import parameter_descriptions
+from .labels import first_words, question
 from .packages import Record
 
 NEGATIVES = (3, 5)  # least and most of a reranking query

@@ -146,6 +146,18 @@ def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder
     assert not (tmp_path / "data/validation/p").exists()  # of the other settings, and not asked for now
 
 
+def test_data_of_before_a_setting_existed_count_as_made_with_its_default(folder, tmp_path):
+    whole = prepare.prepare(preset(path=folder), tmp_path / "data")
+    older = json.loads((tmp_path / "data/manifest.json").read_text())
+    del older["settings"]["suites"], older["settings"]["task_of_pairs"]
+    (tmp_path / "data/manifest.json").write_text(json.dumps(older))
+    assert prepare.prepare(preset(path=folder), tmp_path / "data")["sha256"] == whole["sha256"]
+    with pytest.raises(
+        ValueError, match=r"other settings \(task_of_pairs: \{\} there, \{'p': 'clustering'\} asked for"
+    ):
+        prepare.prepare(preset(path=folder, task_of_pairs={"p": "clustering"}), tmp_path / "data")
+
+
 def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
     whole = prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "whole")
     code = (

@@ -9,12 +9,14 @@ import pytest
 
 from study.data.schema import MTEB_TYPE, parse, row_classes
 from study.presets import Data
+from study.suites.counts import texts
 from study.suites.docstrings import packages, suite
-from study.suites.docstrings.labels import _FORMS, ROLES, normalised, parameter_type, question, role
+from study.suites.docstrings.labels import _FORMS, ROLES, parameter_type, question, role
 from study.suites.docstrings.packages import Package
 from study.suites.docstrings.parsing import sentences
 from study.suites.docstrings.split import split_records
 from study.suites.docstrings.unseen_types import grade
+from study.suites.words import normalised
 
 WORDS = [
     a + b for a in "ba de fi go lu mo ne pa ri so tu va ze".split() for b in "lor mint sten dun rap kel gos".split()
@@ -74,7 +76,7 @@ def test_no_sentence_stands_on_both_sides(records, specs):
     for spec in specs:
         for rows in spec.tables.values():
             for row in rows:
-                for text in suite.texts(row):
+                for text in texts(row):
                     said[spec.part] |= {normalised(text), *(normalised(s) for s in sentences(text, strict=False))}
     assert len(said["train"]) > 1000
     assert len(said["eval"]) > 1000

