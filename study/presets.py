@@ -71,7 +71,7 @@ class Experiment(Strict):
     data: Data
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-    variants: dict[str, Positive]  # variant -> number of seeds (0, 1, …)
+    variants: dict[str, Positive]  # variant -> number of seeds, from `Preset.first_seed` on
     # All variants of a seed in one process, one after the other.
     share_process: bool = Field(False, validation_alias=AliasChoices("share_process", "together"))
 
@@ -82,6 +82,8 @@ class Preset(Experiment):
     name: str
     about: str
     judged: bool = True  # False: a test of the machinery, whose numbers say nothing and get no verdict
+    # Of all variants: a reference that confirms has seeds that nobody has looked at.
+    first_seed: Annotated[int, Field(ge=0)] = 0
     experiments: dict[str, Experiment] = Field({}, validation_alias=AliasChoices("experiments", "also"))
     # Runs at once on a machine without a GPU, each with its share of the cores.
     parallel_runs: Positive = Field(1, validation_alias=AliasChoices("parallel_runs", "side_by_side"))
@@ -104,7 +106,7 @@ class Preset(Experiment):
         """The variants that a node of this name trains."""
         experiment = self.experiments.get(name, self) if name in (*self.experiments, OWN_EXPERIMENT) else None
         if experiment is not None and experiment.share_process:
-            return [variant for variant, seeds in experiment.variants.items() if seed < seeds]
+            return [variant for variant, seeds in experiment.variants.items() if seed - self.first_seed < seeds]
         return [name]
 
     def experiment_with_same_data(self, experiment: str) -> str:
@@ -116,7 +118,8 @@ class Preset(Experiment):
         """All (variant, seed) of the preset or of one experiment, seed by seed: an early stop leaves whole seeds."""
         planned = self.all_experiments.values() if experiment is None else [self.all_experiments[experiment]]
         counts = {v: n for each in planned for v, n in each.variants.items()}
-        return [(v, s) for s in range(max(counts.values())) for v, n in counts.items() if s < n]
+        seeds = range(self.first_seed, self.first_seed + max(counts.values()))
+        return [(v, s) for s in seeds for v, n in counts.items() if s < self.first_seed + n]
 
 
 class RunSettings(Strict):
@@ -139,6 +142,8 @@ class RunSettings(Strict):
             return content
         partners = {key: current_name(variant[key]) for key in ("starts_from", "weights_of") if variant.get(key)}
         name = content.get("variant_name")
+        if isinstance(variant.get("merge"), dict):
+            partners["merge"] = {current_name(key): share for key, share in variant["merge"].items()}
         names = {"variant_name": current_name(name)} if isinstance(name, str) else {}
         return content | names | {"variant": variant | partners}
 
@@ -212,9 +217,9 @@ def _check_variants(preset: Preset, file: str) -> None:
             raise ValueError(f"{place}: {sorted(twice)} are in another experiment too")
         counts |= experiment.variants
     for name, seeds in counts.items():
-        partner = variants[name].other
-        if partner is not None and counts.get(partner, 0) < seeds:
-            raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {partner}'s weights, which has fewer")
+        for partner in variants[name].others:
+            if counts.get(partner, 0) < seeds:
+                raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {partner}'s weights, which has fewer")
 
 
 class Look(Strict):

@@ -16,6 +16,7 @@ def _renamed(default: Any, name: str, former: str) -> Any:
 
 
 Block = Annotated[int, Field(ge=0)]
+BACKBONE = "backbone"  # in `Variant.merge`: the pre-trained model that every variant starts from
 
 
 class Strict(BaseModel):
@@ -101,9 +102,11 @@ class Variant(Strict):
 
     label: str
     instruction: bool = True
+    instructions: dict[str, str] | None = None  # route -> what is put before its inputs; None: the base model's own
     experts: dict[str, str] | None = None  # route -> expert; None: a dense model
     token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
-    blocks: Literal["every", "every_other"] | tuple[Block, ...] = "every"  # which blocks have experts (Table 6)
+    # Which blocks have experts (Table 6).
+    blocks: Literal["every", "every_other", "last_half", "last"] | tuple[Block, ...] = "every"
     adapter: Adapter | None = None  # train low-rank adapters instead of the backbone (TSEmbed)
     negatives: Negatives | None = None  # weights on the negatives in a second stage; None: plain InfoNCE throughout
     tasks: tuple[str, ...] = TEXT_TASKS  # an SEM has one
@@ -114,6 +117,8 @@ class Variant(Strict):
     starts_from: str | None = None  # train on from the trained weights of another variant, of the same seed
     weights_of: str | None = None  # score the trained weights of another variant, of the same seed
     average: bool = False  # of `weights_of`: average its experts into a dense model (App. B)
+    # Variants, or "backbone" -> shares of a weighted mean of their weights, of the same seed.
+    merge: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
     supervision: Supervision | None = None  # which training data, in place of `Training.supervision`
     task_of_type: dict[str, str] = {}  # MTEB type -> task in place of the paper's (§5.3); then only these are scored
     probe: bool = False  # measure gradient conflict, expert drift and similarity by layer
@@ -130,6 +135,26 @@ class Variant(Strict):
             raise ValueError("average needs weights_of, the variant of which the experts are averaged")
         if self.starts_from is not None and self.weights_of is not None:
             raise ValueError("starts_from and weights_of exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _merge_is_a_mean(self):
+        if not self.merge:
+            return self
+        if self.trained or self.weights_of is not None or self.starts_from is not None or self.adapter is not None:
+            raise ValueError("merge: set trained: false, without weights_of, starts_from and adapter")
+        if len(self.merge) < 2 or abs(sum(self.merge.values()) - 1) > 1e-6:
+            raise ValueError(f"merge needs two or more shares with the sum 1, got {self.merge}")
+        return self
+
+    @model_validator(mode="after")
+    def _instructions_are_of_all_routes(self):
+        if self.instructions is None:
+            return self
+        if not self.instruction or self.of_images:
+            raise ValueError("instructions: only a variant of text with instruction: true has them")
+        if set(self.instructions) != set(self.routes):
+            raise ValueError(f"instructions: need the routes {', '.join(self.routes)}, got {list(self.instructions)}")
         return self
 
     @model_validator(mode="after")
@@ -182,9 +207,10 @@ class Variant(Strict):
         return IMAGE_ROUTES if self.of_images else ROUTES
 
     @property
-    def other(self) -> str | None:
-        """The variant whose weights this one takes, if any."""
-        return self.starts_from or self.weights_of
+    def others(self) -> tuple[str, ...]:
+        """The variants whose weights this one takes."""
+        partners = (self.starts_from, self.weights_of, *(name for name in self.merge if name != BACKBONE))
+        return tuple(name for name in partners if name is not None)
 
     @property
     def task_types(self) -> tuple[str, ...]:

@@ -49,8 +49,7 @@ class RunGraph:
     def needs(self, variant: str, seed: int) -> list[str]:
         """The nodes that a run reads: its data, and those of the runs whose weights it takes."""
         variants = self.settings.variants_of_node(variant, seed)
-        partners = [self._variants[name].other for name in variants]
-        jobs = [self.settings.node_name(partner) for partner in partners if partner]
+        jobs = [self.settings.node_name(partner) for name in variants for partner in self._variants[name].others]
         jobs = [f"{job}/seed{seed}" for job in jobs if job != variant]
         return [self.data_node(self.settings.experiment_of(variants[0])), *dict.fromkeys(jobs)]
 

@@ -119,7 +119,7 @@ def load_scores(preset: str, *experiments: str) -> pd.DataFrame:
 def _draws_nothing(settings: RunSettings) -> bool:
     variant = settings.variant
     untrained = not variant.trained or settings.training.steps == 0
-    return untrained and variant.weights_of is None and not settings.backbone.name.startswith("random:")
+    return untrained and not variant.others and not settings.backbone.name.startswith("random:")
 
 
 def load_similarity(preset: str, methods: Sequence[str]) -> pd.DataFrame:

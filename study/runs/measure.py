@@ -36,6 +36,8 @@ def score(settings: RunSettings, encoder, data: Path, manifest: dict, cache: Pat
 
     routes = settings.variant.task_of_type
     scored = evaluation.model_dump() | {"precision": encode["precision"], "task_of_type": routes}
+    if settings.variant.instructions is not None:
+        scored["instructions"] = settings.variant.instructions
     revision = weights_hash(encoder, json.dumps(scored))
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)

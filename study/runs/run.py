@@ -88,8 +88,10 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     from .provenance import environment
 
     encoder = Encoder.load(model, state.device if state.device.type == "cuda" else "cpu")  # where it was trained
+    if settings.variant.instructions is not None:
+        encoder.instructions = dict(settings.variant.instructions)  # of weights that were trained with others, too
     began = time.time()
-    if settings.variant.weights_of is None:
+    if settings.variant.weights_of is None or settings.variant.instructions is not None:
         for name, table in probe(settings, encoder, data, manifest).items():
             table.to_csv(folder / f"{name}.csv", index=False)
     _write(folder / "scores.json", score(settings, encoder, data, manifest, folder / "mteb"))
@@ -188,13 +190,20 @@ def _train(
 
     from tsembed.encoder.build import build
     from tsembed.encoder.text import Encoder
-    from tsembed.mote.average import average_experts
+    from tsembed.mote.average import average_experts, average_models
+    from tsembed.settings import BACKBONE
     from tsembed.training.loop import train
 
     variant = settings.variant
     if variant.average:
         encoder = Encoder.load(_model_of(variant.weights_of, folder), "cpu")
         encoder.backbone = average_experts(encoder.backbone)
+    elif variant.merge:
+        encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts)
+        names = [name for name in variant.merge if name != BACKBONE]
+        models = {name: Encoder.load(_model_of(name, folder), "cpu").backbone for name in names}
+        parts = [models.get(name, encoder.backbone) for name in variant.merge]
+        encoder.backbone.load_state_dict(average_models(parts, list(variant.merge.values())))
     else:
         start = _model_of(variant.starts_from, folder) if variant.starts_from else None
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)

@@ -111,6 +111,19 @@ def test_seeds_come_seed_by_seed(configs):
     assert preset.runs() == [("em", 0), ("ic", 0), ("em", 1)]
 
 
+def test_seeds_start_where_the_preset_says(configs):
+    variants = {"em": {"label": "EM"}, "ic": {"label": "IC"}}
+    preset = configs({"first_seed": 10, "variants": {"em": 2, "ic": 1}, "share_process": True}, variants)
+    assert preset.runs() == [("em", 10), ("ic", 10), ("em", 11)]
+    assert [preset.variants_of_node("all", seed) for seed in (10, 11)] == [["em", "ic"], ["em"]]
+
+
+def test_a_merged_row_waits_for_all_rows_whose_weights_it_averages():
+    variants = load_variants()
+    assert variants["sem_mean_base"].others == ("sem_classification", "sem_clustering", "sem_retrieval")
+    assert variants["mote_no_prefix"].others == ("mote",)
+
+
 @pytest.mark.parametrize(
     ("preset", "variants", "message"),
     [
@@ -150,6 +163,27 @@ def test_seeds_come_seed_by_seed(configs):
         ({}, {"em": {"label": "E", "batching": "heterogeneous"}}, "temperature must be a number"),
         ({}, {"em": {"label": "E", "weights_of": "ic"}}, "weights_of 'ic' is not trained again: set trained: false"),
         ({}, {"em": {"label": "E", "average": True}}, "average needs weights_of"),
+        ({}, {"em": {"label": "E", "merge": {"ic": 0.5, "backbone": 0.5}}}, "merge: set trained: false"),
+        (
+            {},
+            {"em": {"label": "E", "trained": False, "merge": {"ic": 0.5, "backbone": 0.4}}},
+            "two or more shares with the sum 1, got {'backbone': 0.4, 'ic': 0.5}",
+        ),
+        (
+            {"variants": {"em": 1, "half": 2}},
+            {"em": {"label": "E"}, "half": {"label": "H", "trained": False, "merge": {"em": 0.5, "backbone": 0.5}}},
+            "half has 2 seeds of em's weights, which has fewer",
+        ),
+        (
+            {},
+            {"em": {"label": "E", "instructions": {"search_query": "q: "}}},
+            r"instructions: need the routes classification, .* got \['search_query'\]",
+        ),
+        (
+            {},
+            {"em": {"label": "E", "instruction": False, "instructions": {r: "" for r in ROUTES}}},
+            "only a variant of text with instruction: true has them",
+        ),
         ({}, {"em": {"label": "E", "learning_rate_scale": 0}}, "learning_rate_scale.*greater than 0"),
         (
             {},

@@ -87,7 +87,7 @@ def build(
         model = route_tokens(
             model, num_experts=routing.num_experts, top_k=routing.top_k, blocks=variant.blocks, seed=seed
         )
-    instructions = dict(INSTRUCTIONS) if variant.instruction and not variant.of_images else None
+    instructions = dict(variant.instructions or INSTRUCTIONS) if variant.instruction and not variant.of_images else None
     return make(
         parts._replace(model=model),
         pooling=backbone.pooling,

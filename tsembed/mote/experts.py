@@ -295,7 +295,8 @@ def upcycle(
     Args:
         model: A Hugging Face encoder of one of `FAMILIES`.
         routes: Route -> expert name; several routes may share an expert. A list gives each route its own.
-        blocks: Which blocks get experts: "every" (EB), "every_other" (EOB: 1, 3, 5, …; Table 6), or indices.
+        blocks: Which blocks get experts: "every" (EB), "every_other" (EOB: 1, 3, 5, …; Table 6), "last_half", "last",
+                or indices.
 
     Raises:
         ValueError: For an unknown family, a model with a task head, no routes, a name that no module can have, a block

@@ -42,16 +42,29 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
 
 
 def block_indices(blocks: str | Sequence[int], depth: int) -> tuple[int, ...]:
-    """Indices that "every", "every_other" (1, 3, 5, …) or a list of indices means in a model of so many blocks."""
+    """Indices of the blocks that have experts.
+
+    Args:
+        blocks: "every", "every_other" (1, 3, 5, …), "last_half", "last", or indices.
+        depth: Number of the model's blocks.
+
+    Raises:
+        ValueError: If an index is outside the model, or stands twice.
+    """
     if blocks == "every":
         return tuple(range(depth))
     if blocks == "every_other":
         return tuple(range(1, depth, 2))
+    if blocks == "last_half":
+        return tuple(range(depth // 2, depth))
+    if blocks == "last":
+        return (depth - 1,)
     indices = () if isinstance(blocks, str) else tuple(blocks)
     wrong = [i for i in indices if isinstance(i, str) or not 0 <= i < depth]
     if wrong or not indices or len(set(indices)) < len(indices):
         raise ValueError(
-            f"blocks must be 'every', 'every_other' or different indices in 0..{depth - 1}, got {blocks!r}"
+            "blocks must be 'every', 'every_other', 'last_half', 'last' or different indices in "
+            f"0..{depth - 1}, got {blocks!r}"
         )
     return indices
 

@@ -150,7 +150,8 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
 def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     preset = checkout / "configs" / "presets" / "test.yaml"
     text = preset.read_text().replace("steps: 60", "steps: 9")
-    preset.write_text(text.replace("variants:", "variants:\n  ea: 1\n  mote_cluster_route: 1"))
+    rows = ("ea", "mote_cluster_route", "mote_half", "mote_swapped", "mote_no_prefix")
+    preset.write_text(text.replace("variants:", "variants:" + "".join(f"\n  {row}: 1" for row in rows)))
 
     def run(variant):
         process = start(checkout, "study", "run", "test", variant, "0", "--resume")
@@ -169,6 +170,13 @@ def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     _, topical = run("mote_cluster_route")
     assert json.loads((topical / "scores.json").read_text()) == []
     assert not (topical / "model").exists()
+    _, half = run("mote_half")
+    halves = load_file(half / "model" / "model.safetensors")
+    start_of_training = load_file(checkout / "backbone" / "model.safetensors")["encoder.layer.0.output.dense.weight"]
+    name = "encoder.layer.0.output.experts.clustering.dense.weight"
+    assert (halves[name] - (experts[name] + start_of_training) / 2).abs().max() < 1e-6
+    similarity = {row: (run(row)[1] / "similarity.csv").read_text() for row in ("mote_swapped", "mote_no_prefix")}
+    assert len({*similarity.values(), (mote / "similarity.csv").read_text()}) == 3  # other prefixes, other embeddings
 
 
 @pytest.mark.slow
@@ -178,7 +186,8 @@ def test_the_gpu_preset_of_own_data_runs_at_tiny_size(checkout):
     preset |= {"backbone": small["backbone"], "data": small["data"] | {"eval_rows": 20, "validation_rows": 4}}
     preset["training"] |= {"steps": 4, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 2, "log_every": 1}
     of_text = {n for n, v in load_variants().items() if not v.of_images and v.adapter is None}
-    assert set(preset["variants"]) == of_text
+    experiments = [preset, *preset["experiments"].values()]
+    assert {name for experiment in experiments for name in experiment["variants"]} == of_text
     (checkout / "configs" / "presets" / "local-gpu.yaml").write_text(yaml.safe_dump(preset))
     start(checkout, "study", "data", "local-gpu").communicate()
     for variant in ("tlr", "mote_shared", "ic_t006"):

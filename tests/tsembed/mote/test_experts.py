@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from tests.tiny import FAMILIES, tiny
-from tsembed.mote.average import average_experts
+from tsembed.mote.average import average_experts, average_models
 from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
 from tsembed.tasks import ROUTES
 
@@ -143,6 +143,36 @@ def test_shared_experts_are_one_module():
 
 def test_every_other_block_has_experts():
     assert upcycle(tiny("bert", layers=4), ROUTES, "every_other").blocks == (1, 3)
+
+
+def test_the_last_half_of_the_blocks_or_the_last_one_has_experts():
+    assert upcycle(tiny("bert", layers=5), ROUTES, "last_half").blocks == (2, 3, 4)
+    assert upcycle(tiny("bert", layers=4), ROUTES, "last").blocks == (3,)
+
+
+def test_models_are_averaged_by_their_shares():
+    models = [torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)]
+    for model, value in zip(models, (1.0, 5.0), strict=True):
+        torch.nn.init.constant_(model.weight, value)
+        torch.nn.init.constant_(model.bias, -value)
+    mean = average_models(models, [0.25, 0.75])
+    assert mean["weight"].tolist() == [[4.0, 4.0]]
+    assert mean["bias"].tolist() == [-4.0]
+    assert models[0].weight.tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("other", "shares", "message"),
+    [
+        (torch.nn.Linear(3, 1), [0.5, 0.5], "one architecture .* different: weight"),
+        (torch.nn.Linear(2, 1, bias=False), [0.5, 0.5], "one architecture .* different: bias"),
+        (torch.nn.Linear(2, 1), [0.5, 0.6], r"with the sum 1, got \[0.5, 0.6\]"),
+        (torch.nn.Linear(2, 1), [1.0], r"one per model \(2\)"),
+    ],
+)
+def test_models_that_cannot_be_averaged_are_refused(other, shares, message):
+    with pytest.raises(ValueError, match=message):
+        average_models([torch.nn.Linear(2, 1), other], shares)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "nomic_bert", "modernbert", "mpnet", "distilbert"])
