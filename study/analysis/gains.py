@@ -20,6 +20,13 @@ MEAN_OF_DATASETS = "mean of datasets"  # what papers call the average: of all da
 def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFrame:
     """Scores of a method, (seed x dataset), over the datasets of some task types.
 
+    Datasets of one source are one column, their mean: what they share would count twice.
+
+    Args:
+        scores: Columns method, seed, task_type, dataset, score, and source where `results.load_scores` made them.
+        method: A variant.
+        types: Task types.
+
     Raises:
         ValueError: If a score is missing.
     """
@@ -27,7 +34,10 @@ def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFr
     table = rows.pivot(index="seed", columns="dataset", values="score")
     if table.isna().any(axis=None) or table.empty:
         raise ValueError(f"{method}: scores of {', '.join(types)} are missing for some seed or dataset")
-    return table
+    if "source" not in rows:
+        return table
+    sources = rows.drop_duplicates("dataset").set_index("dataset").source
+    return table.T.groupby(sources, sort=False).mean().T
 
 
 def gains(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *, baseline: str = "em") -> pd.DataFrame:
