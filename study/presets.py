@@ -81,11 +81,21 @@ class Preset(Experiment):
 
     name: str
     about: str
+    judged: bool = True  # False: a test of the machinery, whose numbers say nothing and get no verdict
     # Of all variants: a reference that confirms has seeds that nobody has looked at.
     first_seed: Annotated[int, Field(ge=0)] = 0
+    # Source -> its evaluation sets where it has several: they count as one in every mean over datasets.
+    same_source: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = {}
     experiments: dict[str, Experiment] = Field({}, validation_alias=AliasChoices("experiments", "also"))
     # Runs at once on a machine without a GPU, each with its share of the cores.
     parallel_runs: Positive = Field(1, validation_alias=AliasChoices("parallel_runs", "side_by_side"))
+
+    @model_validator(mode="after")
+    def _a_set_has_one_source(self):
+        names = [name for group in self.same_source.values() for name in group]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"same_source: {', '.join(twice)} must have one source")
+        return self
 
     @property
     def all_experiments(self) -> dict[str, Experiment]:

@@ -104,13 +104,16 @@ def load_scores(preset: str, *experiments: str) -> pd.DataFrame:
 
     A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
 
-    Columns: variant, method, seed, task_type, dataset, metric, score (0..100).
+    Columns: variant, method, seed, task_type, dataset, source (the dataset, or what it shares with others by the
+    preset's `same_source`), metric, score (0..100).
     """
     plan, folders = load_preset(preset), run_folders(preset, *experiments)
+    sources = {name: source for source, names in plan.same_source.items() for name in names}
     frames = []
     for (variant, seed), folder in folders.items():
         rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
         rows = rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant))
+        rows["source"] = rows.dataset.replace(sources)
         seeds = sorted({s for _, s in folders}) if _draws_nothing(resolve(plan, variant, seed)) else [seed]
         frames += [rows.assign(seed=s) for s in seeds]
     return pd.concat(frames, ignore_index=True)

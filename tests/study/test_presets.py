@@ -130,6 +130,11 @@ def test_a_merged_row_waits_for_all_rows_whose_weights_it_averages():
         ({"training": {"step": 3}}, None, r"test\.yaml: training\.step: Extra inputs .*got 3"),
         ({"training": {"steps": -1}}, None, r"training\.steps: Input should be greater than or equal to 0 \(got -1\)"),
         ({"data": {"source": "hub"}}, None, "needs a pinned `revision`"),
+        (
+            {"same_source": {"x": ["a", "b"], "y": ["b", "c"]}},
+            None,
+            r"test\.yaml: \(all\): .*same_source: b must have one source",
+        ),
         ({"variants": {"icc": 1}}, None, r"\['icc'\] are not in configs/variants; known: em"),
         ({}, {"em": {"label": "EM", "temperature": 0}}, r"text\.yaml: em: temperature.*greater than 0"),
         ({}, {"em": {"label": "EM", "tasks": ["sts"]}}, r"tasks \['sts'\] are unknown; known: classification"),
