@@ -18,10 +18,20 @@ def write_text(path: Path, text: str) -> None:
         path: Replaced if it exists.
         text: Written as UTF-8.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file by rename, and its folder if need be.
+
+    Args:
+        path: Replaced if it exists.
+        content: All of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write the same file
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

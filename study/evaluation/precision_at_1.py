@@ -14,6 +14,7 @@ from tsembed.inputs import Input
 from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS
 
 from ..data.manifest import load_table
+from .items import Items, write
 
 if TYPE_CHECKING:
     import datasets
@@ -27,7 +28,14 @@ BLOCK = 256  # items that are prepared together: an encoder holds the pixels of 
 
 
 def evaluate(
-    encoder: "Encoder", data: Path, manifest: dict, *, seed: int, sets_per_type: int | None = None, **encode: Any
+    encoder: "Encoder",
+    data: Path,
+    manifest: dict,
+    *,
+    seed: int,
+    sets_per_type: int | None = None,
+    items_file: Path | None = None,
+    **encode: Any,
 ) -> list[dict[str, Any]]:
     """Tidy scores, one row per ranking set: {task_type, dataset, metric, score}, score in 0..100.
 
@@ -41,6 +49,7 @@ def evaluate(
         manifest: The manifest of `data`.
         seed: Of the order in which candidates stand.
         sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
+        items_file: Where to write whether each query is right (evaluation/items.py).
         encode: As in `Encoder.encode`.
     """
     memory = Memory(encoder, encode)
@@ -49,7 +58,7 @@ def evaluate(
         if entry["part"] == "eval" and entry["format"] == "ranking":
             sets.setdefault((entry["task"], entry["group"]), []).append(entry)
     selected = [entry for entries in sets.values() for entry in entries[:sets_per_type]]
-    rows = []
+    rows, hits = [], {}
     for entry in selected:
         begin = time.monotonic()
         tables = load_table(data, "eval", entry["name"])
@@ -62,10 +71,13 @@ def evaluate(
             is_first(queries[i], documents, np.array(rng.sample(candidates, len(candidates))), positives)
             for i, (candidates, positives) in enumerate(questions)
         ]
+        hits[entry["name"]] = Items("score", [str(row) for row in range(len(right))], right)
         score = 100 * float(np.mean(right))
         rows.append({"task_type": TYPE_OF_TASK[task.name], "dataset": entry["name"], "metric": METRIC, "score": score})
         seconds = time.monotonic() - begin
         print(f"{len(rows)}/{len(selected)}  {entry['name']}  {METRIC} {score:.2f}  {seconds:.1f} s", flush=True)
+    if items_file is not None:
+        write(items_file, hits)
     return rows
 
 

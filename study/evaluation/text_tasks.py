@@ -1,12 +1,14 @@
 """Prepared evaluation sets as ordinary MTEB tasks, without the hub: `mteb.evaluate(model, tasks(folder))`.
 
 The name of a dataset is the name of its task. One small class per form turns the prepared tables (columns of
-data/forms.py) into what MTEB's base class of that task type reads.
+data/schema.py) into what MTEB's base class of that task type reads. Given a `prediction_folder`, a task writes there
+what each item gave to its score (items.py).
 """
 
 import hashlib
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -22,6 +24,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from ..data import manifest
 from ..data.schema import MTEB_TYPE
+from . import items
 
 Tables = dict[str, Dataset]
 CLUSTERING_SET = 1000  # texts of one k-means; a larger test part is split evenly by seed
@@ -65,17 +68,24 @@ def task(folder: Path, entry: dict):
 class Prepared:
     """Mixin before an MTEB base class: the data come from the prepared tables in `folder`.
 
-    A class of a form has `convert(tables)`: the prepared tables in the columns of its MTEB base class.
+    A class of a form has `convert(tables)`, the prepared tables in the columns of its MTEB base class, and
+    `items(predictions)`, what each item gave to the score.
     """
 
     main_score: str
     folder: Path
+    metadata: TaskMetadata
+    dataset: Any
 
     def load_data(self, num_proc: int | None = None, **_) -> None:
         """Read the prepared tables into `dataset`, once; mteb calls it before it evaluates."""
         if not self.data_loaded:
             self.dataset = self.convert(manifest.load_table(self.folder, "eval", self.metadata.name))
             self.data_loaded = True
+
+    def _save_task_predictions(self, predictions, model, prediction_folder, hf_split, hf_subset) -> None:
+        """Write the items' part in the score, where MTEB would write the whole ranking of every query."""
+        items.write(prediction_folder / items.FILE, {self.metadata.name: self.items(predictions)})
 
 
 class Classification(Prepared, AbsTaskClassification):
@@ -94,6 +104,10 @@ class Classification(Prepared, AbsTaskClassification):
             }
         )
 
+    def items(self, predictions: list) -> items.Items:
+        """Share of the classifiers that are right about a text."""
+        return items.of_classifiers(predictions, self.dataset["test"]["label"][:])
+
     def _calculate_scores(self, y_test, y_pred):
         """MTEB's scores; its labels are a lazy column, which every metric would read again row by row."""
         return super()._calculate_scores(np.asarray(y_test), y_pred)
@@ -107,18 +121,47 @@ class Clustering(Prepared, AbsTaskClusteringLegacy):
     def convert(self, tables: Tables) -> DatasetDict:
         """Split test with a row per set of at most `CLUSTERING_SET` texts, drawn by name: sentences, labels."""
         texts, labels = tables["rows"]["text"][:], tables["rows"]["label"][:]
-        order = list(range(len(texts)))
-        random.Random(f"clustering/{self.metadata.name}").shuffle(order)
-        count = -(-len(order) // CLUSTERING_SET)
-        sets = [order[i::count] for i in range(count)]
+        sets = clustering_sets(self.metadata.name, len(texts))
         columns = {
             "sentences": [[texts[i] for i in members] for members in sets],
             "labels": [[labels[i] for i in members] for members in sets],
         }
         return DatasetDict({"test": Dataset.from_dict(columns)})
 
+    def items(self, predictions: list) -> items.Items:
+        """Cluster of a text."""
+        labels_of_sets = self.dataset["test"]["labels"][:]
+        sets = clustering_sets(self.metadata.name, sum(map(len, labels_of_sets)))
+        labels = dict(zip(sum(sets, []), sum(labels_of_sets, []), strict=True))
+        return items.of_clusters(predictions, sets, labels)
 
-class Retrieval(Prepared, AbsTaskRetrieval):
+
+def clustering_sets(name: str, texts: int) -> list[list[int]]:
+    """Rows of the even random sets of at most `CLUSTERING_SET` texts that a dataset is clustered in."""
+    order = list(range(texts))
+    random.Random(f"clustering/{name}").shuffle(order)
+    count = -(-len(order) // CLUSTERING_SET)
+    return [order[i::count] for i in range(count)]
+
+
+class Ranked(Prepared):
+    """Mixin of the tasks whose queries have scores of their own."""
+
+    _items_folder: Path | None = None
+
+    def _save_task_predictions(self, predictions, model, prediction_folder, hf_split, hf_subset) -> None:
+        """Remember where the items go: MTEB scores the queries next, and leaves the scores to the method below."""
+        self._items_folder = prediction_folder
+
+    def task_specific_scores(self, scores, qrels, results, hf_split, hf_subset) -> dict[str, float]:
+        """No further scores; writes the items, if they were asked for."""
+        folder, self._items_folder = self._items_folder, None
+        if folder is not None:
+            super()._save_task_predictions(scores, None, folder, hf_split, hf_subset)
+        return {}
+
+
+class Retrieval(Ranked, AbsTaskRetrieval):
     """Every query ranks the whole corpus."""
 
     main_score = "ndcg_at_10"
@@ -132,8 +175,12 @@ class Retrieval(Prepared, AbsTaskRetrieval):
         queries = tables["queries"].rename_columns({"query_id": "id", "query": "text"})
         return _split_data(corpus, queries, relevant, None)
 
+    def items(self, predictions: dict) -> items.Items:
+        """nDCG@10 of a query, out of its scores."""
+        return items.of_queries(predictions, self.dataset["default"]["test"]["queries"]["id"], "ndcg_cut_10")
 
-class Reranking(Prepared, AbsTaskRetrieval):
+
+class Reranking(Ranked, AbsTaskRetrieval):
     """Every query ranks its own candidates, which stand in an order that knows nothing of relevance."""
 
     main_score = "map_at_1000"
@@ -153,6 +200,11 @@ class Reranking(Prepared, AbsTaskRetrieval):
         corpus = Dataset.from_dict({"id": list(documents), "text": list(documents.values())})
         return _split_data(corpus, Dataset.from_dict(queries), relevant, candidates)
 
+    def items(self, predictions: dict) -> items.Items:
+        """Average precision of a query, out of its scores."""
+        ranked = items.of_queries(predictions, self.dataset["default"]["test"]["queries"]["id"], "map_cut_1000")
+        return ranked._replace(item=[query.removeprefix("q") for query in ranked.item])
+
 
 class PairClassification(Prepared, AbsTaskPairClassification):
     """Average precision of the similarity, the best of MTEB's similarity functions."""
@@ -163,6 +215,10 @@ class PairClassification(Prepared, AbsTaskPairClassification):
         """Split test with the columns sentence1, sentence2 and labels (0 or 1)."""
         names = {"a": "sentence1", "b": "sentence2", "label": "labels"}
         return DatasetDict({"test": tables["rows"].rename_columns(names)})
+
+    def items(self, predictions: dict) -> items.Items:
+        """Cosine similarity of a pair."""
+        return items.of_pairs(predictions["cosine_scores"])
 
 
 class STS(Prepared, AbsTaskSTS):
@@ -176,6 +232,10 @@ class STS(Prepared, AbsTaskSTS):
         self.min_score, self.max_score = min(rows["score"]), max(rows["score"])
         return DatasetDict({"test": rows})
 
+    def items(self, predictions: dict) -> items.Items:
+        """Cosine similarity of a pair."""
+        return items.of_pairs(predictions["cosine_scores"])
+
 
 class Summarization(Prepared, AbsTaskSummarization):
     """Rank correlation, per text, of a summary's similarity to the human ones and its human score."""
@@ -187,6 +247,10 @@ class Summarization(Prepared, AbsTaskSummarization):
         scores = [score for row in tables["rows"]["relevance"] for score in row]
         self.min_score, self.max_score = min(scores), max(scores)
         return DatasetDict({"test": tables["rows"]})
+
+    def items(self, predictions: dict) -> items.Items:
+        """Rank correlation of a text's summaries."""
+        return items.of_summaries(predictions, self.dataset["test"][:])
 
 
 CLASSES = {

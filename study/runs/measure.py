@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
 
-def score(settings: RunSettings, encoder, data: Path, manifest: dict, cache: Path) -> list[dict[str, Any]]:
+def score(
+    settings: RunSettings, encoder, data: Path, manifest: dict, cache: Path, items_file: Path | None = None
+) -> list[dict[str, Any]]:
     """Tidy scores of an encoder on the evaluation sets of a run's settings.
 
     Args:
@@ -24,13 +26,15 @@ def score(settings: RunSettings, encoder, data: Path, manifest: dict, cache: Pat
         encoder: What the run has trained.
         data: Prepared data.
         manifest: The manifest of `data`.
-        cache: Folder where mteb keeps the results of finished tasks.
+        cache: Folder where mteb keeps the results of finished tasks, and the items of each.
+        items_file: Where to write what each item gave to the scores (evaluation/items.py); those of a benchmark of
+            mteb's are not written.
     """
     evaluation, encode = settings.evaluation, _encoding(settings)
     if settings.variant.of_images:
         from ..evaluation import precision_at_1
 
-        few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type}
+        few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type, "items_file": items_file}
         return precision_at_1.evaluate(encoder, data, manifest, **few, **encode)
     from tsembed.evaluation.mteb_encoder import MtebEncoder, evaluate, weights_hash
 
@@ -40,7 +44,14 @@ def score(settings: RunSettings, encoder, data: Path, manifest: dict, cache: Pat
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
     selected_tasks = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
-    return evaluate(model, selected_tasks, cache)
+    if items_file is None or evaluation.benchmark is not None:
+        return evaluate(model, selected_tasks, cache)
+    from ..evaluation import items
+
+    pieces = cache / "items" / revision
+    scores = evaluate(model, selected_tasks, cache, pieces)
+    items.join([pieces / task.metadata.name / items.FILE for task in selected_tasks], items_file)
+    return scores
 
 
 def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[str, pd.DataFrame]":

@@ -48,7 +48,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
 
     Args:
         settings: Resolved: of one variant and one seed.
-        folder: The run's folder: config.yaml, metrics.jsonl, scores.json, … ; done.json last.
+        folder: The run's folder: config.yaml, metrics.jsonl, scores.json, items.parquet, … ; done.json last.
         resume: Go on from a checkpoint of an interrupted training.
         data: Prepared data; the preset's own by default.
 
@@ -84,6 +84,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
         return
     from tsembed.encoder.text import Encoder
 
+    from ..evaluation import items
     from .measure import probe, score
     from .provenance import environment
 
@@ -92,7 +93,8 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     if settings.variant.weights_of is None:
         for name, table in probe(settings, encoder, data, manifest).items():
             table.to_csv(folder / f"{name}.csv", index=False)
-    _write(folder / "scores.json", score(settings, encoder, data, manifest, folder / "mteb"))
+    scores = score(settings, encoder, data, manifest, folder / "mteb", folder / items.FILE)
+    _write(folder / "scores.json", scores)
     _write(folder / "env.json", environment())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds = {"training": _seconds_of_steps(settings, folder), "evaluation": round(time.time() - began, 1)}

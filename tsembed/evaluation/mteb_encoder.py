@@ -2,13 +2,17 @@
 
 import hashlib
 import math
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..encoder.text import Encoder
+from ..files import move_folder
 from ..tasks import TASK_OF_TYPE, route_of
 
 if TYPE_CHECKING:
@@ -110,11 +114,20 @@ def weights_hash(encoder: Encoder, settings: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> list[dict[str, Any]]:
+def evaluate(
+    model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path, predictions: Path | None = None
+) -> list[dict[str, Any]]:
     """Tidy scores, one row per task: {task_type, dataset, metric, score}, score in 0..100.
 
     Finished tasks of an interrupted call are read from the cache. A correlation that is undefined because the model
     gives every pair the same similarity is no correlation: 0.
+
+    Args:
+        model: What is scored.
+        tasks: One after the other.
+        cache: Folder for mteb's results; finished tasks are read from there.
+        predictions: Folder of this model where each task leaves what it predicted, in a folder of its name. A finished
+            task that left nothing there is run again.
 
     Raises:
         RuntimeError: If a task fails; nothing is left out silently.
@@ -127,15 +140,17 @@ def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> li
     rows = []
     for task in tasks:
         begin = time.monotonic()
-        results = mteb.evaluate(
-            model,
-            task,
-            cache=ResultCache(cache),
-            overwrite_strategy="only-missing",
-            raise_error=True,
-            show_progress_bar=False,
-            encode_kwargs={"batch_size": 1024},
-        )
+        with _predictions_of(task, predictions) as (folder, strategy):
+            results = mteb.evaluate(
+                model,
+                task,
+                cache=ResultCache(cache),
+                overwrite_strategy=strategy,
+                prediction_folder=folder,
+                raise_error=True,
+                show_progress_bar=False,
+                encode_kwargs={"batch_size": 1024},
+            )
         if len(results.task_results) != 1:
             raise RuntimeError(f"{task.metadata.name}: no score")
         # mteb keeps six decimals: a score that is read from its cache would differ from the one that was just measured.
@@ -153,3 +168,22 @@ def evaluate(model: MtebEncoder, tasks: "list[mteb.AbsTask]", cache: Path) -> li
             flush=True,
         )
     return rows
+
+
+@contextmanager
+def _predictions_of(task: "mteb.AbsTask", predictions: Path | None) -> Iterator[tuple[Path | None, str]]:
+    """An empty folder for a task's predictions, which takes the place of the former one if it gets any; and whether
+    mteb may read the task's result from its cache."""
+    if predictions is None:
+        yield None, "only-missing"
+        return
+    target = predictions / task.metadata.name
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir(parents=True)
+    try:
+        yield partial, "only-missing" if target.is_dir() else "always"
+        if any(partial.iterdir()):
+            move_folder(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

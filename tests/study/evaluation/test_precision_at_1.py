@@ -14,6 +14,7 @@ import pytest
 from study.data import prepare, ranking
 from study.data.ranking import RankingExample
 from study.data.schema import DatasetSpec
+from study.evaluation.items import read
 from study.evaluation.precision_at_1 import BLOCK, evaluate, is_first
 from study.presets import Data, Preset
 from study.suites.digits import suite
@@ -116,6 +117,17 @@ def test_rounding_that_follows_the_place_gives_no_advantage(prepared):
     calls = iter(range(10**6))
     vector = lambda one: np.ones(4) * (1 - 1e-6 * next(calls))  # noqa: E731
     assert score(prepared(200), vector)["score"] < 25
+
+
+def test_the_hits_of_the_queries_are_the_items_of_the_score(prepared, tmp_path):
+    right = lambda one: perfect(one) if value_of(one) < 30 else np.ones(256) / 16  # noqa: E731
+    found = score(prepared(60), right, items_file=tmp_path / "items.parquet")["score"]
+    rows = read(tmp_path / "items.parquet")
+    assert 0 < found < 100
+    assert 100 * rows.value.mean() == pytest.approx(found)
+    assert set(rows.value) == {0.0, 1.0}
+    assert rows.item.tolist() == [str(row) for row in range(60)]
+    assert set(rows.dataset) == {"made_up"}
 
 
 def test_ties_by_hand():

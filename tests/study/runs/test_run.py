@@ -18,6 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from study import paths
+from study.evaluation.items import read
 from study.presets import load_preset, load_variants, resolve
 from study.runs import run
 from study.runs.launch import launch_command
@@ -113,6 +114,8 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
         json.loads((folder / "scores.json").read_text()),
     )
     assert {row["dataset"] for row in scores} == {"small"}
+    items = (folder / "items.parquet").read_bytes()
+    assert 100 * read(folder / "items.parquet").value.mean() == pytest.approx(scores[0]["score"], abs=2e-4)
     assert (folder / "similarity.csv").is_file()
     assert "is done" in finish(checkout)[1]
 
@@ -133,6 +136,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     found = load_file(folder / "model" / "model.safetensors")
     assert all((found[name] == tensor).all() for name, tensor in expected.items())
     assert json.loads((folder / "scores.json").read_text()) == scores
+    assert (folder / "items.parquet").read_bytes() == items
 
     written = folder / "config.yaml"
     written.write_text(written.read_text().replace("  average: false\n", ""))  # of before this setting was made
