@@ -19,7 +19,7 @@ def data_dir(preset: str, experiment: str = "") -> Path:
 
 
 def run_dir(preset: str, variant: str, seed: int) -> Path:
-    """One run: config.yaml metrics.jsonl scores.json env.json checkpoint/ done.json (written last).
+    """One run: config.yaml metrics.jsonl scores.json items.parquet env.json checkpoint/ done.json (written last).
 
     A run that was made when its variant had another name stays where it is.
     """

@@ -107,16 +107,33 @@ def load_scores(preset: str, *experiments: str) -> pd.DataFrame:
     Columns: variant, method, seed, task_type, dataset, source (the dataset, or what it shares with others by the
     preset's `same_source`), metric, score (0..100).
     """
-    plan, folders = load_preset(preset), run_folders(preset, *experiments)
-    sources = {name: source for source, names in plan.same_source.items() for name in names}
-    frames = []
-    for (variant, seed), folder in folders.items():
-        rows = pd.DataFrame(json.loads((folder / "scores.json").read_text()))
-        rows = rows.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant))
-        rows["source"] = rows.dataset.replace(sources)
-        seeds = sorted({s for _, s in folders}) if _draws_nothing(resolve(plan, variant, seed)) else [seed]
-        frames += [rows.assign(seed=s) for s in seeds]
-    return pd.concat(frames, ignore_index=True)
+    folders = run_folders(preset, *experiments)
+    tables = {run: pd.DataFrame(json.loads((folder / "scores.json").read_text())) for run, folder in folders.items()}
+    sources = {name: source for source, names in load_preset(preset).same_source.items() for name in names}
+    return _of_all_seeds(preset, tables).assign(source=lambda rows: rows.dataset.replace(sources))
+
+
+def load_items(preset: str, *experiments: str) -> pd.DataFrame:
+    """Items of the scores of some of a preset's experiments (none: its own); runs that were made without have no rows.
+
+    Columns: variant, method, seed, and those of evaluation/items.py; a run that draws nothing as in `load_scores`.
+    """
+    folders = run_folders(preset, *experiments)
+    files = {run: folder / "items.parquet" for run, folder in folders.items()}
+    empty = pd.DataFrame(columns=["dataset", "kind", "split", "item", "value"])
+    tables = {run: pd.read_parquet(file) if file.is_file() else empty for run, file in files.items()}
+    return _of_all_seeds(preset, tables)
+
+
+def _of_all_seeds(preset: str, tables: dict[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+    """The tables of (variant, seed) as one, that of a run that draws nothing for every seed."""
+    plan, frames = load_preset(preset), []
+    for (variant, seed), table in tables.items():
+        rows = table.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant))
+        seeds = sorted({s for _, s in tables}) if _draws_nothing(resolve(plan, variant, seed)) else [seed]
+        frames += [rows.assign(seed=s) for s in seeds if len(rows)]
+    columns = list(next(iter(tables.values())).columns) + ["variant", "method", "seed"] if tables else []
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def _draws_nothing(settings: RunSettings) -> bool:

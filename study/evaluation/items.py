@@ -68,22 +68,16 @@ def of_clusters(clusters: Iterable[Sequence[int]], sets: Sequence[Sequence[int]]
     return Items("cluster", item, value, split)
 
 
-def of_rankings(
-    rankings: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]], measure: str
-) -> Items:
-    """A measure of each query, by the code that MTEB takes the mean of.
+def of_queries(scores: Mapping[str, Mapping[str, float]], queries: Iterable[str], measure: str) -> Items:
+    """A measure of each query, out of those that MTEB takes the means of.
 
     Args:
-        rankings: Query -> document -> similarity.
-        relevant: Query -> document -> relevance.
-        measure: In the words of trec_eval: "ndcg_cut_10", "map_cut_1000".
+        scores: Query -> measure, in the words of trec_eval -> value.
+        queries: In the order of the prepared table; those without a score are left out.
+        measure: "ndcg_cut_10", "map_cut_1000".
     """
-    import pytrec_eval
-
-    name, cut = measure.rsplit("_", 1)
-    scores = pytrec_eval.RelevanceEvaluator(relevant, {f"{name}.{cut}"}).evaluate(rankings)
-    queries = [query for query in relevant if query in scores]
-    return Items("score", queries, [scores[query][measure] for query in queries])
+    scored = [query for query in queries if query in scores]
+    return Items("score", scored, [scores[query][measure] for query in scored])
 
 
 def of_pairs(cosines: Sequence[float]) -> Items:

@@ -144,7 +144,24 @@ def clustering_sets(name: str, texts: int) -> list[list[int]]:
     return [order[i::count] for i in range(count)]
 
 
-class Retrieval(Prepared, AbsTaskRetrieval):
+class Ranked(Prepared):
+    """Mixin of the tasks whose queries have scores of their own."""
+
+    _items_folder: Path | None = None
+
+    def _save_task_predictions(self, predictions, model, prediction_folder, hf_split, hf_subset) -> None:
+        """Remember where the items go: MTEB scores the queries next, and leaves the scores to the method below."""
+        self._items_folder = prediction_folder
+
+    def task_specific_scores(self, scores, qrels, results, hf_split, hf_subset) -> dict[str, float]:
+        """No further scores; writes the items, if they were asked for."""
+        folder, self._items_folder = self._items_folder, None
+        if folder is not None:
+            super()._save_task_predictions(scores, None, folder, hf_split, hf_subset)
+        return {}
+
+
+class Retrieval(Ranked, AbsTaskRetrieval):
     """Every query ranks the whole corpus."""
 
     main_score = "ndcg_at_10"
@@ -159,11 +176,11 @@ class Retrieval(Prepared, AbsTaskRetrieval):
         return _split_data(corpus, queries, relevant, None)
 
     def items(self, predictions: dict) -> items.Items:
-        """nDCG@10 of a query."""
-        return items.of_rankings(predictions, self.dataset["default"]["test"]["relevant_docs"], "ndcg_cut_10")
+        """nDCG@10 of a query, out of its scores."""
+        return items.of_queries(predictions, self.dataset["default"]["test"]["queries"]["id"], "ndcg_cut_10")
 
 
-class Reranking(Prepared, AbsTaskRetrieval):
+class Reranking(Ranked, AbsTaskRetrieval):
     """Every query ranks its own candidates, which stand in an order that knows nothing of relevance."""
 
     main_score = "map_at_1000"
@@ -184,8 +201,8 @@ class Reranking(Prepared, AbsTaskRetrieval):
         return _split_data(corpus, Dataset.from_dict(queries), relevant, candidates)
 
     def items(self, predictions: dict) -> items.Items:
-        """Average precision of a query."""
-        ranked = items.of_rankings(predictions, self.dataset["default"]["test"]["relevant_docs"], "map_cut_1000")
+        """Average precision of a query, out of its scores."""
+        ranked = items.of_queries(predictions, self.dataset["default"]["test"]["queries"]["id"], "map_cut_1000")
         return ranked._replace(item=[query.removeprefix("q") for query in ranked.item])
 
 

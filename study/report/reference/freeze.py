@@ -1,12 +1,14 @@
 """The committed result of a preset, reports/reference/<preset>/: `python -m study freeze PRESET`.
 
-    reference.json      commit, lock, hardware, dates, seconds, number of runs, hash of the settings
+    reference.json      commit, lock, hardware, dates, seconds, number of runs, hashes of settings and items
     results/<variant>/seed<k>/   the small files of each run: config.yaml, scores.json, env.json, done.json, *.csv
     datasets.csv        every dataset: part, form, task, rows, origin, licence, hash
     figures/ tables/    as the notebooks wrote them
     index.html notebooks/        the pages, without those of single runs
 
-It holds no path, no host name and no package index of the machine that made it; a file that does is an error.
+The items (items.parquet of a run) are copied to results/ too, where git ignores them: on the machine that froze them
+`verify --all` counts those that differ. The reference holds no path, no host name and no package index of the machine
+that made it; a file that does is an error.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from tsembed.files import move_folder
 
 from ... import paths
 from ...data.manifest import read_manifest
+from ...evaluation import items
 from ...notebooks import analyses_of
 from ...presets import RunSettings, load_preset, resolve
 from .. import site
@@ -63,6 +66,8 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     partial = target.with_name(f".{preset}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     large = [name for run, folder in runs.items() for name in _copy_results(folder, partial / "results" / run)]
+    with_items = {run: folder / items.FILE for run, folder in runs.items() if (folder / items.FILE).is_file()}
+    about["items_sha256"] = {run: items.sha256(path) for run, path in with_items.items()}
     about["too_large"] = {name: large.count(name) for name in sorted(set(large))}
     _copy_report(paths.report_dir(preset), partial)
     (partial / "reference.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -70,6 +75,8 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     site.build(preset, into=partial, reference=about)
     if faults := [*dead_links(partial), *machine_traces(partial)]:
         raise ValueError(f"{partial} is not fit to be committed:\n  " + "\n  ".join(faults))
+    for run, path in with_items.items():
+        shutil.copyfile(path, partial / "results" / run / items.FILE)
     move_folder(partial, target)
     return target
 
@@ -257,5 +264,5 @@ def main(arguments: list[str] | None = None) -> None:
         folder = freeze(options.preset, allow_mixed=options.allow_mixed)
     except ValueError as error:
         sys.exit(f"reference: {error}")
-    files = [p for p in folder.rglob("*") if p.is_file()]
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != items.FILE]
     print(f"{folder.relative_to(paths.ROOT)}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")

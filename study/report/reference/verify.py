@@ -53,6 +53,7 @@ class Comparison(NamedTuple):
     apart: dict[str, str]  # run of the reference that cannot be compared -> why
     new: list[str]  # finished runs here that the reference lacks
     same_machine: bool
+    folders: dict[str, tuple[Path, Path]]  # run that both have -> its folder in the reference, and here
 
 
 def compare(preset: str) -> Comparison:
@@ -85,7 +86,7 @@ def compare(preset: str) -> Comparison:
     frame["difference"] = frame.here - frame.reference
     frame["moved"] = ~(frame.difference.abs() <= frame.tolerance)  # nan has moved
     new = [run for run in fresh if run not in committed]
-    return Comparison(frame, [] if apart else _verdicts(preset), apart, new, same)
+    return Comparison(frame, [] if apart else _verdicts(preset), apart, new, same, pairs)
 
 
 def report(preset: str, comparison: Comparison) -> str:
@@ -209,6 +210,17 @@ def _read_verdicts(report: Path) -> dict[str, str]:
     return {row.id: current_verdict(row.verdict, ours=row.id in ours) for row in rows}
 
 
+def _items(preset: str, comparison: Comparison) -> list[str]:
+    """What is to be said of the items: whether they are the same, and how many of a moved score are not."""
+    from . import items
+
+    path = folder_of(preset) / "reference.json"
+    hashes = json.loads(path.read_text()).get("items_sha256", {}) if path.is_file() else {}
+    rows = comparison.rows[(comparison.rows.quantity == "score") & comparison.rows.moved]
+    named = {current_name(run.split("/")[0]) + "/" + run.split("/")[1]: value for run, value in hashes.items()}
+    return items.lines(named, comparison.folders, [tuple(row.split(" ")[:2]) for row in rows.row])
+
+
 def _about(preset: str) -> str:
     path = folder_of(preset) / "reference.json"
     if not path.is_file():
@@ -224,11 +236,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status of `python -m study verify`: 0 if nothing moved, 1 if a row moved or is missing, 2 without rows."""
     parser = argparse.ArgumentParser(prog="python -m study verify", description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="a name in configs/presets")
-    preset = parser.parse_args(arguments).preset
+    parser.add_argument("--all", action="store_true", help="also say which items of the scores are the same")
+    options = parser.parse_args(arguments)
+    preset = options.preset
     try:
         comparison = compare(preset)
     except ValueError as error:
         print(f"run_all.sh: verify: {error}", file=sys.stderr)
         return 2
     print(report(preset, comparison))
+    if options.all:
+        print("\n".join(_items(preset, comparison)))
     return _status(comparison)

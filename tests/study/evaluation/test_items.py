@@ -121,14 +121,10 @@ def test_classifiers_by_hand():
     assert found == items.Items("score", ["0", "1", "2"], [0.75, 0.25, 1.0])
 
 
-def test_rankings_by_hand():
-    rankings = {"a": {"x": 0.9, "y": 0.5, "z": 0.1}, "b": {"x": 0.1, "y": 0.5, "z": 0.9}}
-    relevant = {"b": {"y": 1}, "a": {"x": 1, "z": 1}, "c": {"x": 1}}
-    precision = items.of_rankings(rankings, relevant, "map_cut_1000")
-    assert precision.item == ["b", "a"]
-    assert precision.value == pytest.approx([1 / 2, (1 + 2 / 3) / 2])
-    gain = items.of_rankings(rankings, relevant, "ndcg_cut_10")
-    assert gain.value == pytest.approx([1 / np.log2(3), (1 + 1 / 2) / (1 + 1 / np.log2(3))])
+def test_queries_stand_in_the_order_of_the_table():
+    scores = {"a": {"map_cut_1000": 0.5, "ndcg_cut_10": 0.6}, "b": {"map_cut_1000": 1.0, "ndcg_cut_10": 0.9}}
+    found = items.of_queries(scores, ["b", "without", "a"], "map_cut_1000")
+    assert found == items.Items("score", ["b", "a"], [1.0, 0.5])
 
 
 def test_clusters_by_hand():

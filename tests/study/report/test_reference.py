@@ -5,11 +5,13 @@ its pages is dead; no file of it names the machine; nothing of a single run but 
 """
 
 import json
+import subprocess
 
 import pytest
 import yaml
 
 from study import presets
+from study.evaluation import items
 from study.report.notebook import mark_of
 from study.report.reference import freeze, machine_names
 
@@ -104,6 +106,18 @@ def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
     assert "committed reference" in text
     assert "verify tiny" in text
     assert "runs/em-seed0.html" not in text
+
+
+def test_items_are_hashed_and_stay_out_of_git(finished, request):
+    one = finished / "runs/tiny/ic/seed0/items.parquet"
+    items.write(one, {"sts_a": items.Items("cosine", ["0"], [0.5])})
+    folder = freeze.freeze("tiny")
+    about = json.loads((folder / "reference.json").read_text())
+    assert about["items_sha256"] == {"ic/seed0": items.sha256(one)}, "a run of before items is as good as any"
+    assert (folder / "results/ic/seed0/items.parquet").read_bytes() == one.read_bytes()
+    path = "reports/reference/cpu/results/ic/seed0/items.parquet"
+    ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=request.config.rootpath, check=False)
+    assert ignored.returncode == 0
 
 
 def test_no_path_is_in_the_settings_and_the_run_keeps_its_own(finished):

@@ -10,6 +10,7 @@ import sys
 import pandas as pd
 import pytest
 
+from study.evaluation import items
 from study.report.reference import freeze, verify
 
 from .test_reference import ENVIRONMENT, finish, finished, put
@@ -31,8 +32,8 @@ def frozen(finished):
 def ask(monkeypatch, capsys):
     """Call the command; its status, its output and its errors."""
 
-    def call():
-        monkeypatch.setattr(sys, "argv", ["verify", "tiny"])
+    def call(*options):
+        monkeypatch.setattr(sys, "argv", ["verify", "tiny", *options])
         status = verify.main()
         said = capsys.readouterr()
         return status, said.out, said.err
@@ -62,6 +63,36 @@ def test_a_moved_score_is_named_with_gain_and_similarity(frozen, ask):
     assert "moved: gain ic all types: 1 -> 3 (+2)" in text
     assert "moved: similarity ic/seed0 a–b" in text
     assert "em/seed0" not in text
+
+
+def put_items(study, variant, cosines):
+    rows = {"sts_a": items.Items("cosine", [str(row) for row in range(len(cosines))], cosines)}
+    items.write(study / f"runs/tiny/{variant}/seed0/items.parquet", rows)
+
+
+def test_differing_items_of_a_moved_score_are_counted(finished, ask):
+    for variant in ("em", "ic"):
+        put_items(finished, variant, [0.1, 0.2, 0.3])
+    folder = freeze.freeze("tiny")
+    assert ask("--all")[1].endswith("items: the same bytes in 2 of 2 runs\n")
+    finish(finished, "ic", gain=3.0)
+    put_items(finished, "ic", [0.1, 0.25, 0.5])
+    status, text, _ = ask("--all")
+    assert status == 1
+    assert "items: the same bytes in 1 of 2 runs" in text
+    assert "items: ic/seed0 sts_a: 2 of 3 differ, by at most 0.2" in text
+    assert "items: ic/seed0 set_b: has none" in text
+    assert "items:" not in ask()[1]
+    put_items(finished, "ic", [0.1, 0.2])
+    assert "items: ic/seed0 sts_a: 1 of 3 differ, by at most 0" in ask("--all")[1]
+    (folder / "results/ic/seed0/items.parquet").unlink()
+    assert "items: ic/seed0 sts_a: those of the reference are not on this machine" in ask("--all")[1]
+
+
+def test_runs_without_items_have_nothing_to_say_of_them(frozen, ask):
+    status, text, _ = ask("--all")
+    assert status == 0
+    assert text.endswith("items: none to compare; the reference, or the runs here, were made without them\n")
 
 
 def test_another_machine_has_a_looser_tolerance(frozen, ask):

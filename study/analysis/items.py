@@ -1,0 +1,185 @@
+"""How much a mean difference over datasets would vary if other queries of these datasets had been drawn.
+
+Runs of the same datasets share their queries, so the spread over seeds does not show what the choice of queries gives.
+The items of a run do (evaluation/items.py). With d_i the paired difference of item i, averaged over seeds, a mean of n
+items varies by
+
+    var(d_i) / n
+
+A metric of the whole set (rank correlation, average precision, v-measure) is computed again on items drawn with
+replacement, the same ones for both methods and all seeds; its difference varies as it does over these draws. The mean
+over D datasets varies by the sum over datasets / D^2.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from .. import paths
+from ..data.manifest import load_table, read_manifest
+from ..presets import load_preset
+from .results import load_items
+
+RESAMPLES = 200
+Statistic = Callable[[np.ndarray, np.ndarray], float]  # of reference (items,) and values (items,), in 0..1; nan: none
+
+
+def query_variance(
+    preset: str,
+    method: str,
+    baseline: str,
+    seeds: Sequence[int],
+    datasets: Sequence[str],
+    *,
+    experiments: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+) -> float:
+    """Variance, in points squared, of method - baseline averaged over seeds and datasets, from the choice of queries.
+
+    Args:
+        preset: A name in configs/presets.
+        method: As in `results.load_scores`.
+        baseline: As `method`.
+        seeds: Of both methods.
+        datasets: That both methods are scored on.
+        experiments: As in `results.load_scores`.
+        resamples: Draws per dataset, where the metric is no mean over items; the draws are always the same ones.
+
+    Raises:
+        ValueError: If a run has no items of a dataset, as those of before they were written; names the first.
+    """
+    rows = load_items(preset, *experiments)
+    rows = rows[rows.method.isin([method, baseline]) & rows.seed.isin(seeds) & rows.dataset.isin(datasets)]
+    variances = []
+    for dataset in datasets:
+        of_dataset = rows[rows.dataset == dataset]
+        values = [_matrix(of_dataset, name, seeds, dataset) for name in (method, baseline)]
+        both = values[0].columns.intersection(values[1].columns)
+        if not len(both):
+            raise ValueError(f"{dataset}: {method} and {baseline} have no item in common")
+        ours, theirs = (matrix[both].to_numpy() for matrix in values)
+        kind = of_dataset.kind.iloc[0]
+        if kind == "score":
+            variances.append(mean_variance(ours - theirs))
+            continue
+        statistic, reference = _metric(preset, dataset, experiments)
+        variances.append(
+            bootstrap_variance(
+                statistic,
+                reference[both.get_level_values("item").astype(int)],
+                ours,
+                theirs,
+                splits=both.get_level_values("split").to_numpy(),
+                resamples=resamples,
+                generator=np.random.default_rng(0),
+            )
+        )
+    return 100.0**2 * sum(variances) / len(datasets) ** 2
+
+
+def mean_variance(differences: Float[np.ndarray, "seeds items"]) -> float:
+    """Variance of the mean of paired differences, seeds averaged first: var / items.
+
+    >>> mean_variance(np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 4.0]]))  # 0, 1, 3: variance 7 / 3
+    0.7777777777777778
+    """
+    of_items = differences.mean(axis=0)
+    return float(of_items.var(ddof=1) / of_items.size) if of_items.size > 1 else math.nan
+
+
+def bootstrap_variance(
+    statistic: Statistic,
+    reference: np.ndarray,
+    ours: Float[np.ndarray, "seeds items"],
+    theirs: Float[np.ndarray, "seeds items"],
+    *,
+    splits: Int[np.ndarray, " items"],
+    resamples: int,
+    generator: np.random.Generator,
+) -> float:
+    """Variance over draws of items of the difference of a statistic, averaged over seeds and splits.
+
+    Args:
+        statistic: Of the drawn reference and values; a draw in which it is not defined (nan) does not count.
+        reference: What the items are compared with, (items,).
+        ours: Values of one method.
+        theirs: Values of the other, for the same items.
+        splits: Part of each item: draws stay within a part, and the statistic is the mean over parts.
+        resamples: Number of draws.
+        generator: Of the draws, which both methods and all seeds share.
+    """
+    parts = [np.flatnonzero(splits == part) for part in np.unique(splits)]
+    differences = []
+    for _ in range(resamples):
+        drawn = [generator.choice(part, part.size) for part in parts]
+        differences.append(
+            np.mean(
+                [
+                    statistic(reference[part], ours[seed, part]) - statistic(reference[part], theirs[seed, part])
+                    for seed in range(len(ours))
+                    for part in drawn
+                ]
+            )
+        )
+    return float(np.nanvar(differences, ddof=1))
+
+
+def rank_correlation(reference: np.ndarray, values: np.ndarray) -> float:
+    """Spearman's; 0 where the values are constant, as in a score, and nan where the reference is.
+
+    >>> round(rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2])), 6)
+    0.5
+    """
+    from scipy.stats import rankdata
+
+    first, second = (rankdata(x) - (len(x) + 1) / 2 for x in (reference, values))
+    if not first.any():
+        return math.nan
+    return float(first @ second / np.sqrt((first @ first) * (second @ second))) if second.any() else 0.0
+
+
+def average_precision(reference: np.ndarray, values: np.ndarray) -> float:
+    """Average precision of the values for a reference of 0 and 1; nan without a 1."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(reference, values)) if reference.any() else math.nan
+
+
+def v_measure(reference: np.ndarray, values: np.ndarray) -> float:
+    """V-measure of clusters (values) for labels (reference)."""
+    from sklearn.metrics import v_measure_score
+
+    return float(v_measure_score(reference, values))
+
+
+METRIC_OF_FORMAT: dict[str, tuple[Statistic, str]] = {  # of a whole set, and the column that it compares with
+    "sts": (rank_correlation, "score"),
+    "pair_classification": (average_precision, "label"),
+    "clustering": (v_measure, "label"),
+}
+
+
+def _matrix(rows: pd.DataFrame, method: str, seeds: Sequence[int], dataset: str) -> pd.DataFrame:
+    """Values seeds x (split, item), of the items that all seeds have."""
+    rows = rows[rows.method == method]
+    if missing := sorted(set(seeds) - set(rows.seed)):
+        raise ValueError(f"{method} seed {missing[0]} has no items of {dataset}: made before they were written?")
+    matrix = rows.pivot(index="seed", columns=["split", "item"], values="value")
+    return matrix.loc[list(seeds)].dropna(axis=1)
+
+
+def _metric(preset: str, dataset: str, experiments: Sequence[str]) -> tuple[Statistic, np.ndarray]:
+    """Metric of a whole set and what the rows of its prepared table are compared with."""
+    plan = load_preset(preset)
+    for name in experiments or ("",):
+        if name not in plan.all_experiments:
+            continue
+        folder = paths.data_dir(preset, plan.experiment_with_same_data(name))
+        for entry in read_manifest(folder)["datasets"]:
+            if entry["part"] == "eval" and entry["name"] == dataset:
+                statistic, column = METRIC_OF_FORMAT[entry["format"]]
+                return statistic, np.array(load_table(folder, "eval", dataset)["rows"][column])
+    raise ValueError(f"preset {preset} has no evaluation set {dataset!r}")
