@@ -1,4 +1,4 @@
-"""Variants that had another name: run folders and references that were made under it are still read."""
+"""Variants and verdicts that had another name: run folders and references that were made under it are still read."""
 
 CURRENT = {
     "ic_warm": "ic_t006",
@@ -31,3 +31,20 @@ def former_name(variant: str) -> str:
     if variant.startswith(PREFIX):
         return FORMER_PREFIX + variant.removeprefix(PREFIX)
     return next((former for former, current in CURRENT.items() if current == variant), variant)
+
+
+FORMER_VERDICTS = {"inconclusive at this scale": "open"}
+FORMER_VERDICTS_OF_OURS = {"reproduced": "supported", "contradicted": "refuted"}
+
+
+def current_verdict(verdict: str, *, ours: bool) -> str:
+    """The word of today for a verdict.
+
+    Args:
+        verdict: As a table has it.
+        ours: Whether the claim is a question of our own: it had the words of the papers' claims.
+
+    >>> current_verdict("inconclusive at this scale", ours=False), current_verdict("reproduced", ours=True)
+    ('open', 'supported')
+    """
+    return FORMER_VERDICTS.get(verdict, FORMER_VERDICTS_OF_OURS.get(verdict, verdict) if ours else verdict)

@@ -81,6 +81,7 @@ class Preset(Experiment):
 
     name: str
     about: str
+    judged: bool = True  # False: a test of the machinery, whose numbers say nothing and get no verdict
     experiments: dict[str, Experiment] = Field({}, validation_alias=AliasChoices("experiments", "also"))
     # Runs at once on a machine without a GPU, each with its share of the cores.
     parallel_runs: Positive = Field(1, validation_alias=AliasChoices("parallel_runs", "side_by_side"))

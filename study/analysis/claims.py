@@ -1,20 +1,23 @@
-"""Verdicts on the papers' claims, by the rule in references/claims.yaml, written before the runs that are reported."""
+"""The papers' claims and our own questions, as references/claims.yaml has them, with the verdicts that follow."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import yaml
+from pydantic import model_validator
 
 from tsembed.settings import Strict, check
 
 from .. import paths
-from .statistics import bootstrap, minimal_detectable_effect, verdict
+from ..former_names import current_verdict
+from ..presets import load_preset
+from . import judgement
+from .judgement import MARKS, NOT_JUDGED, OPEN, PROCESSOR, Judgement, Measured
+from .statistics import holm
 
-NOT_JUDGED = "not judged"
-MARKS = {"reproduced": "●", "contradicted": "✕", "inconclusive at this scale": "○", NOT_JUDGED: "–"}
 UNITS = {
     "score": "points",
     "similarity": "cosine",
@@ -23,121 +26,225 @@ UNITS = {
     "correlation": "Spearman",
     "information": "nats",
 }
+MEASURED = (
+    "difference",
+    "low",
+    "high",
+    "low_beyond",
+    "high_beyond",
+    "low_bootstrap",
+    "high_bootstrap",
+    "detectable",
+    "detectable_beyond",
+    "p",
+    "p_beyond",
+    "variance_of_seeds",
+    "variance_of_datasets",
+    "variance_of_residual",
+    "seeds",
+    "datasets",
+)
+STATED = ("id", "quantity", "source", "place", "claimed", "than")
+TRIAL = "a test of the machinery"  # why a preset that judges nothing has no verdict
 
 
-MEASURED = ("difference", "low", "high", "detectable", "seeds")
+class Control(Strict):
+    """A claim that takes another explanation away: where it does not hold, that explanation is enough."""
 
-
-FEWEST = 3  # datasets (texts, batches, layers): a bootstrap over fewer has no interval that deserves the name
-OPEN = "inconclusive at this scale"
+    claim: str  # id, judged in the same notebook
+    says: str
 
 
 class Claim(Strict):
-    """One claim: (method - baseline) over some task types, pairs or references is greater or less than a value."""
+    """One claim: (method - baseline) over some task types, pairs or references is above or below a value, or zero."""
 
     id: str
     text: str
     place: str
+    source: Literal["mote", "tsembed", "ours"]  # whose claim it is; Holm corrects over the claims of each
     notebook: str
     quantity: Literal["score", "similarity", "gradient", "conflict", "correlation", "information"]
     method: str
     baseline: str | None  # None: the method's own value
     over: tuple[str, ...]
-    claimed: Literal["greater", "less"]
+    line_by_line: bool = False  # each of `over` is judged on its own; the claim holds where all of them do
+    claimed: Literal["greater", "less", "equal"]
     than: float = 0.0
+    margin: float | None = None  # of "equal": how far from zero still counts as none
+    control: Control | None = None
+
+    @model_validator(mode="after")
+    def _equal_has_a_margin(self):
+        if (self.claimed == "equal") != (self.margin is not None and self.margin > 0):
+            raise ValueError("a claim of 'equal', and no other, needs a `margin` above zero")
+        if self.claimed == "equal" and self.than:
+            raise ValueError("a claim of 'equal' is about zero, not `than`")
+        return self
+
+    @property
+    def lines(self) -> "list[Claim]":
+        """The claim of each of `over`; none where they are judged together."""
+        names = self.over if self.line_by_line else ()
+        return [self.model_copy(update={"text": name, "over": (name,), "line_by_line": False}) for name in names]
 
 
 def claims(notebook: str | None = None) -> list[Claim]:
-    """The claims that a notebook judges; all of them without one.
+    """The claims that a notebook judges; all of them without one. None where there is no file.
 
     Raises:
-        ValueError: If the file has an unknown key, or an id twice.
+        ValueError: If the file has an unknown key, an id twice, or a control that its notebook does not judge.
     """
     path = paths.REFERENCES / "claims.yaml"
+    if not path.is_file():
+        return []
     loaded = [check(Claim, row, f"{path}: {row.get('id')}") for row in yaml.safe_load(path.read_text())["claims"]]
     ids = [claim.id for claim in loaded]
     if len(ids) != len(set(ids)):
         raise ValueError(f"{path}: ids stand twice: {sorted({i for i in ids if ids.count(i) > 1})}")
+    places = {claim.id: claim.notebook for claim in loaded}
+    for claim in loaded:
+        if claim.control and places.get(claim.control.claim) != claim.notebook:
+            raise ValueError(f"{path}: {claim.id}: control: {claim.notebook} judges no claim {claim.control.claim!r}")
     return [claim for claim in loaded if notebook in (None, claim.notebook)]
 
 
-def verdicts(notebook: str, measure: Callable[[Claim], np.ndarray | None]) -> pd.DataFrame:
-    """A row per claim of the notebook: claim, place, difference with interval, verdict.
+def is_judged(preset: str) -> bool:
+    """Whether a preset's results get verdicts; a preset that is not in configs/ (a reference's) is taken to."""
+    return not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file() or load_preset(preset).judged
+
+
+def verdicts(
+    notebook: str,
+    measure: Callable[[Claim], np.ndarray | Measured | None],
+    *,
+    preset: str,
+    depends_on_processor: Collection[str] = (),
+) -> pd.DataFrame:
+    """A row per claim of the notebook: what was measured, and the verdict; a claim's lines stand below it.
 
     Args:
         notebook: Only its claims have rows.
-        measure: The quantity per seed and dataset (text, batch, layer), from the runs: (seeds, n). None where the
-            preset has no such runs; the claim then has no row.
+        measure: The quantity per seed and dataset (text, batch, layer), from the runs: (seeds, n); or this with its
+            query variance. None where the preset has no such runs; the claim then has no row.
+        preset: One that judges nothing has no verdict.
+        depends_on_processor: Ids of claims whose verdict another processor would change: they are open.
 
     Returns:
-        Columns id, quantity, claim, place, claimed, than, difference, low, high, detectable (the difference from `than`
-        that the rule would have seen with a power of 0.8), seeds, verdict.
+        Columns id, line (its name; empty: the claim itself), claim, quantity, source, place, claimed, than, margin,
+        those of `judgement.estimate`, verdict, scope, reason, explained (what a control says against a claim that
+        holds). The p-values of lines are Holm's over the lines of a claim, whose own is the largest of them.
     """
-    rows = []
-    for claim in claims(notebook):
-        values = measure(claim)
-        if values is None:
+    rows: list[dict[str, Any]] = []
+    stated = {claim.id: claim for claim in claims(notebook)}
+    for claim in stated.values():
+        whole = _measured(measure(claim))
+        if whole is None:
             continue
-        few = values.shape[1] < FEWEST
-        interval = bootstrap(values, rng=np.random.default_rng(0))
-        rows.append(
-            {
-                "id": claim.id,
-                "quantity": claim.quantity,
-                "claim": claim.text,
-                "place": claim.place,
-                "claimed": claim.claimed,
-                "than": claim.than,
-                "difference": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-                "detectable": minimal_detectable_effect(values),
-                "seeds": len(values),
-                "verdict": OPEN if few else verdict(interval, claim.claimed, than=claim.than),
-            }
-        )
-    return pd.DataFrame(rows)
+        lines = {line.text: _measured(measure(line)) for line in claim.lines}
+        row = _row(claim, whole) | judgement.judge(claim, list(lines.values()) or [whole])._asdict()
+        below = [_row(line, lines[line.text]) | {"line": line.text} for line in claim.lines]
+        for key in ("p", "p_beyond") if below else ():
+            adjusted = holm(np.array([line[key] for line in below]))
+            row[key] = float(adjusted.max())
+            below = [line | {key: float(p)} for line, p in zip(below, adjusted, strict=True)]
+        if claim.id in depends_on_processor and row["verdict"] != OPEN:
+            row |= Judgement(OPEN, "", PROCESSOR)._asdict()
+        rows += [row, *below]
+    if not is_judged(preset):
+        rows = [row | Judgement(NOT_JUDGED, "", TRIAL)._asdict() for row in rows]
+    by_id = {row["id"]: row for row in rows if not row["line"]}
+    return pd.DataFrame([row | {"explained": _explanation(stated[row["id"]], row, by_id)} for row in rows])
 
 
-def collect(preset: str) -> pd.DataFrame:
+def _measured(found: np.ndarray | Measured | None) -> Measured | None:
+    return found if found is None or isinstance(found, Measured) else Measured(found)
+
+
+def _row(claim: Claim, measured: Measured) -> dict[str, Any]:
+    """Of a claim or of a line, which has no verdict of its own."""
+    stated = {key: getattr(claim, key) for key in STATED} | {"margin": claim.margin or float("nan")}
+    blank = dict.fromkeys(Judgement._fields, "")
+    return stated | {"line": "", "claim": claim.text} | judgement.estimate(claim, measured) | blank
+
+
+def _explanation(claim: Claim, row: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> str:
+    """What the control says, where the claim holds and the control's interval has the control's own value in it."""
+    if claim.control is None or row["verdict"] not in ("reproduced", "supported"):
+        return ""
+    control = by_id.get(claim.control.claim)
+    return claim.control.says if control and control["low"] <= control["than"] <= control["high"] else ""
+
+
+def collect(preset: str, *, depends_on_processor: Collection[str] = ()) -> pd.DataFrame:
     """A row per claim of references/claims.yaml, in its order, with what reports/<preset>/tables/claims_*.csv say.
 
+    Args:
+        preset: One that judges nothing has no verdict.
+        depends_on_processor: As in `verdicts`.
+
     Returns:
-        Columns id, quantity, unit, claim, place, claimed, than, paper (the published difference, where the paper
-        prints one), difference, low, high, detectable, seeds, verdict, notebook. A claim that no notebook has judged
-        has the verdict "not judged" and nan for what is measured.
+        Columns id, quantity, unit, source, claim, place, claimed, than, margin, paper (the published difference, where
+        the paper prints one), those of `MEASURED`, verdict, scope, reason, explained, notebook, p_holm and
+        p_holm_beyond (over the claims of one source that can have a verdict), survives (the scope for which the verdict
+        survives Holm; empty: none). A claim that no notebook has judged has the verdict "not judged" and nan for what
+        is measured.
 
     Raises:
         ValueError: If two tables judge the same claim, or one has an unknown verdict.
     """
-    judged: dict[str, dict[str, Any]] = {}
-    for path in sorted((paths.report_dir(preset) / "tables").glob("claims_*.csv")):
-        for row in pd.read_csv(path).to_dict("records"):
-            if row["id"] in judged:
-                raise ValueError(f"{path}: the claim {row['id']!r} is judged in another table too")
-            if row["verdict"] not in MARKS:
-                raise ValueError(f"{path}: the verdict {row['verdict']!r} is none of {', '.join(MARKS)}")
-            judged[row["id"]] = row
+    judged = _judgements(preset)
+    trial = not is_judged(preset)
     numbers = yaml.safe_load((paths.REFERENCES / "mote.yaml").read_text())
     rows = []
     for claim in claims():
-        judgement = judged.get(claim.id, {})
+        row = judged.get(claim.id, {"verdict": NOT_JUDGED})
+        result = {key: _text(row.get(key)) for key in (*Judgement._fields, "explained")}
+        if trial:
+            result |= Judgement(NOT_JUDGED, "", TRIAL)._asdict() | {"explained": ""}
+        elif claim.id in depends_on_processor and result["verdict"] not in (OPEN, NOT_JUDGED):
+            result |= Judgement(OPEN, "", PROCESSOR)._asdict() | {"explained": ""}
         rows.append(
-            {
-                "id": claim.id,
-                "quantity": claim.quantity,
-                "unit": UNITS[claim.quantity],
-                "claim": claim.text,
-                "place": claim.place,
-                "claimed": claim.claimed,
-                "than": claim.than,
-                "paper": published(claim, numbers),
-                **{key: float(judgement.get(key, float("nan"))) for key in MEASURED},
-                "verdict": judgement.get("verdict", NOT_JUDGED),
-                "notebook": claim.notebook,
-            }
+            {key: getattr(claim, key) for key in STATED}
+            | {"claim": claim.text, "unit": UNITS[claim.quantity], "margin": claim.margin or float("nan")}
+            | {"paper": published(claim, numbers)}
+            | {key: float(row.get(key, float("nan"))) for key in MEASURED}
+            | result
+            | {"notebook": claim.notebook}
         )
-    return pd.DataFrame(rows)
+    return _with_holm(pd.DataFrame(rows))
+
+
+def _judgements(preset: str) -> dict[str, dict[str, Any]]:
+    """Id -> row of the report's tables."""
+    judged: dict[str, dict[str, Any]] = {}
+    sources = {claim.id: claim.source for claim in claims()}
+    for path in sorted((paths.report_dir(preset) / "tables").glob("claims_*.csv")):
+        for row in pd.read_csv(path).to_dict("records"):
+            if _text(row.get("line")):
+                continue
+            if row["id"] in judged:
+                raise ValueError(f"{path}: the claim {row['id']!r} is judged in another table too")
+            row["verdict"] = current_verdict(row["verdict"], ours=sources.get(row["id"]) == "ours")
+            if row["verdict"] not in MARKS:
+                raise ValueError(f"{path}: the verdict {row['verdict']!r} is none of {', '.join(MARKS)}")
+            judged[row["id"]] = row
+    return judged
+
+
+def _with_holm(collected: pd.DataFrame) -> pd.DataFrame:
+    for key in ("p", "p_beyond"):
+        adjusted = collected.groupby("source")[key].transform(lambda p: holm(p.to_numpy()))
+        collected[key.replace("p", "p_holm", 1)] = adjusted
+    closed = ~collected.verdict.isin([OPEN, NOT_JUDGED])
+    beyond = closed & (collected.scope == judgement.BEYOND) & (collected.p_holm_beyond < judgement.ALPHA)
+    these = closed & (collected.p_holm < judgement.ALPHA)
+    collected["survives"] = np.select([beyond, these], [judgement.BEYOND, judgement.THESE], "")
+    return collected
+
+
+def _text(cell: Any) -> str:
+    """A cell of a CSV file as text; an empty one is read as nan."""
+    return cell if isinstance(cell, str) else ""
 
 
 def published(claim: Claim, numbers: dict[str, Any]) -> float:
@@ -162,15 +269,10 @@ def published(claim: Claim, numbers: dict[str, Any]) -> float:
     return float("nan") if None in values else float(values[0]) - float(values[1])
 
 
-def counts(verdicts: pd.DataFrame) -> dict[str, int]:
-    """Verdict -> number of claims that have it, in a fixed order, without those that none has."""
-    return {v: n for v in MARKS if (n := int((verdicts.verdict == v).sum()))}
-
-
 def out_of_sight(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The inconclusive claims that this design could not have seen at the size the paper reports.
+    """The open claims that this design could not have seen at the size the paper reports.
 
     Their published difference, from the value that the claim names, is smaller than the detectable one (power 0.8).
     """
     size = (verdicts.paper - verdicts.than).abs()
-    return verdicts[verdicts.verdict.str.startswith("inconclusive") & (size < verdicts.detectable)]
+    return verdicts[(verdicts.verdict == OPEN) & (size < verdicts.detectable)]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from .random_effects import MeanSquares, Scope, mean_squares
+from .random_effects import SCOPES, MeanSquares, Scope, mean_squares
 
 LIMIT = 0.06  # a design with more false verdicts gets none
 SHARES = tuple(product((1.0,), (0.0, 0.05, 0.2, 0.5, 1.0, 4.0, 16.0, 100.0), (0.0, 0.5, 2.0, 10.0, 40.0)))
@@ -34,11 +34,10 @@ class Shares(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """How often an interval of 95 % excludes what is true, or both do."""
+    """How often a 95 % interval excludes what is true."""
 
-    these: float  # verdicts on these datasets: the truth is the mean over them, each with its own true difference
-    beyond: float  # verdicts beyond them, which take both intervals: the truth is the mean over all that there could be
-    alone: float  # the interval for other datasets alone, against the same truth
+    these: float  # on these datasets: the truth is the mean over them, each with its own true difference
+    beyond: float  # beyond them: the truth is the mean over all datasets that there could be
 
 
 def shares_of(values: Float[np.ndarray, "seeds datasets"]) -> Shares:
@@ -65,12 +64,13 @@ def half_widths(squares: MeanSquares, seeds: int, datasets: int, scope: Scope) -
     from scipy.stats import t
 
     of_seeds, of_datasets = t.ppf(0.975, seeds - 1), t.ppf(0.975, datasets - 1)
+    these = of_seeds * np.sqrt(squares.seeds / (seeds * datasets))
     if scope == "these":
-        return of_seeds * np.sqrt(squares.seeds / (seeds * datasets))
+        return these
     both = squares.seeds + squares.datasets
     total = np.maximum(both - squares.residual, np.maximum(squares.seeds, squares.datasets))
     weighted = (squares.seeds * of_seeds + squares.datasets * of_datasets) / both
-    return weighted * np.sqrt(total / (seeds * datasets))
+    return np.maximum(these, weighted * np.sqrt(total / (seeds * datasets)))
 
 
 def rates(seeds: int, datasets: int, shares: Sequence[float], *, runs: int = RUNS) -> Rates:
@@ -89,11 +89,12 @@ def rates(seeds: int, datasets: int, shares: Sequence[float], *, runs: int = RUN
         (seeds * of_datasets + residual) * squares.datasets,
         residual * squares.residual,
     )
-    these, beyond = (half_widths(squares, seeds, datasets, scope) for scope in ("these", "beyond"))
     on_these = of_seeds / seeds + residual / (seeds * datasets)
-    error, error_beyond = (np.abs(normal) * np.sqrt(v) for v in (on_these, on_these + of_datasets / datasets))
-    alone = error_beyond > beyond
-    excluded = (error > these, alone & (error_beyond > these), alone)
+    variances = (on_these, on_these + of_datasets / datasets)
+    excluded = [
+        np.abs(normal) * np.sqrt(variance) > half_widths(squares, seeds, datasets, scope)
+        for scope, variance in zip(SCOPES, variances, strict=True)
+    ]
     return Rates(*(float(runs_with.mean()) for runs_with in excluded))
 
 
@@ -109,7 +110,7 @@ def _draws(seeds: int, datasets: int, runs: int) -> tuple[np.ndarray, MeanSquare
 def highest_rates(seeds: int, datasets: int, *, runs: int = RUNS) -> Rates:
     """The highest `rates` of a design over `SHARES`, each by itself; nan for one seed or one dataset."""
     if min(seeds, datasets) < 2:
-        return Rates(*[float("nan")] * 3)
+        return Rates(float("nan"), float("nan"))
     return Rates(*np.max([rates(seeds, datasets, shares, runs=runs) for shares in SHARES], axis=0).tolist())
 
 
@@ -127,7 +128,7 @@ def table(designs: Iterable[tuple[int, int]], *, runs: int = RUNS) -> pd.DataFra
         runs: Simulated studies per share.
 
     Returns:
-        Columns seeds, datasets, these, beyond, alone (see `Rates`), within_limit.
+        Columns seeds, datasets, these, beyond (see `Rates`), within_limit.
     """
     rows = []
     for seeds, datasets in sorted(set(designs)):

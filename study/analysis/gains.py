@@ -10,9 +10,11 @@ from tsembed.tasks import TASK_OF_IMAGE_TYPE
 from .. import paths
 from ..presets import load_preset
 from . import statistics
+from .random_effects import interval_columns
 
 GROUPS = ("seen", "unseen")  # in and out of distribution, as MMEB divides its sets
 EVERYTHING = "all sets"
+MEAN_OF_DATASETS = "mean of datasets"  # what papers call the average: of all datasets of the rows above, not of types
 
 
 def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFrame:
@@ -28,9 +30,7 @@ def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFr
     return table
 
 
-def gains(
-    scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *, baseline: str = "em", seed: int = 0
-) -> pd.DataFrame:
+def gains(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *, baseline: str = "em") -> pd.DataFrame:
     """Gain of every method over a baseline, per task type and over all datasets of the types.
 
     Differences are paired by dataset and by seed: on the seeds that method and baseline both have.
@@ -40,22 +40,18 @@ def gains(
         methods: Variants; the baseline need not be among them.
         types: Task types, in the order of the rows.
         baseline: The variant that is subtracted.
-        seed: Of the bootstrap's Generator.
 
     Returns:
-        Rows: row (a type, or "Average"), method, datasets, seeds (those of both), baseline (its mean score on them),
-            gain, low, high (95 %
-        hierarchical bootstrap), detectable (minimal detectable effect), p_t and p_wilcoxon (over datasets, mean over
-        seeds, two-sided), p_welch (the paper's test over datasets, one-sided, unpaired), d_z, p_holm (Holm over the
-        types of one method, from p_t).
+        Rows: row (a type, or `MEAN_OF_DATASETS`), method, datasets, seeds (those of both), baseline (its mean score on
+        them), gain, and what `interval_columns` gives; p_t and p_wilcoxon (over datasets, mean over seeds, two-sided),
+        p_welch (the paper's test over datasets, one-sided, unpaired), d_z, p_holm (Holm over the types of one method,
+        from p_t).
     """
     rows = []
     for method in methods:
-        for name, chosen in [*((t, [t]) for t in types), ("Average", list(types))]:
+        for name, chosen in [*((t, [t]) for t in types), (MEAN_OF_DATASETS, list(types))]:
             ours, base = _of_both(matrix(scores, method, chosen), matrix(scores, baseline, chosen))
             difference = ours.to_numpy() - base.to_numpy()
-            rng = np.random.default_rng(seed)
-            interval = statistics.bootstrap(difference, rng=rng)
             means = difference.mean(axis=0)
             rows.append(
                 {
@@ -64,10 +60,8 @@ def gains(
                     "datasets": difference.shape[1],
                     "seeds": difference.shape[0],
                     "baseline": float(base.to_numpy().mean()),
-                    "gain": interval.mean,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "detectable": statistics.minimal_detectable_effect(difference),
+                    "gain": float(difference.mean()),
+                    **interval_columns(difference),
                     "p_t": statistics.paired_t(means),
                     "p_wilcoxon": statistics.wilcoxon(means),
                     "p_welch": statistics.welch_less(base.mean().to_numpy(), ours.mean().to_numpy()),
@@ -75,7 +69,7 @@ def gains(
                 }
             )
     frame = pd.DataFrame(rows)
-    types_only = frame.row != "Average"
+    types_only = frame.row != MEAN_OF_DATASETS
     frame["p_holm"] = frame[types_only].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
     return frame
 
@@ -143,28 +137,24 @@ def rows_of(sets: pd.DataFrame, scores: pd.DataFrame) -> dict[str, list[str]]:
     return {name: found for name, found in (rows | {EVERYTHING: list(scored.dataset)}).items() if found}
 
 
-def mean_scores(
-    scores: pd.DataFrame, methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, seed: int = 0
-) -> pd.DataFrame:
-    """Mean score with its 95 % hierarchical bootstrap interval over seeds and datasets.
+def mean_scores(scores: pd.DataFrame, methods: Sequence[str], rows: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Mean score of datasets with its intervals.
 
     Args:
         scores: Columns method, seed, dataset, score.
         methods: Variants, in the order of the rows.
         rows: Row -> its datasets.
-        seed: Of the bootstrap's Generator.
 
     Returns:
-        Columns row, method, datasets, seeds, mean, low, high.
+        Columns row, method, datasets, seeds, mean, and what `interval_columns` gives.
     """
     found = []
     for name, datasets in rows.items():
         chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)
         for method in methods:
             table = matrix(chosen, method, [name]).to_numpy()
-            interval = statistics.bootstrap(table, rng=np.random.default_rng(seed))
             row = {"row": name, "method": method, "datasets": table.shape[1], "seeds": table.shape[0]}
-            found.append(row | interval._asdict())
+            found.append(row | {"mean": float(table.mean())} | interval_columns(table))
     return pd.DataFrame(found)
 
 

@@ -1,21 +1,18 @@
-"""Tests and intervals of the study: the paper's one-sided Welch test, and what the design calls for beside it.
+"""Tests over datasets and the bootstrap: the paper's one-sided Welch test, and what the design calls for beside it.
 
 The design is paired: every variant is scored on the same datasets after training on the same batches. So the
-difference of two variants is taken per dataset and seed, its interval comes from a hierarchical bootstrap over both,
-and the p-values of a table's rows are corrected by Holm.
+difference of two variants is taken per dataset and seed, and the p-values of a table's rows are corrected by Holm. The
+intervals that verdicts rest on are in `random_effects.py`; the bootstrap stands beside them.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-Verdict = Literal["reproduced", "contradicted", "inconclusive at this scale"]
-
-
-ROUNDING = 1e-9  # a bound that differs from the value by less is that value
+ROUNDING = 1e-9  # values that differ by less are equal
 
 
 class Interval(NamedTuple):
@@ -29,20 +26,18 @@ class Interval(NamedTuple):
 def welch_less(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float:
     """p-value of Welch's one-sided t-test, H_A: mean(a) < mean(b) (MoTE §5.2, Expression 1).
 
-    nan for a sample of one.
+    nan for a sample of one, and for two without spread, which say nothing of it.
     """
     from scipy.stats import ttest_ind_from_stats
 
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < 2 or (_all_equal(a) and _all_equal(b)):
         return float("nan")
-    if np.ptp(a) == np.ptp(b) == 0:  # no spread: scipy warns and divides by zero
-        return 0.5 if a[0] == b[0] else float(a[0] > b[0])
     samples = [value for x in (a, b) for value in (np.mean(x), np.std(x, ddof=1), len(x))]
     return float(ttest_ind_from_stats(*samples, equal_var=False, alternative="less").pvalue)
 
 
 def paired_t(differences: Float[np.ndarray, " n"], alternative: str = "two-sided") -> float:
-    """p-value of the t-test that paired differences have mean 0; nan for fewer than two.
+    """p-value of the t-test that paired differences have mean 0; nan for fewer than two, or if all are equal.
 
     Args:
         differences: One per dataset, of two methods.
@@ -50,21 +45,17 @@ def paired_t(differences: Float[np.ndarray, " n"], alternative: str = "two-sided
     """
     from scipy.stats import ttest_1samp
 
-    if len(differences) < 2:
+    if len(differences) < 2 or _all_equal(differences):
         return float("nan")
-    if np.ptp(differences) == 0:  # all equal: scipy warns and divides by zero
-        return 1.0 if differences[0] == 0 else 0.0
     return float(ttest_1samp(differences, 0.0, alternative=alternative).pvalue)
 
 
 def wilcoxon(differences: Float[np.ndarray, " n"], alternative: str = "two-sided") -> float:
-    """p-value of Wilcoxon's signed-rank test of paired differences; 1 if all are 0, nan for fewer than two."""
+    """p-value of Wilcoxon's signed-rank test of paired differences; nan for fewer than two, or if all are equal."""
     from scipy.stats import wilcoxon as test
 
-    if len(differences) < 2:
+    if len(differences) < 2 or _all_equal(differences):
         return float("nan")
-    if not np.any(differences):
-        return 1.0
     return float(test(differences, alternative=alternative).pvalue)
 
 
@@ -84,15 +75,19 @@ def holm(p_values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def effect_size(differences: Float[np.ndarray, " n"]) -> float:
-    """Cohen's d_z of paired differences: mean / standard deviation; nan for fewer than two.
+    """Cohen's d_z of paired differences: mean / standard deviation; nan for fewer than two, or if all are equal.
 
     >>> effect_size(np.array([1.0, 2.0, 3.0]))
     2.0
     """
-    if len(differences) < 2:
+    if len(differences) < 2 or _all_equal(differences):
         return float("nan")
-    spread = float(np.std(differences, ddof=1))
-    return float(np.mean(differences) / spread) if spread else float("nan")
+    return float(np.mean(differences) / np.std(differences, ddof=1))
+
+
+def _all_equal(values: Float[np.ndarray, " n"]) -> bool:
+    """Whether values differ by no more than rounding: they have no spread to divide by."""
+    return bool(np.ptp(values) <= ROUNDING)
 
 
 def bootstrap(
@@ -118,68 +113,6 @@ def bootstrap(
     means = np.einsum("rs,sd,rd->r", seed_counts, values, dataset_counts, optimize=True) / (seeds * datasets)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
-
-
-def bootstrap_error(values: Float[np.ndarray, "seeds datasets"]) -> float:
-    """Standard deviation of `bootstrap`'s resampled means, in closed form; nan for a single value.
-
-    With a_s and b_d the deviations of the seeds' and the datasets' means from the mean, and e_sd what both leave over:
-
-        error^2 = sum a_s^2 / S^2 + sum b_d^2 / D^2 + sum e_sd^2 / (S D)^2
-    """
-    values = np.asarray(values, dtype=float)
-    if values.size < 2:
-        return float("nan")
-    seeds, datasets = values.shape
-    a = values.mean(axis=1, keepdims=True) - values.mean()
-    b = values.mean(axis=0, keepdims=True) - values.mean()
-    e = values - values.mean() - a - b
-    squares = (a**2).sum() / seeds**2 + (b**2).sum() / datasets**2 + (e**2).sum() / (seeds * datasets) ** 2
-    return float(np.sqrt(squares))
-
-
-def minimal_detectable_effect(
-    differences: Float[np.ndarray, "seeds datasets"], *, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Smallest true mean difference that the study's rule would see with some power; nan for a single observation.
-
-        effect = (z_{1 - alpha/2} + z_power) * bootstrap_error(differences)
-
-    The rule is that the (1 - alpha) interval of `bootstrap` excludes zero. Assumed: the mean is normal about the true
-    difference with the bootstrap's error, and another run would vary as this one did. Few seeds or datasets make that
-    error, and so the effect, too small by about sqrt(1 - 1/n). With one seed it speaks about datasets alone.
-
-    Args:
-        differences: Paired, of two methods, per seed and dataset.
-        power: Probability of seeing the effect, in (0, 1).
-        alpha: Probability of seeing one that is not there, in (0, 1).
-
-    Raises:
-        ValueError: If `power` or `alpha` is outside (0, 1).
-    """
-    from scipy.stats import norm
-
-    for name, value in (("power", power), ("alpha", alpha)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must be in (0, 1), got {value}")
-    return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * bootstrap_error(differences))
-
-
-def verdict(interval: Interval, claimed: Literal["greater", "less"], *, than: float = 0.0) -> Verdict:
-    """Whether the interval bears out the claim that the quantity is greater (less) than a value.
-
-    It does if the whole interval lies on the claimed side, contradicts if the whole lies on the other, and else the
-    question is open at this scale.
-
-    >>> verdict(Interval(1.0, 0.2, 2.0), "greater"), verdict(Interval(1.0, -0.2, 2.0), "less")
-    ('reproduced', 'inconclusive at this scale')
-    """
-    if claimed not in ("greater", "less"):
-        raise ValueError(f"a claim is 'greater' or 'less', not {claimed!r}")
-    above, below = interval.low > than + ROUNDING, interval.high < than - ROUNDING
-    if above or below:
-        return "reproduced" if above == (claimed == "greater") else "contradicted"
-    return "inconclusive at this scale"
 
 
 def intervals(rows: pd.DataFrame, value: str, by: Sequence[str], over: Sequence[str] = ()) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tsembed.files import write_text
 
 from .. import paths
-from ..analysis import claims
+from ..analysis import claims, judgement
 from ..notebooks import absent_from
 from . import status
 from .notebook import mark_of
@@ -53,7 +53,13 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
         for stale in (report / folder).glob("*.html"):
             if f"{folder}/{stale.name}" not in pages:
                 stale.unlink()
-    shared = {"preset": preset, "notebooks": notebooks, "reference": reference, **_assets()}
+    shared = {
+        "preset": preset,
+        "judged": claims.is_judged(preset),
+        "notebooks": notebooks,
+        "reference": reference,
+        **_assets(),
+    }
     template = _environment().get_template
     for page in pages.values():
         body = _local_links(_body(page.executed), preset)
@@ -182,11 +188,16 @@ def _headline(report: Path) -> str | None:
 def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
     """Every claim as the index shows it, with the page of its notebook, and how many have which verdict."""
     if not (paths.REFERENCES / "claims.yaml").is_file():
-        return {"rows": [], "counts": {}}
+        return {"rows": []}
     verdicts = claims.collect(preset)
     rows = claim_tables.table(verdicts).assign(page=verdicts.notebook.map(pages), notebook=verdicts.notebook)
     rows = rows.astype(object).where(rows.notna(), None)
-    return {"rows": rows.to_dict("records"), "counts": claims.counts(verdicts)}
+    return {
+        "rows": rows.to_dict("records"),
+        "counts": judgement.counts(verdicts),
+        "reasons": judgement.open_reasons(verdicts),
+        "surviving": int((verdicts.survives != "").sum()),
+    }
 
 
 def _figures(report: Path) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ...analysis.claims import NOT_JUDGED
+from ...analysis.judgement import NOT_JUDGED, OPEN
 from ..method_styles import METHODS, MethodStyle
 from ..style import COLUMN, FULL, _legend, footnote, new_figure, seeds_text
 from .experts import SHORT
@@ -25,7 +25,10 @@ FILLS = ("full", "none", "left")  # by workload, so that a grey print tells them
 VERDICTS = {
     "reproduced": MethodStyle("reproduced", "#0B4A8F", "o"),
     "contradicted": MethodStyle("contradicted", "#D1603D", "X"),
-    "inconclusive at this scale": MethodStyle("inconclusive at this scale", "#666666", "s"),
+    "supported": MethodStyle("supported", "#2A7F62", "^"),
+    "refuted": MethodStyle("refuted", "#8E3B8A", "v"),
+    OPEN: MethodStyle(OPEN, "#666666", "s"),
+    NOT_JUDGED: MethodStyle(NOT_JUDGED, "#999999", "."),
 }
 CLAIM_HEIGHT = 0.155  # inches per claim
 QUANTITIES = {
@@ -51,20 +54,21 @@ def _interval(
 ) -> None:
     """Draw a value at a height with its interval: the one form of all figures here."""
     error = [[value - low], [high - value]]  # NaN: no bar
-    style = {"capsize": 1.5, "elinewidth": 1} | style
-    axes.errorbar(value, y, xerr=error, color=look.colour, marker=look.marker, fillstyle=fill, **style)
+    style = {"capsize": 1.5, "elinewidth": 1, "marker": look.marker} | style
+    axes.errorbar(value, y, xerr=error, color=look.colour, fillstyle=fill, **style)
 
 
-def forest(verdicts: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
-    """Difference with interval per claim, a panel per quantity, the marker by verdict.
+def forest(verdicts: pd.DataFrame, *, seeds: str) -> "Figure":
+    """Difference with both intervals per claim, a panel per quantity, the marker by verdict.
 
-    The band is what the design would hardly have seen: less than the detectable difference on either side of the
-    value that the claim names (the short line). A hollow diamond is the paper's difference.
+    The thick bar is the interval for another training on these datasets, the thin one that for other datasets too. The
+    band is what the design would hardly have seen: less than the detectable difference on either side of the value that
+    the claim names (the short line). A hollow diamond is the paper's difference. A panel is as wide as the differences
+    and intervals of usual width need; a wider one leaves it.
 
     Args:
         verdicts: As `claims.collect` returns it.
         seeds: Number of seeds, as text ("1 to 3 seeds").
-        interval: What [low, high] is.
     """
     groups = [(q, verdicts[verdicts.quantity == q]) for q in QUANTITIES if (verdicts.quantity == q).any()]
     sizes = [len(rows) for _, rows in groups]
@@ -74,7 +78,8 @@ def forest(verdicts: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
             _panel(axes, rows)
             axes.set_xlabel(QUANTITIES[quantity])
         _verdict_legend(figure, verdicts)
-        footnote(figure, f"{seeds}; bars: {interval}; band: not detectable with power 0.8; right: what is claimed")
+        bars = "95 % intervals by random effects, thick: another training on these sets, thin: other sets too"
+        footnote(figure, f"{seeds}; {bars}; band: not detectable with power 0.8; right: what is claimed")
     return figure
 
 
@@ -86,15 +91,17 @@ def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
         axes.plot([row.than, row.than], [y - 0.36, y + 0.36], color="#444444", linewidth=0.8)
         if math.isfinite(row.paper):
             axes.plot(row.paper, y, "D", color="#222222", fillstyle="none", markersize=3.5, markeredgewidth=0.7)
-        if row.verdict == NOT_JUDGED:
+        if not math.isfinite(row.difference):
             axes.text(0.01, y, NOT_JUDGED, transform=axes.get_yaxis_transform(), va="center", fontsize=6)
             continue
         look = VERDICTS[row.verdict]
-        filled = "none" if row.verdict.startswith("inconclusive") else "full"
-        size = {"capsize": 1.2, "elinewidth": 0.9, "markersize": 3.8}
+        filled = "none" if row.verdict == OPEN else "full"
+        bounds = {"elinewidth": 0.7, "capsize": 1.8, "marker": ""}
+        _interval(axes, y, row.difference, row.low_beyond, row.high_beyond, look, **bounds)
+        size = {"capsize": 0, "elinewidth": 2.2, "markersize": 4, "markerfacecoloralt": "white"}
         _interval(axes, y, row.difference, row.low, row.high, look, fill=filled, **size)
-    signs = {"greater": ">", "less": "<"}
-    claimed = [f"{signs[r.claimed]} {r.than:g}".replace("-", "−") for r in rows.itertuples()]
+    axes.set_xlim(*_range(rows))
+    claimed = [_claimed(row) for row in rows.itertuples()]
     axes.set_yticks(range(len(rows)), rows.claim, fontsize=6)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     right = axes.secondary_yaxis("right")
@@ -105,9 +112,31 @@ def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
     axes.grid(False, axis="y")
 
 
+def _range(rows: pd.DataFrame) -> tuple[float, float]:
+    """From the lowest to the highest mark, of the intervals those of usual width: two seeds can have very wide ones."""
+    marks = pd.concat([rows.difference, rows.paper, rows.than]).dropna()
+    reach = (rows.high - rows.low).dropna() / 2
+    usual = 0.0 if reach.empty else float(reach.quantile(0.75))
+    low, high = float(marks.min()) - usual, float(marks.max()) + usual
+    edge = 0.06 * (high - low) or 1.0
+    return low - edge, high + edge
+
+
+def _claimed(row: Any) -> str:
+    """What a claim says of its difference, for the margin.
+
+    >>> from types import SimpleNamespace
+    >>> _claimed(SimpleNamespace(claimed="less", than=-1.0)), _claimed(SimpleNamespace(claimed="equal", margin=0.02))
+    ('< −1', '± 0.02')
+    """
+    sign, value = {"greater": (">", "than"), "less": ("<", "than"), "equal": ("±", "margin")}[row.claimed]
+    return f"{sign} {getattr(row, value):g}".replace("-", "−")
+
+
 def _verdict_legend(figure: "Figure", verdicts: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
+    drawn = verdicts[verdicts.difference.notna()]
     entries = [
         Line2D(
             [],
@@ -116,10 +145,10 @@ def _verdict_legend(figure: "Figure", verdicts: pd.DataFrame) -> None:
             marker=look.marker,
             linestyle="none",
             label=look.label,
-            fillstyle="none" if look.marker == "s" else "full",
+            fillstyle="none" if verdict == OPEN else "full",
         )
         for verdict, look in VERDICTS.items()
-        if (verdicts.verdict == verdict).any()
+        if (drawn.verdict == verdict).any()
     ]
     if verdicts.paper.notna().any():
         entries.append(

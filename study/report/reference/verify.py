@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ... import paths
+from ...analysis import claims
 from ...analysis.gains import matrix, paired
+from ...analysis.judgement import without_lines
 from ...analysis.results import METHOD_OF_VARIANT
-from ...former_names import current_name
+from ...former_names import current_name, current_verdict
 from .freeze import differences, folder_of, settings
 
 KIND = ("processor", "cpu_capability", "threads", "gpus", "python", "versions")  # of env.json: a kind of machine
@@ -200,8 +202,11 @@ def _verdicts(preset: str) -> list[tuple[str, str, str]]:
 
 
 def _read_verdicts(report: Path) -> dict[str, str]:
-    tables = [pd.read_csv(path) for path in sorted((report / "tables").glob("claims_*.csv"))]
-    return {row.id: row.verdict for table in tables for row in table.itertuples()}
+    """Claim -> verdict in the words of today, without the lines of claims."""
+    ours = {claim.id for claim in claims.claims() if claim.source == "ours"}
+    tables = [without_lines(pd.read_csv(path)) for path in sorted((report / "tables").glob("claims_*.csv"))]
+    rows = [row for table in tables for row in table.itertuples()]
+    return {row.id: current_verdict(row.verdict, ours=row.id in ours) for row in rows}
 
 
 def _about(preset: str) -> str:

@@ -1,12 +1,15 @@
-"""The table of all claims."""
+"""The tables of claims: all of them, those of one notebook with their lines, and the rates of false verdicts."""
 
 import pandas as pd
 
-from ...analysis.claims import MARKS
-from ..style import MISSING
-from .write import gain, gain_interval
+from ...analysis.claims import UNITS
+from ...analysis.judgement import BEYOND, MARKS, THESE
+from ..style import MISSING, p_value
+from .write import bounds, gain, gain_interval
 
 DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
+SOURCES = {"mote": "MoTE", "tsembed": "TSEmbed", "ours": "ours"}
+SCOPES = {THESE: "on these sets", BEYOND: "beyond these sets"}
 
 
 def table(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -15,16 +18,70 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Claim": verdicts.claim,
+            "Of": verdicts.source.map(SOURCES),
             "Place": verdicts.place,
             "Paper's": [gain(r.paper, n) for r, n in rows],
             "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
+            "Beyond": [bounds(r.low_beyond, r.high_beyond, n) for r, n in rows],
             "Unit": verdicts.unit,
             "Seen from": [_size(r.detectable, n) for r, n in rows],
-            "Seeds": [_size(r.seeds, 0) for r, _ in rows],
-            "Verdict": [f"{MARKS[v]} {v.removesuffix(' at this scale')}" for v in verdicts.verdict],
+            "Design": [design(r.seeds, r.datasets) for r, _ in rows],
+            "Verdict": [f"{MARKS[v]} {v}" for v in verdicts.verdict],
+            "Scope": verdicts.scope.map(SCOPES).fillna(""),
+            "Remark": [remark(r) for r, _ in rows],
+            "Holm": [p_value(r.p_holm) for r, _ in rows],
             "Notebook": verdicts.notebook.str.split("_").str[0],
         }
     )
+
+
+def notebook_table(judged: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `analysis.claims.verdicts` as they are read: a row per claim, its lines below it."""
+    rows = [(row, DIGITS[UNITS[row.quantity]]) for row in judged.itertuples()]
+    return pd.DataFrame(
+        {
+            "Claim": [f"– {r.claim}" if r.line else r.claim for r, _ in rows],
+            "Place": [r.place if not r.line else "" for r, _ in rows],
+            "Difference": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
+            "Beyond": [bounds(r.low_beyond, r.high_beyond, n) for r, n in rows],
+            "Bootstrap": [bounds(r.low_bootstrap, r.high_bootstrap, n) for r, n in rows],
+            "Seen from": [_size(r.detectable, n) for r, n in rows],
+            "Design": [design(r.seeds, r.datasets) for r, _ in rows],
+            "p": [p_value(r.p) for r, _ in rows],
+            "Verdict": [" ".join(filter(None, (r.verdict, SCOPES.get(r.scope)))) for r, _ in rows],
+            "Remark": [remark(r) for r, _ in rows],
+        }
+    )
+
+
+def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
+    """The rates of `analysis.judgement.designs_in_use` as they are read, a row per design."""
+    percent = "{:.1%}".format
+    return pd.DataFrame(
+        {
+            "Design": [design(r.seeds, r.datasets) for r in rates.itertuples()],
+            "Claims": rates.claims,
+            "On these sets": rates.these.map(percent),
+            "Beyond them": rates.beyond.map(percent),
+            "Beyond, at these runs' variances": rates.beyond_here.map(percent),
+            "Verdicts": rates.judged.map({True: "yes", False: "none"}),
+        }
+    )
+
+
+def remark(row) -> str:
+    """Why a claim is open, or what its control says, or that it does not survive Holm where this is known."""
+    lost = "not after Holm" if getattr(row, "survives", None) == "" and row.scope else ""
+    return "; ".join(filter(None, (row.reason, row.explained, lost)))
+
+
+def design(seeds: float, datasets: float) -> str:
+    """Seeds and datasets.
+
+    >>> design(3.0, 22.0), design(float("nan"), float("nan"))
+    ('3 × 22', '–')
+    """
+    return MISSING if seeds != seeds else f"{seeds:.0f} × {datasets:.0f}"
 
 
 def _size(value: float, digits: int) -> str:

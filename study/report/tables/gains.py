@@ -1,12 +1,15 @@
-"""The study's tables as they are read: gains beside the paper's, tests of similarity, verdicts on claims."""
+"""The study's tables as they are read: gains beside the paper's, tests of gains and of similarity."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
+from ...analysis.gains import MEAN_OF_DATASETS
 from ..method_styles import METHODS
 from ..style import MISSING, p_value
-from .write import gain, gain_interval, margin
+from .write import bounds, gain, gain_interval, margin
+
+PUBLISHED_AVERAGE = "Average"  # of all datasets, as ours: tests/project/test_references.py
 
 
 def published_gains(rows: Mapping[str, Mapping[str, float]], baseline: str) -> dict[str, dict[str, float]]:
@@ -29,7 +32,8 @@ def gain_table(gains: pd.DataFrame, paper: Mapping[str, Mapping[str, float]], ba
     """
     rows = []
     for name, group in gains.groupby("row", sort=False):
-        published, first = paper.get(name, {}), group.iloc[group.seeds.to_numpy().argmax()]
+        published = paper.get(PUBLISHED_AVERAGE if name == MEAN_OF_DATASETS else name, {})
+        first = group.iloc[group.seeds.to_numpy().argmax()]
         row = {"Task type": f"{name} ({int(first.datasets)})", METHODS[baseline].label: f"{first.baseline:.2f}"}
         row["paper"] = f"{published[baseline]:.2f}" if baseline in published else MISSING
         for number, ours in enumerate(group.itertuples()):
@@ -42,9 +46,9 @@ def gain_table(gains: pd.DataFrame, paper: Mapping[str, Mapping[str, float]], ba
 
 
 def tests_table(gains: pd.DataFrame) -> pd.DataFrame:
-    """A row per task type and method: gain, what could have been seen, the tests over datasets, and the effect size.
+    """A row per task type and method: gain, its other intervals, what could have been seen, the tests over datasets.
 
-    Without Holm on the averages, which are not of the family of single types.
+    Without Holm on the means of all datasets, which are not of the family of single types.
     """
     rows = gains
     return pd.DataFrame(
@@ -53,6 +57,8 @@ def tests_table(gains: pd.DataFrame) -> pd.DataFrame:
             "Method": [METHODS[m].label for m in rows.method],
             "Datasets": rows.datasets,
             "Gain": rows.gain.map(gain),
+            "beyond": [bounds(r.low_beyond, r.high_beyond) for r in rows.itertuples()],
+            "bootstrap": [bounds(r.low_bootstrap, r.high_bootstrap) for r in rows.itertuples()],
             "detectable": rows.detectable.map(margin),
             "paired t": rows.p_t.map(p_value),
             "Holm": rows.p_holm.map(p_value),
@@ -75,18 +81,5 @@ def similarity_table(tests: pd.DataFrame) -> pd.DataFrame:
             "paired t, Holm": tests.paired_t_holm.map(p_value),
             "Wilcoxon, Holm": tests.wilcoxon_holm.map(p_value),
             "d_z": tests.d_z.map(gain),
-        }
-    )
-
-
-def claim_table(judged: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    """A row per claim: what, where in the paper, the difference with its interval, its seeds, the verdict."""
-    return pd.DataFrame(
-        {
-            "Claim": judged.claim,
-            "Paper": judged.place,
-            "Difference": [gain_interval(r.difference, r.low, r.high, digits) for r in judged.itertuples()],
-            "Seeds": judged.seeds,
-            "Verdict": judged.verdict,
         }
     )

@@ -99,9 +99,9 @@ def save(frame: pd.DataFrame, name: str, *, preset: str, caption: str, raw: pd.D
 
 
 def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
-    """A mean with its interval; alone where the interval is a point, which says nothing (one dataset and one seed).
+    """A mean with its interval; alone where there is none (one seed), or where it is a point.
 
-    >>> interval(1.234, 0.98, 1.5), interval(1.234, 1.234, 1.234)
+    >>> interval(1.234, 0.98, 1.5), interval(1.234, float("nan"), float("nan"))
     ('1.23 [0.98, 1.50]', '1.23')
     """
     return _with_bounds(mean, low, high, digits, _number)
@@ -120,12 +120,21 @@ def gain(value: float, digits: int = 2) -> str:
 
 
 def gain_interval(mean: float, low: float, high: float, digits: int = 2) -> str:
-    """A difference with its sign and interval; alone where the interval is a point.
+    """A difference with its sign and interval; alone where there is none, or where it is a point.
 
     >>> gain_interval(1.234, -0.5, 2), gain_interval(1.234, 1.234, 1.234)
     ('+1.23 [−0.50, +2.00]', '+1.23')
     """
     return _with_bounds(mean, low, high, digits, gain)
+
+
+def bounds(low: float, high: float, digits: int = 2) -> str:
+    """An interval of a difference alone.
+
+    >>> bounds(-0.5, 2), bounds(float("nan"), float("nan"))
+    ('[−0.50, +2.00]', '–')
+    """
+    return f"[{gain(low, digits)}, {gain(high, digits)}]" if math.isfinite(low) and math.isfinite(high) else MISSING
 
 
 def margin(value: float, digits: int = 2) -> str:
@@ -140,8 +149,8 @@ def margin(value: float, digits: int = 2) -> str:
 def _with_bounds(mean: float, low: float, high: float, digits: int, text: Callable[[float, int], str]) -> str:
     if not math.isfinite(mean):
         return MISSING
-    bounds = "" if math.isclose(low, high, abs_tol=1e-9) else f" [{text(low, digits)}, {text(high, digits)}]"
-    return text(mean, digits) + bounds
+    known = math.isfinite(low) and math.isfinite(high) and not math.isclose(low, high, abs_tol=1e-9)
+    return text(mean, digits) + (f" [{text(low, digits)}, {text(high, digits)}]" if known else "")
 
 
 def _number(value: float, digits: int) -> str:

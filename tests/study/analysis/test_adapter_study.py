@@ -76,7 +76,8 @@ def test_one_seed_is_paired_with_its_own():
     assert by_row.gain.to_dict() == {"A": 1.0, "B": 1.0, "both": 1.0}
     assert set(by_row.seeds) == {1}
     assert pd.isna(by_row.p_holm["both"]), "sums are no family of their own"
-    assert not pd.isna(by_row.p_holm["A"]), "sums are no family of their own"
+    assert pd.isna(by_row.p_t["A"]), "two equal differences say nothing of their spread"
+    assert by_row[["low", "high", "low_beyond", "detectable"]].isna().all(axis=None), "one seed is a direction"
 
 
 def test_gains_find_the_effects_that_the_scores_have(found):

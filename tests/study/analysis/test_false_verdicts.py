@@ -2,7 +2,7 @@
 
 - What is simulated is the interval that the claims get: half widths, and the rate counted on whole matrices.
 - Every design that can have a verdict keeps the limit; the percentile bootstrap, which gave them before, does not.
-- The interval beyond these datasets alone exceeds the limit with 3 seeds and many datasets; a verdict takes both.
+- The interval beyond these datasets is never the narrower one: else it exceeds the limit with few seeds.
 """
 
 import numpy as np
@@ -35,13 +35,11 @@ def test_half_widths_are_those_of_the_interval_that_a_claim_gets(scope):
 def test_the_rate_is_the_share_of_matrices_whose_intervals_exclude_the_truth():
     shares = (1.0, 0.5, 2.0)
     studies, on_these = matrices(2000, 3, 5, shares)
-    counts = np.zeros(3)
+    counts = np.zeros(2)
     for values, truth in zip(studies, on_these, strict=True):
         these, beyond = effect(values, "these"), effect(values, "beyond")
-        alone = not beyond.low <= 0 <= beyond.high
-        counts += (not these.low <= truth <= these.high, alone and not these.low <= 0 <= these.high, alone)
+        counts += (not these.low <= truth <= these.high, not beyond.low <= 0 <= beyond.high)
     assert rates(3, 5, shares) == pytest.approx(counts / 2000, abs=0.012)  # a standard error is half a point
-    assert rates(3, 5, shares).beyond <= rates(3, 5, shares).alone
 
 
 @pytest.mark.parametrize(("seeds", "datasets"), [(3, 4), (3, 22), (3, 128), (5, 13), (5, 29), (10, 4)])
@@ -51,9 +49,10 @@ def test_designs_with_a_verdict_keep_the_limit_wherever_the_variance_lies(seeds,
     assert 0.045 < highest.beyond < LIMIT
 
 
-def test_the_second_interval_alone_exceeds_the_limit_with_few_seeds_and_many_datasets():
-    assert false_verdicts.highest_rates(3, 128).alone > 0.062
-    assert false_verdicts.highest_rates(2, 29).alone > 0.065
+def test_a_second_interval_that_may_be_the_narrower_one_exceeds_the_limit(monkeypatch):
+    """Which is why it may not: 3 seeds and many datasets, whose variance is small."""
+    monkeypatch.setattr(np, "maximum", lambda first, second: second)
+    assert rates(3, 128, (1.0, 0.05, 10.0)).beyond > 0.061
 
 
 @pytest.mark.parametrize(("seeds", "datasets", "least"), [(3, 4, 0.12), (1, 22, 0.3)])

@@ -23,6 +23,7 @@ from study.analysis.random_effects import (
 )
 
 VALUES = np.array([[1.0, 3.0, 5.0], [2.0, 4.0, 9.0]])  # means of seeds 3 and 5; of datasets 1.5, 3.5 and 7
+APART = np.array([[10.0, 0.0, -10.0]])  # what all seeds share of a dataset
 T1, T2 = 12.706205, 4.302653  # t quantiles of 0.975 with 1 and 2 degrees of freedom
 
 
@@ -53,11 +54,23 @@ def test_the_interval_on_these_datasets_by_hand():
 
 
 def test_the_interval_beyond_them_by_hand():
-    found = effect(VALUES, "beyond")
-    reach = (6 * T1 + 15.5 * T2) / 21.5 * np.sqrt(20 / 6)
+    assert mean_squares(VALUES + APART) == pytest.approx((6.0, 105.5, 1.5))
+    found = effect(VALUES + APART, "beyond")
+    reach = (6 * T1 + 105.5 * T2) / 111.5 * np.sqrt(110 / 6)
     assert found[:3] == pytest.approx((4.0, 4.0 - reach, 4.0 + reach), rel=1e-6)
-    power = (6 * 1.376382 + 15.5 * 1.060660) / 21.5 * np.sqrt(20 / 6)
+    power = (6 * 1.376382 + 105.5 * 1.060660) / 111.5 * np.sqrt(110 / 6)
     assert found.detectable == pytest.approx(reach + power, rel=1e-6)
+
+
+def test_the_interval_beyond_is_never_the_narrower_one():
+    narrower = (6 * T1 + 15.5 * T2) / 21.5 * np.sqrt(20 / 6)
+    assert narrower < T1, "two seeds have a wide t quantile, and the datasets hardly differ"
+    assert effect(VALUES, "beyond")[:3] == effect(VALUES, "these")[:3]
+    for values in layouts():
+        these, beyond = (effect(values, scope) for scope in ("these", "beyond"))
+        assert beyond.high >= these.high
+        assert beyond.detectable >= these.detectable
+        assert p_value(values, "beyond") >= p_value(values, "these") - 1e-9
 
 
 def test_the_error_beyond_is_never_less_than_the_larger_mean_square():
@@ -75,14 +88,14 @@ def test_with_one_dataset_the_interval_is_the_one_sample_t_interval_over_seeds()
 
 
 def test_what_all_seeds_share_is_noise_beyond_these_datasets_alone():
-    apart = VALUES + [[10.0, 0.0, -10.0]]
-    assert effect(apart, "these") == pytest.approx(effect(VALUES, "these"))
-    assert effect(apart, "beyond").high > effect(VALUES, "beyond").high + 5
+    assert effect(VALUES + APART, "these") == pytest.approx(effect(VALUES, "these"))
+    assert effect(VALUES + APART, "beyond").high > effect(VALUES, "beyond").high + 5
 
 
 def test_the_spread_over_queries_widens_the_interval_on_these_datasets():
     assert effect(VALUES, "these", query_variance=3.0).high == pytest.approx(4.0 + (T1 + 3 * 1.959964) / 4 * 2.0)
-    assert effect(VALUES, "beyond", query_variance=3.0) == effect(VALUES, "beyond"), "it is in the datasets' already"
+    apart = VALUES + APART
+    assert effect(apart, "beyond", query_variance=3.0) == effect(apart, "beyond"), "it is in the datasets' already"
 
 
 def test_a_quantile_is_the_mean_weighted_by_variance():

@@ -7,12 +7,11 @@ on images; notebook 90 tells a notebook that the preset does not have from one t
 import ast
 import json
 import re
-from collections import Counter
 
 import pytest
 
 from study import paths
-from study.analysis import claims
+from study.analysis import claims, judgement
 from study.report import style
 from study.report.tables import write as tables
 from tests.study.report.adapter_runs import STUDIES, write_study
@@ -27,7 +26,7 @@ def execute(tmp_path, monkeypatch):
     use_folder(monkeypatch, tmp_path)
     monkeypatch.setattr(paths, "REFERENCES", REFERENCES)
 
-    def run(name: str, experiments, seeds: int = 2):
+    def run(name: str, experiments, seeds: int = 3):
         write_study(tmp_path, configs=CONFIGS, experiments=experiments, seeds=seeds)
         shown, saved = [], {}
         monkeypatch.setattr("IPython.display.display", shown.append)
@@ -49,28 +48,34 @@ def execute(tmp_path, monkeypatch):
 
 
 def verdicts(saved, name):
-    return saved[name][1].set_index("id").verdict.to_dict()
+    return judgement.without_lines(saved[name][1]).set_index("id").verdict.to_dict()
 
 
 def test_notebook_30_judges_its_claims(execute):
     shown, saved = execute("30_tsembed", tuple(STUDIES))
     found = verdicts(saved, "claims_tsembed")
     assert list(found) == [claim.id for claim in claims.claims("30_tsembed")]
-    true = ("ts-moe", "ts-eans", "ts-stages", "ts-lora", "ts-permuted", "ts-deviation", "ts-centered")
-    assert {found[name] for name in true} == {"reproduced"}
-    assert found["ts-task"] == "contradicted", "a method without an effect, against one of a point"
+    assert {found[name] for name in ("ts-moe", "ts-eans", "ts-stages", "ts-lora")} == {"reproduced"}
+    assert found["ts-task"] == "refuted", "a method without an effect, against one of a point"
+    reasons = saved["claims_tsembed"][1].set_index("id").reason
+    one_seed = ["ts-permuted", "ts-hardness", "ts-deviation", "ts-centered"]
+    assert reasons[reasons != ""].to_dict() == dict.fromkeys(one_seed, "1 seed")
     assert {"tsembed_scores", "tsembed_gains", "tsembed_tests", "tsembed_ablations", "mmeb_published"} <= set(saved)
-    assert "2 seeds of the main rows" in shown[0]
-    assert "**1** contradicted" in shown[-1]
+    assert "3 seeds of the main rows" in shown[0]
+    assert "**4** reproduced" in shown[-1]
+    assert "**1** refuted" in shown[-1]
 
 
 def test_notebook_31_judges_its_claims(execute):
     shown, saved = execute("31_expert_routing", ("captions", "images"))
     found = verdicts(saved, "claims_expert_routing")
     assert list(found) == [claim.id for claim in claims.claims("31_expert_routing")]
-    assert set(found.values()) - {found.pop("ts-specialise")} == {"reproduced"}, "no stage has an effect there"
+    assert found.pop("ts-specialise") == "open", "no stage has an effect there"
+    ours = {claim.id for claim in claims.claims("31_expert_routing") if claim.source == "ours"}
+    assert found == {name: "supported" if name in ours else "reproduced" for name in found}
     assert {"expert_use_tsembed", "specialisation", "stages", "routing_proxy", "adapter_conflict"} <= set(saved)
-    assert "**5** reproduced" in shown[-1]
+    assert "**3** reproduced" in shown[-1]
+    assert "**2** supported" in shown[-1]
 
 
 def test_notebook_32_judges_its_claims_on_a_preset_without_images(execute):
@@ -78,9 +83,8 @@ def test_notebook_32_judges_its_claims_on_a_preset_without_images(execute):
     verdicts_by_claim = verdicts(saved, "claims_text_adapters")
     assert list(verdicts_by_claim) == [claim.id for claim in claims.claims("32_text_adapters")]
     assert {"tsembed_text_scores", "tsembed_text_gains", "tsembed_cost_text"} <= set(saved)
-    assert "2 seeds of the adapters" in shown[0]
-    counts = Counter(verdicts_by_claim.values())
-    assert all(f"**{count}** {verdict}" in shown[-1] for verdict, count in counts.items())
+    assert "3 seeds of the adapters" in shown[0]
+    assert judgement.counts_text(saved["claims_text_adapters"][1]) in shown[-1]
 
 
 def test_notebook_32_takes_the_untrained_encoder_where_it_is_scored_on_the_same_sets(execute):
@@ -95,6 +99,6 @@ def test_notebook_90_says_which_notebooks_a_preset_does_not_have(execute, tmp_pa
     saved["claims_text_adapters"][1].to_csv(table, index=False)
     shown, _ = execute("90_claims", ("text_adapters",))
     counts = next(text for text in shown if text.startswith("Number of claims"))
-    assert "judged in [32_text_adapters](32_text_adapters.html): 5" in counts
-    assert "not judged, of 31_expert_routing, which this preset does not have (images): 6" in counts
-    assert re.search(r"not judged, of 20_specialization: \d+", counts), "it has these runs; it was not executed"
+    assert "measured in [32_text_adapters](32_text_adapters.html): 5" in counts
+    assert "not measured, of 31_expert_routing, which this preset does not have (images): 6" in counts
+    assert re.search(r"not measured, of 20_specialization: \d+", counts), "it has these runs; it was not executed"

@@ -29,14 +29,14 @@ wide = pd.DataFrame([["row", *(tables.gain(i / 7) for i in range(30))]], columns
 tables.save(wide, "headline", preset=preset, caption="A wide table with a caption that is longer than a phone is wide")
 """
 CLAIM = (
-    "  - {{id: {0}, text: Claim {0}, place: Table 2, notebook: 20_gain, quantity: score, method: mote, baseline: ic, "
-    "over: [STS], claimed: less}}\n"
+    "  - {{id: {0}, text: Claim {0}, place: Table 2, source: mote, notebook: 20_gain, quantity: score, method: mote, "
+    "baseline: ic, over: [STS], claimed: less}}\n"
 )
 CLAIMED = {
     "references/claims.yaml": "rule: r\nclaims:\n" + "".join(map(CLAIM.format, "abc")),
     "references/mote.yaml": "tables: {table2: {unit: {}, rows: {}}}\n",
-    "reports/tiny/tables/claims_gain.csv": "id,difference,low,high,verdict\na,-1,-2,-0.5,reproduced\n"
-    "b,1,0.5,2,contradicted\n",
+    "reports/tiny/tables/claims_gain.csv": "id,difference,low,high,low_beyond,high_beyond,verdict,scope,reason\n"
+    "a,-1,-2,-0.5,-2.5,-0.2,reproduced,beyond them,\nb,1,0.5,2,-1,3,contradicted,these sets,\n",
     "reports/tiny/tables/claims_gain.tex": "claims",
 }
 LINES = "print('\\n'.join('a long line ' * 30 for _ in range(50)))\nwide"

@@ -172,10 +172,11 @@ def test_the_data_are_listed_with_counts_and_licences(study):
 
 
 CLAIM = (
-    "  - {{id: {0}, text: Claim {0}, place: 'Table 2, Average', notebook: {1}, quantity: score, method: mote, "
-    "baseline: ic, over: [STS, Retrieval], claimed: greater}}\n"
+    "  - {{id: {0}, text: Claim {0}, place: 'Table 2, Average', source: mote, notebook: {1}, quantity: score, "
+    "method: mote, baseline: ic, over: [STS, Retrieval], claimed: greater}}\n"
 )
-JUDGED = "id,difference,low,high,detectable,verdict\n"
+JUDGED = "id,line,difference,low,high,low_beyond,high_beyond,detectable,seeds,datasets,verdict,scope,reason,explained\n"
+REPRODUCED = "a,,1.5,0.5,2.5,-1.5,4.5,0.9,3,22,reproduced,these sets,,explained by the rate\n"
 
 
 @pytest.fixture
@@ -190,24 +191,53 @@ def claimed(study):
 
 def test_every_claim_is_listed_with_a_verdict_or_as_not_judged(claimed, executed):
     executed("reports/tiny/notebooks", "20_gain", "x = 1")
-    rows = "a,1.5,0.5,2.5,0.9,reproduced\nb,0.1,-1.0,1.2,1.3,inconclusive at this scale\n"
-    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + rows)
+    rows = "b,,0.1,-1.0,1.2,-2,2,1.3,3,22,open,,smaller than we could see: 1.3,\nb,its line,0.1,,,,,,,,,,,\n"
+    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED + rows)
     text = site.build("tiny").read_text()
     table = text[text.index('aria-label="Claims"') :]
     first, second, third = re.findall(r'<tr><th scope="row">Claim .*?</tr>', table, re.S)
     assert "● reproduced" in first
+    assert "on these sets" in first
+    assert "explained by the rate; not after Holm" in first
     assert "+1.50 [+0.50, +2.50]" in first
+    assert "[−1.50, +4.50]" in first
+    assert "3 × 22" in first
     assert "+0.88" in first
     assert "0.90" in first
-    assert "○ inconclusive" in second
+    assert "○ open" in second
+    assert "smaller than we could see: 1.3" in second
     assert 'href="notebooks/20_gain.html"' in second
     assert "– not judged" in third
     assert "21_other" in third
     assert "href" not in third
-    assert re.search(r"<strong>1</strong>&nbsp;reproduced,\s+<strong>1</strong>&nbsp;inconclusive", text)
+    assert re.search(r"<strong>1</strong>&nbsp;reproduced on these sets,\s+<strong>1</strong>&nbsp;open", text)
+    assert "«smaller than we could see»&nbsp;(1)" in text
+    assert "A test of the machinery" not in text
     frame = claims.collect("tiny")
     assert list(claims.out_of_sight(frame).id) == ["b"]
     assert claim_tables.table(frame[:0]).empty
+
+
+def test_a_table_of_former_words_is_read(claimed):
+    former = "id,difference,low,high,detectable,verdict\na,1.5,0.5,2.5,0.9,reproduced\n"
+    former += "b,0,-1,1,1,inconclusive at this scale\n"
+    put(claimed / "reports/tiny/tables/claims_gain.csv", former)
+    assert claims.collect("tiny").verdict.tolist() == ["reproduced", "open", "not judged"]
+    put(claimed / "references/claims.yaml", "claims:\n" + CLAIM.format("a", "20_gain").replace(": mote,", ": ours,", 1))
+    assert claims.collect("tiny").verdict.tolist() == ["supported"]
+
+
+def test_a_test_of_the_machinery_has_a_banner_on_every_page_and_no_verdict(claimed, executed):
+    preset = "about: x\njudged: false\ndata: {source: embedded}\nvariants: {em: 1}\n"
+    put(claimed / "configs/presets/tiny.yaml", preset)
+    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED)
+    page = executed("reports/tiny/notebooks", "20_gain", "x = 1").with_suffix(".html")
+    text = site.build("tiny").read_text()
+    for html in (text, page.read_text()):
+        assert "A test of the machinery" in html
+        assert "say nothing about any method" in html
+    assert "reproduced</span>" not in text
+    assert "<strong>3</strong>&nbsp;not judged" in text
 
 
 def test_no_claims_are_said(study):
@@ -216,7 +246,10 @@ def test_no_claims_are_said(study):
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [("a,1,0,2,1,reproduced\na,1,0,2,1,reproduced\n", "'a' is judged in another"), ("a,1,0,2,1,right\n", "'right'")],
+    [
+        (REPRODUCED + REPRODUCED, "'a' is judged in another"),
+        (REPRODUCED.replace("reproduced", "right"), "'right'"),
+    ],
 )
 def test_a_claim_has_one_known_verdict(claimed, rows, message):
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + rows)
@@ -225,13 +258,15 @@ def test_a_claim_has_one_known_verdict(claimed, rows, message):
 
 
 def test_the_figure_of_claims_tells_verdicts_apart_by_marker_and_says_seeds(claimed):
-    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + "a,1.5,0.5,2.5,0.9,reproduced\n")
-    figure = interval_figures.forest(claims.collect("tiny"), seeds="2 seeds", interval="95 % bootstrap")
+    put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED)
+    figure = interval_figures.forest(claims.collect("tiny"), seeds="2 seeds")
     assert figure.get_figwidth() == style.FULL
     looks = interval_figures.VERDICTS.values()
-    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 3
+    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 6
     texts = " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
     assert "2 seeds" in texts
-    assert "95 % bootstrap" in texts
+    assert "random effects" in texts
+    thin, thick = (bars.get_segments()[0][:, 0].tolist() for bars in figure.axes[0].collections[-2:])
+    assert (thin, thick) == ([-1.5, 4.5], [0.5, 2.5]), "beyond these sets, and on them"
     assert "not judged" in texts
     assert "(points)" in texts

@@ -80,6 +80,22 @@ def test_a_changed_verdict_has_moved(frozen, ask):
     assert "moved: verdict t2: reproduced -> contradicted" in text
 
 
+def test_a_reference_with_the_former_words_is_compared_in_those_of_today(frozen, ask):
+    row = "text: A, place: ours, notebook: n, quantity: score, method: ic, baseline: em, over: [STS], claimed: greater"
+    rows = "".join(
+        f"  - {{id: {i}, source: {s}, {row}}}\n" for i, s in (("t2", "mote"), ("t3", "ours"), ("t4", "mote"))
+    )
+    put(frozen / "references/claims.yaml", "claims:\n" + rows)
+    was = "id,verdict\nt2,inconclusive at this scale\nt3,reproduced\nt4,reproduced\n"
+    put(frozen / "reports/reference/tiny/tables/claims_gain.csv", was)
+    now = "id,line,verdict\nt2,,open\nt2,a line,\nt3,,supported\nt4,,reproduced\n"
+    put(frozen / "reports/tiny/tables/claims_gain.csv", now)
+    status, text, _ = ask()
+    assert (status, "moved: verdict" in text) == (0, False)
+    put(frozen / "reports/tiny/tables/claims_gain.csv", now.replace("t2,,open", "t2,,reproduced"))
+    assert "moved: verdict t2: open -> reproduced" in ask()[1]
+
+
 def test_other_settings_are_said_and_not_compared(frozen, ask):
     put(
         frozen / "configs/variants/text.yaml",
