@@ -170,6 +170,14 @@ def test_a_claim_of_lines_takes_all_of_them_and_counts_once():
     assert higher[higher.id == "f3"].verdict.iloc[0] == "contradicted"
 
 
+def test_lines_are_corrected_by_holm_for_the_verdict_too():
+    each = judgement.estimate(claim(claimed="less"), Measured(values(-0.165)))
+    assert 0.01 < each["p"] < 0.05, "enough for one claim, and not for five lines"
+    judged = of_notebook_25(dict.fromkeys((f"{a}–{b}" for a, b in PAIRS), -0.165))
+    assert judged[judged.id == "f1-mean"].verdict.iloc[0] == "reproduced"
+    assert judged[judged.id == "f3"].iloc[0][["verdict", "reason"]].tolist() == ["open", "0 of 5 lines"]
+
+
 def text_adapters(gain, control, preset="local"):
     means = {"ts-text-moe": gain, "ts-text-moe-slow": control}
     measure = lambda each: values(means.get(each.id, 0.0))  # noqa: E731
