@@ -102,7 +102,7 @@ def obstacle(claim: "Claim", seeds: int, datasets: int) -> str:
     if few:
         return ", ".join(few)
     if not false_verdicts.keeps_limit(seeds, datasets):
-        return f"more than {false_verdicts.LIMIT:.0%} false verdicts"
+        return f"more than {100 * false_verdicts.LIMIT:.0f} % false verdicts"
     return ""
 
 

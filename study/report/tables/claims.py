@@ -54,14 +54,13 @@ def notebook_table(judged: pd.DataFrame) -> pd.DataFrame:
 
 def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
     """The rates of `analysis.judgement.designs_in_use` as they are read, a row per design."""
-    percent = "{:.1%}".format
     return pd.DataFrame(
         {
             "Design": [design(r.seeds, r.datasets) for r in rates.itertuples()],
             "Claims": rates.claims,
-            "On these sets": rates.these.map(percent),
-            "Beyond them": rates.beyond.map(percent),
-            "Beyond, at these runs' variances": rates.beyond_here.map(percent),
+            "On these sets": rates.these.map(_percent),
+            "Beyond them": rates.beyond.map(_percent),
+            "Beyond, at these runs' variances": rates.beyond_here.map(_percent),
             "Verdicts": rates.judged.map({True: "yes", False: "none"}),
         }
     )
@@ -92,6 +91,10 @@ def design(seeds: float, datasets: float) -> str:
     (['3', '×', '22'], '–')
     """
     return MISSING if seeds != seeds else f"{seeds:.0f}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{datasets:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _size(value: float, digits: int) -> str:

@@ -114,7 +114,7 @@ def test_few_seeds_or_datasets_have_no_verdict(rows, columns, quantity, reason):
 
 def test_a_design_beyond_the_limit_of_false_verdicts_has_no_verdict(monkeypatch):
     monkeypatch.setattr(false_verdicts, "LIMIT", 0.04)
-    assert judge(values()) == ("open", "", "more than 4% false verdicts")
+    assert judge(values()) == ("open", "", "more than 4 % false verdicts")
 
 
 def test_an_open_claim_says_what_would_have_been_seen():
