@@ -102,7 +102,7 @@ def obstacle(claim: "Claim", seeds: int, datasets: int) -> str:
     if few:
         return ", ".join(few)
     if not false_verdicts.keeps_limit(seeds, datasets):
-        return f"more than {false_verdicts.LIMIT:.0%} false verdicts"
+        return f"more than {100 * false_verdicts.LIMIT:.0f} % false verdicts"
     return ""
 
 
@@ -191,8 +191,8 @@ def counts(verdicts: pd.DataFrame) -> dict[str, int]:
 def counts_text(verdicts: pd.DataFrame) -> str:
     """The counts as a sentence's part, and how often each reason has left a claim open, in Markdown."""
     texts = [f"**{n}** {verdict}" for verdict, n in counts(verdicts).items()]
-    reasons = ", ".join(f"{n} for «{reason}»" for reason, n in open_reasons(verdicts).items())
-    return (", ".join(texts) or "none") + (f" (open: {reasons})" if reasons else "")
+    reasons = ", ".join(f"«{reason}» ({n})" for reason, n in open_reasons(verdicts).items())
+    return (", ".join(texts) or "none") + (f"; left open by {reasons}" if reasons else "")
 
 
 def open_reasons(verdicts: pd.DataFrame) -> dict[str, int]:

@@ -196,6 +196,7 @@ def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
         "rows": rows.to_dict("records"),
         "counts": judgement.counts(verdicts),
         "reasons": judgement.open_reasons(verdicts),
+        "decided": int((verdicts.scope != "").sum()),
         "surviving": int((verdicts.survives != "").sum()),
     }
 

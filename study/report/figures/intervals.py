@@ -1,6 +1,7 @@
 """Figures of means and differences with their intervals."""
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -31,13 +32,14 @@ VERDICTS = {
     NOT_JUDGED: MethodStyle(NOT_JUDGED, "#999999", "."),
 }
 CLAIM_HEIGHT = 0.155  # inches per claim
+LABEL_WIDTH = 66  # characters of a claim on one line
 QUANTITIES = {
     "score": "difference of scores (points)",
     "similarity": "difference of inter-task similarities (cosine)",
     "gradient": "cosine of task gradients, or its difference",
     "conflict": "difference of gradient conflict (cosine below zero)",
     "correlation": "rank correlation of routing similarity, or its difference",
-    "information": "difference of mutual information of task and expert (nats)",
+    "information": "difference of mutual information (nats)",
 }
 
 
@@ -102,7 +104,11 @@ def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
         _interval(axes, y, row.difference, row.low, row.high, look, fill=filled, **size)
     axes.set_xlim(*_range(rows))
     claimed = [_claimed(row) for row in rows.itertuples()]
-    axes.set_yticks(range(len(rows)), rows.claim, fontsize=6)
+    axes.set_yticks(range(len(rows)), [_two_lines(claim) for claim in rows.claim], fontsize=6)
+    for label in axes.get_yticklabels():
+        if "\n" in label.get_text():
+            label.set(fontsize=5, linespacing=0.9)
+    axes.xaxis.get_major_formatter().set_powerlimits((-6, 6))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), claimed, fontsize=6)
@@ -110,6 +116,11 @@ def _panel(axes: "Axes", rows: pd.DataFrame) -> None:
         side.tick_params(axis="y", length=0)
     right.spines["right"].set_visible(False)
     axes.grid(False, axis="y")
+
+
+def _two_lines(claim: str) -> str:
+    """The text of a claim, in two lines of about the same length where one is too long."""
+    return claim if len(claim) <= LABEL_WIDTH else textwrap.fill(claim, len(claim) // 2 + 8)
 
 
 def _range(rows: pd.DataFrame) -> tuple[float, float]:

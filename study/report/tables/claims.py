@@ -18,18 +18,16 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Claim": verdicts.claim,
-            "Of": verdicts.source.map(SOURCES),
-            "Place": verdicts.place,
-            "Paper's": [gain(r.paper, n) for r, n in rows],
+            "Verdict": [verdict(r) for r, _ in rows],
+            "Remark": [remark(r) for r, _ in rows],
             "Here": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
             "Beyond": [bounds(r.low_beyond, r.high_beyond, n) for r, n in rows],
+            "Paper's": [gain(r.paper, n) for r, n in rows],
             "Unit": verdicts.unit,
             "Seen from": [_size(r.detectable, n) for r, n in rows],
             "Design": [design(r.seeds, r.datasets) for r, _ in rows],
-            "Verdict": [f"{MARKS[v]} {v}" for v in verdicts.verdict],
-            "Scope": verdicts.scope.map(SCOPES).fillna(""),
-            "Remark": [remark(r) for r, _ in rows],
             "Holm": [p_value(r.p_holm) for r, _ in rows],
+            "Place": [", ".join(dict.fromkeys((SOURCES[r.source], r.place))) for r, _ in rows],
             "Notebook": verdicts.notebook.str.split("_").str[0],
         }
     )
@@ -41,31 +39,42 @@ def notebook_table(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Claim": [f"– {r.claim}" if r.line else r.claim for r, _ in rows],
-            "Place": [r.place if not r.line else "" for r, _ in rows],
+            "Verdict": [verdict(r) for r, _ in rows],
+            "Remark": [remark(r) for r, _ in rows],
             "Difference": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
             "Beyond": [bounds(r.low_beyond, r.high_beyond, n) for r, n in rows],
             "Bootstrap": [bounds(r.low_bootstrap, r.high_bootstrap, n) for r, n in rows],
             "Seen from": [_size(r.detectable, n) for r, n in rows],
             "Design": [design(r.seeds, r.datasets) for r, _ in rows],
             "p": [p_value(r.p) for r, _ in rows],
-            "Verdict": [" ".join(filter(None, (r.verdict, SCOPES.get(r.scope)))) for r, _ in rows],
-            "Remark": [remark(r) for r, _ in rows],
+            "Place": [r.place if not r.line else "" for r, _ in rows],
         }
     )
 
 
 def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
     """The rates of `analysis.judgement.designs_in_use` as they are read, a row per design."""
-    percent = "{:.1%}".format
     return pd.DataFrame(
         {
             "Design": [design(r.seeds, r.datasets) for r in rates.itertuples()],
             "Claims": rates.claims,
-            "On these sets": rates.these.map(percent),
-            "Beyond them": rates.beyond.map(percent),
-            "Beyond, at these runs' variances": rates.beyond_here.map(percent),
+            "On these sets": rates.these.map(_percent),
+            "Beyond them": rates.beyond.map(_percent),
+            "Beyond, at these runs' variances": rates.beyond_here.map(_percent),
             "Verdicts": rates.judged.map({True: "yes", False: "none"}),
         }
+    )
+
+
+def verdict(row) -> str:
+    """The verdict behind its sign, with its scope; empty for a line, which has none of its own.
+
+    >>> from types import SimpleNamespace
+    >>> verdict(SimpleNamespace(verdict="supported", scope="beyond them"))
+    '● supported, beyond these sets'
+    """
+    return (
+        ", ".join(filter(None, (f"{MARKS[row.verdict]} {row.verdict}", SCOPES.get(row.scope)))) if row.verdict else ""
     )
 
 
@@ -78,10 +87,14 @@ def remark(row) -> str:
 def design(seeds: float, datasets: float) -> str:
     """Seeds and datasets.
 
-    >>> design(3.0, 22.0), design(float("nan"), float("nan"))
-    ('3 × 22', '–')
+    >>> design(3.0, 22.0).split(), design(float("nan"), float("nan"))
+    (['3', '×', '22'], '–')
     """
-    return MISSING if seeds != seeds else f"{seeds:.0f} × {datasets:.0f}"
+    return MISSING if seeds != seeds else f"{seeds:.0f}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{datasets:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _size(value: float, digits: int) -> str:

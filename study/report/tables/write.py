@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NUMERIC = re.compile(r"\s*(p\s*[<=]\s*)?[+−–-]?[\d.,]*([eE][+-]?\d+)?\s*(%|\*+)?\s*([\[±(].*)?")
 COLUMN_CHARACTERS = 46  # of a table that fits one column of a two-column page in \small
+PHRASE = 20  # characters of a cell from which a page does not squeeze its column to a word
 LONG = 40  # characters of a cell from which its column is set as paragraphs
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -212,11 +213,18 @@ def _row(cells: list[str]) -> str:
     return "{[}" + text[1:] if text.startswith("[") else text
 
 
+def _html_class(numeric: bool, characters: int) -> str:
+    if numeric:
+        return ' class="number"'
+    return ' class="long"' if characters > LONG else ' class="phrase"' if characters > PHRASE else ""
+
+
 def _html(head: list[str], cells: list[list[str]], numeric: list[bool], caption: str) -> str:
-    kinds = [' class="number"' if n else "" for n in numeric]
+    longest = [max(len(row[j]) for row in cells) for j in range(len(head))]
+    kinds = [_html_class(n, characters) for n, characters in zip(numeric, longest, strict=True)]
     top = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for c, k in zip(head, kinds, strict=True))
     body = "".join(
-        f'<tr><th scope="row">{html.escape(row[0])}</th>'
+        f'<tr><th scope="row"{kinds[0]}>{html.escape(row[0])}</th>'
         + "".join(f"<td{k}>{html.escape(c)}</td>" for c, k in zip(row[1:], kinds[1:], strict=True))
         + "</tr>\n"
         for row in cells

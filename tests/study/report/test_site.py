@@ -201,7 +201,7 @@ def test_every_claim_is_listed_with_a_verdict_or_as_not_judged(claimed, executed
     assert "explained by the rate; not after Holm" in first
     assert "+1.50 [+0.50, +2.50]" in first
     assert "[−1.50, +4.50]" in first
-    assert "3 × 22" in first
+    assert "3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}22" in first
     assert "+0.88" in first
     assert "0.90" in first
     assert "○ open" in second
