@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # Fixed cost of one more forward pass, in tokens: a chunk is only split off where it saves more padding than this.
-FORWARD_PASS_COST_TOKENS = 96
+FORWARD_PASS_COST_TOKENS = 48
 
 
 class Chunk(NamedTuple):

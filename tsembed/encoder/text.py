@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..mote.experts import TaskRouted
+from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
 from .chunks import Chunk, chunks
 from .precision import autocast
@@ -83,6 +84,12 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.backbone.parameters()).device
+
+    @property
+    def word_embeddings(self) -> nn.Module:
+        """The backbone's table of words."""
+        routed = isinstance(self.backbone, TaskRouted | TokenRouted)
+        return (self.backbone.model if routed else self.backbone).get_input_embeddings()
 
     @property
     def dim(self) -> int:

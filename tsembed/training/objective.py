@@ -12,6 +12,7 @@ from ..contrastive.gather import gather, gather_with_grad
 from ..contrastive.losses import info_nce, negatives_of
 from ..encoder.chunks import Chunk
 from ..encoder.text import Encoder
+from ..encoder.words import words_looked_up_once
 from ..mote import token_routing
 from ..settings import Negatives, Variant
 from .batches import Batch, PairChunk
@@ -40,12 +41,14 @@ class PairEncoder(nn.Module):
         """
         outputs: Outputs = {}
         balance: list[Tensor] = []
-        for side, parts in (("query", chunk.queries), ("document", chunk.documents)):
-            vectors, signatures = zip(*(self._chunk(part, balance) for part in parts), strict=True)
-            order = torch.cat([part.positions for part in parts]).argsort().to(vectors[0].device)
-            outputs[side] = torch.cat(vectors)[order]
-            if self.experts:
-                outputs[f"{side}_signature"] = torch.cat(signatures)[order]
+        ids = [part.input_ids for part in (*chunk.queries, *chunk.documents)]
+        with words_looked_up_once(self.encoder.word_embeddings, ids):
+            for side, parts in (("query", chunk.queries), ("document", chunk.documents)):
+                vectors, signatures = zip(*(self._chunk(part, balance) for part in parts), strict=True)
+                order = torch.cat([part.positions for part in parts]).argsort().to(vectors[0].device)
+                outputs[side] = torch.cat(vectors)[order]
+                if self.experts:
+                    outputs[f"{side}_signature"] = torch.cat(signatures)[order]
         if balance:
             outputs["balance"] = torch.cat(balance)
         return outputs
