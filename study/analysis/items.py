@@ -27,57 +27,64 @@ RESAMPLES = 200
 Statistic = Callable[[np.ndarray, np.ndarray], float]  # of reference (items,) and values (items,), in 0..1; nan: none
 
 
-def query_variance(
-    preset: str,
-    method: str,
-    baseline: str,
-    seeds: Sequence[int],
-    datasets: Sequence[str],
-    *,
-    experiments: Sequence[str] = (),
-    resamples: int = RESAMPLES,
-) -> float:
-    """Variance, in points squared, of method - baseline averaged over seeds and datasets, from the choice of queries.
+class QueryVariance:
+    """The variance that the choice of queries gives to differences between the runs of a preset.
 
     Args:
         preset: A name in configs/presets.
-        method: As in `results.load_scores`.
-        baseline: As `method`.
-        seeds: Of both methods.
-        datasets: That both methods are scored on.
         experiments: As in `results.load_scores`.
         resamples: Draws per dataset, where the metric is no mean over items; the draws are always the same ones.
-
-    Raises:
-        ValueError: If a run has no items of a dataset, as those of before they were written; names the first.
     """
-    rows = load_items(preset, *experiments)
-    rows = rows[rows.method.isin([method, baseline]) & rows.seed.isin(seeds) & rows.dataset.isin(datasets)]
-    variances = []
-    for dataset in datasets:
-        of_dataset = rows[rows.dataset == dataset]
-        values = [_matrix(of_dataset, name, seeds, dataset) for name in (method, baseline)]
+
+    def __init__(self, preset: str, *experiments: str, resamples: int = RESAMPLES):
+        self.preset, self.experiments, self.resamples = preset, experiments, resamples
+        self._rows = {method: rows for method, rows in load_items(preset, *experiments).groupby("method")}
+        self._of_datasets: dict[tuple, float] = {}
+
+    def known(self, *methods: str) -> bool:
+        """Whether the runs of all these methods have items; those of before they were written have none."""
+        return all(method in self._rows for method in methods)
+
+    def __call__(self, method: str, baseline: str, seeds: Sequence[int], datasets: Sequence[str]) -> float:
+        """Variance, in points squared, of method - baseline averaged over seeds and datasets.
+
+        Args:
+            method: As in `results.load_scores`.
+            baseline: As `method`.
+            seeds: Of both methods.
+            datasets: That both methods are scored on.
+
+        Raises:
+            ValueError: If a run has no items of a dataset, as those of before they were written; names the first.
+        """
+        variances = [self._of_dataset(method, baseline, tuple(seeds), dataset) for dataset in datasets]
+        return 100.0**2 * sum(variances) / len(datasets) ** 2
+
+    def _of_dataset(self, method: str, baseline: str, seeds: tuple[int, ...], dataset: str) -> float:
+        key = (method, baseline, seeds, dataset)
+        if key not in self._of_datasets:
+            self._of_datasets[key] = self._measure(*key)
+        return self._of_datasets[key]
+
+    def _measure(self, method: str, baseline: str, seeds: tuple[int, ...], dataset: str) -> float:
+        values = [_matrix(self._rows.get(name), name, seeds, dataset) for name in (method, baseline)]
         both = values[0].columns.intersection(values[1].columns)
         if not len(both):
             raise ValueError(f"{dataset}: {method} and {baseline} have no item in common")
         ours, theirs = (matrix[both].to_numpy() for matrix in values)
-        kind = of_dataset.kind.iloc[0]
-        if kind == "score":
-            variances.append(mean_variance(ours - theirs))
-            continue
-        statistic, reference = _metric(preset, dataset, experiments)
-        variances.append(
-            bootstrap_variance(
-                statistic,
-                reference[both.get_level_values("item").astype(int)],
-                ours,
-                theirs,
-                splits=both.get_level_values("split").to_numpy(),
-                resamples=resamples,
-                generator=np.random.default_rng(0),
-            )
+        rows = self._rows[method]
+        if rows.kind[rows.dataset == dataset].iloc[0] == "score":
+            return mean_variance(ours - theirs)
+        statistic, reference = _metric(self.preset, dataset, self.experiments)
+        return bootstrap_variance(
+            statistic,
+            reference[both.get_level_values("item").astype(int)],
+            ours,
+            theirs,
+            splits=both.get_level_values("split").to_numpy(),
+            resamples=self.resamples,
+            generator=np.random.default_rng(0),
         )
-    return 100.0**2 * sum(variances) / len(datasets) ** 2
 
 
 def mean_variance(differences: Float[np.ndarray, "seeds items"]) -> float:
@@ -162,12 +169,12 @@ METRIC_OF_FORMAT: dict[str, tuple[Statistic, str]] = {  # of a whole set, and th
 }
 
 
-def _matrix(rows: pd.DataFrame, method: str, seeds: Sequence[int], dataset: str) -> pd.DataFrame:
+def _matrix(rows: pd.DataFrame | None, method: str, seeds: Sequence[int], dataset: str) -> pd.DataFrame:
     """Values seeds x (split, item), of the items that all seeds have."""
-    rows = rows[rows.method == method]
-    if missing := sorted(set(seeds) - set(rows.seed)):
+    there = set() if rows is None else set(rows.seed[rows.dataset == dataset])
+    if missing := sorted(set(seeds) - there):
         raise ValueError(f"{method} seed {missing[0]} has no items of {dataset}: made before they were written?")
-    matrix = rows.pivot(index="seed", columns=["split", "item"], values="value")
+    matrix = rows[rows.dataset == dataset].pivot(index="seed", columns=["split", "item"], values="value")
     return matrix.loc[list(seeds)].dropna(axis=1)
 
 

@@ -16,14 +16,17 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, v_measure_score
 
 from study import paths
+from study.analysis import score_claims
+from study.analysis.claims import Claim
 from study.analysis.items import (
+    QueryVariance,
     average_precision,
     bootstrap_variance,
     mean_variance,
-    query_variance,
     rank_correlation,
     v_measure,
 )
+from study.analysis.results import load_scores
 from study.evaluation.items import Items, write
 
 
@@ -125,23 +128,56 @@ def runs(tmp_path, monkeypatch):
                 "pairs": Items("cosine", [str(i) for i in range(12)], cosines),
             }
             write(folder / "items.parquet", found)
+            score = {
+                "task_type": "Retrieval",
+                "dataset": "queries",
+                "metric": "x",
+                "score": 100 * float(np.mean(hits[seed])),
+            }
+            (folder / "scores.json").write_text(json.dumps([score]))
     return tmp_path / "runs/tiny"
 
 
 def test_the_parts_of_the_datasets_add_up(runs):
     """Differences 0, 0.2, 0.3 over the seeds' mean: variance 0.07 / 3, over 3 items, in points squared."""
-    of_mean = query_variance("tiny", "ic", "em", [0, 1], ["queries"])
+    query_variance = QueryVariance("tiny")
+    of_mean = query_variance("ic", "em", [0, 1], ["queries"])
     assert of_mean == pytest.approx(100**2 * 0.07 / 3 / 3)
-    of_pairs = query_variance("tiny", "ic", "em", [0, 1], ["pairs"])
+    of_pairs = query_variance("ic", "em", [0, 1], ["pairs"])
     assert of_pairs > 1
-    assert of_pairs == query_variance("tiny", "ic", "em", [0, 1], ["pairs"]), "the draws are fixed"
-    assert query_variance("tiny", "ic", "em", [0, 1], ["queries", "pairs"]) == pytest.approx((of_mean + of_pairs) / 4)
+    assert of_pairs == QueryVariance("tiny")("ic", "em", [0, 1], ["pairs"]), "the draws are fixed"
+    assert query_variance("ic", "em", [0, 1], ["queries", "pairs"]) == pytest.approx((of_mean + of_pairs) / 4)
     of_one_seed = 100**2 * np.var([0, 0.2, 0.5], ddof=1) / 3
-    assert query_variance("tiny", "ic", "em", [1], ["queries"]) == pytest.approx(of_one_seed)
+    assert query_variance("ic", "em", [1], ["queries"]) == pytest.approx(of_one_seed)
 
 
 def test_runs_without_items_are_named(runs):
     (runs / "ic/seed1/items.parquet").unlink()
+    query_variance = QueryVariance("tiny")
+    assert query_variance.known("ic", "em")
+    assert not query_variance.known("ic", "mote")
     with pytest.raises(ValueError, match="ic seed 1 has no items of queries"):
-        query_variance("tiny", "ic", "em", [0, 1], ["queries"])
-    assert query_variance("tiny", "ic", "em", [0], ["queries"]) > 0
+        query_variance("ic", "em", [0, 1], ["queries"])
+    assert query_variance("ic", "em", [0], ["queries"]) > 0
+
+
+def test_a_claim_about_scores_is_judged_with_the_choice_of_queries(runs):
+    claim = Claim(
+        id="a",
+        text="",
+        place="",
+        source="ours",
+        notebook="",
+        quantity="score",
+        method="ic",
+        baseline="em",
+        over=("Retrieval",),
+        claimed="greater",
+    )
+    measured = score_claims.measure("tiny", load_scores("tiny"))(claim)
+    assert measured.values.tolist() == [[pytest.approx(10.0)], [pytest.approx(100 * 0.7 / 3)]]
+    assert measured.query_variance == pytest.approx(100**2 * 0.07 / 3 / 3)
+    assert score_claims.measure("tiny", load_scores("tiny"))(claim.model_copy(update={"method": "mote"})) is None
+    for path in runs.glob("*/seed*/items.parquet"):
+        path.unlink()
+    assert score_claims.measure("tiny", load_scores("tiny"))(claim).query_variance == 0.0
