@@ -224,7 +224,11 @@ def _code(site: bool = False) -> list[Path]:
     report = package / "report"
     shown = [p for p in report.rglob("*.py") if p.relative_to(report).parts[0] not in NOT_SHOWN]
     shown = [p for p in shown if site or p.name != "site.py"]
-    files = [*(package / "analysis").glob("*.py"), *shown, *paths.REFERENCES.glob("*.yaml")]
+    files = [
+        *(package / "analysis").glob("*.py"),
+        *shown,
+        *(p for kind in ("yaml", "csv") for p in paths.REFERENCES.glob(f"*.{kind}")),
+    ]
     return sorted([*files, *(p for p in (report / "templates").rglob("*") if site and p.is_file())])
 
 

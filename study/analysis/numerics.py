@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
-from .claims import Claim, claims
+from . import claims
+from .claims import Claim
 from .gains import differences
 from .judgement import OPEN, Measured, estimate, judge
 
@@ -35,7 +36,7 @@ def measured(folders: Mapping[tuple[str, int], Path]) -> pd.DataFrame:
     ]
     scores = pd.concat(frames, ignore_index=True)
     rows = []
-    for claim in claims():
+    for claim in claims.claims():
         types = [task_type for task_type in claim.over if task_type in set(scores.task_type)]
         if not types or not _answered(claim, {variant for variant, _ in folders}):
             continue
@@ -57,6 +58,11 @@ def read(preset: str) -> pd.DataFrame:
     """The committed table: columns `COLUMNS`, a row per condition and claim; none where the preset has no table."""
     path = table_of(preset)
     return pd.read_csv(path)[list(COLUMNS)] if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
+
+
+def collect(preset: str) -> pd.DataFrame:
+    """`claims.collect`, in which a verdict that depends on the processor is open."""
+    return claims.collect(preset, depends_on_processor=unsteady(read(preset)))
 
 
 def unsteady(table: pd.DataFrame) -> set[str]:

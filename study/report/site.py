@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tsembed.files import write_text
 
 from .. import paths
-from ..analysis import claims, judgement
+from ..analysis import claims, judgement, numerics
 from ..notebooks import absent_from
 from . import status
 from .notebook import mark_of
@@ -189,7 +189,7 @@ def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
     """Every claim as the index shows it, with the page of its notebook, and how many have which verdict."""
     if not (paths.REFERENCES / "claims.yaml").is_file():
         return {"rows": []}
-    verdicts = claims.collect(preset)
+    verdicts = numerics.collect(preset)
     rows = claim_tables.table(verdicts).assign(page=verdicts.notebook.map(pages), notebook=verdicts.notebook)
     rows = rows.astype(object).where(rows.notna(), None)
     return {

@@ -66,6 +66,19 @@ def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def numerics_table(spread: pd.DataFrame) -> pd.DataFrame:
+    """What `analysis.numerics.spread` says of each score claim, as it is read."""
+    return pd.DataFrame(
+        {
+            "Claim": spread.claim,
+            "Smallest difference": [gain(value, 2) for value in spread.smallest],
+            "Largest": [gain(value, 2) for value in spread.largest],
+            "Spread": [_size(value, 2) for value in spread.spread],
+            "Verdicts": spread.verdicts,
+        }
+    )
+
+
 def verdict(row) -> str:
     """The verdict behind its sign, with its scope; empty for a line, which has none of its own.
 
