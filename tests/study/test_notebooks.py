@@ -4,6 +4,7 @@
 - Every notebook is kept without outputs, takes its parameters from one tagged cell, and has lines that fit a screen.
 """
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
     preset = load_preset("smoke")
     text = preset.model_copy(update={"experiments": {"text_adapters": preset.experiments["text_adapters"]}})
     assert [name for name in analyses_of(text) if name.startswith("3")] == ["32_text_adapters"]
-    assert absent_from(text) == {"30_tsembed": "images", "31_expert_routing": "images"}
+    lacking = {"27_scale": "two_blocks, three_blocks", "30_tsembed": "images", "31_expert_routing": "images"}
+    assert absent_from(text) == lacking
     assert not any(name.startswith("3") for name in analyses_of(load_preset("local-gpu")))
 
 
@@ -55,6 +57,13 @@ def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):
     assert "20_specialization" in analyses
     assert "90_claims" in outputs
     assert not NEEDS.keys() & {*analyses, *outputs, *inputs_of_claims}
+
+
+def test_a_notebook_waits_for_the_runs_of_the_experiments_that_it_needs(monkeypatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "workflow"))
+    graph = importlib.import_module("nodes").RunGraph("smoke")
+    assert {"all/seed0", "two_blocks/seed0", "three_blocks/seed0"} == set(graph.inputs_of("27_scale"))
+    assert graph.inputs_of("20_specialization") == ["all/seed0"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
