@@ -3,12 +3,17 @@
 from . import paths
 from .presets import Preset
 
+WORDINGS = ("no_prefix", "swapped", "paraphrase_1", "paraphrase_2")
 ANALYSES = "[2349]*.ipynb"  # 00 and 10 read no results
 # Notebook -> the experiments, under `experiments` of a preset, and the variants whose runs it is about. A preset that
 # lacks one does not have the notebook, so no cell asks whether there is anything to show. A notebook that is not here
 # is part of every preset.
 NEEDS: dict[str, tuple[str, ...]] = {
     "27_scale": ("two_blocks", "three_blocks"),
+    "28_instruction_and_experts": (
+        "mote_plain",
+        *(f"{model}_{words}" for model in ("ic", "mote") for words in WORDINGS),
+    ),
     "30_tsembed": ("images",),
     "31_expert_routing": ("images",),
     "32_text_adapters": ("text_adapters",),

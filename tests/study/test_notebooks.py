@@ -40,6 +40,18 @@ def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
     assert not any(name.startswith("3") for name in analyses_of(load_preset("local-gpu")))
 
 
+def test_a_notebook_about_variants_that_a_preset_lacks_is_not_part_of_it():
+    preset = load_preset("smoke")
+    few = preset.model_copy(update={"variants": {v: n for v, n in preset.variants.items() if v != "ic_swapped"}})
+    assert absent_from(few) == {"28_instruction_and_experts": "ic_swapped"}
+    assert "28_instruction_and_experts" not in analyses_of(few)
+
+
+def test_the_presets_of_the_committed_references_have_what_they_had():
+    assert {"27_scale", "28_instruction_and_experts"} <= set(analyses_of(load_preset("local")))
+    assert not {"27_scale", "28_instruction_and_experts"} & set(analyses_of(load_preset("cpu")))
+
+
 def test_every_notebook_that_needs_an_experiment_is_there():
     assert NEEDS.keys() <= {path.stem for path in NOTEBOOKS}
 
@@ -56,7 +68,11 @@ def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):
     analyses, outputs, inputs_of_claims = json.loads(answer.stdout)
     assert "20_specialization" in analyses
     assert "90_claims" in outputs
-    assert not NEEDS.keys() & {*analyses, *outputs, *inputs_of_claims}
+    experiments = set(load_preset("smoke").experiments)
+    about_experiments = {name for name, needs in NEEDS.items() if experiments & {*needs}}
+    assert len(about_experiments) >= 4
+    assert not about_experiments & {*analyses, *outputs, *inputs_of_claims}
+    assert NEEDS.keys() - about_experiments <= {*analyses}, "the variants are there"
 
 
 def test_a_notebook_waits_for_the_runs_of_the_experiments_that_it_needs(monkeypatch):

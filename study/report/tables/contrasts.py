@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from ...analysis.shares import Share
+from ..method_styles import METHODS
 from ..style import MISSING
 from .claims import design
 from .write import bounds, gain_interval, margin
@@ -44,6 +45,21 @@ def wide(rows: pd.DataFrame, *, name: str = "Contrast", digits: int = 2) -> pd.D
         line[f"{row.group}, beyond"] = bounds(row.low_beyond, row.high_beyond, digits)
     seeds = rows.groupby("contrast", sort=False).seeds.min()
     return pd.DataFrame([line | {"seeds": seeds[contrast]} for contrast, line in cells.items()])
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per method, a column per group: mean score of the group's datasets.
+
+    Args:
+        rows: As `analysis.contrasts.group_means` returns it.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows.itertuples():
+        line = cells.setdefault(row.method, {"Method": METHODS[row.method].label})
+        line[f"{row.group} ({row.datasets})"] = f"{row.score:.2f}"
+        line["seeds"] = str(row.seeds)
+    frame = pd.DataFrame(list(cells.values()))
+    return frame[[*(column for column in frame if column != "seeds"), "seeds"]]
 
 
 def share_text(share: Share) -> str:

@@ -47,3 +47,38 @@ def test_notebook_27_shows_effects_by_training_and_by_blocks(execute):
     assert curve.loc[("3e-5", "15,360"), "EM"] == "72.08", "as LOG.md, entry 16"
     assert curve.loc[("1e-4", "4,096"), "IC − EM"].startswith("+0.01 (")
     assert "MoTE − IC +" in displayed[-1]
+
+
+def test_notebook_28_takes_instruction_and_experts_apart(execute):
+    displayed, saved = execute("28_instruction_and_experts")
+    effects = gain_of(saved["instruction_and_experts"][1])
+    assert effects["instruction, mean of both"] == pytest.approx(1.5, abs=CLOSE)
+    assert effects["experts, mean of both"] == pytest.approx(2.5, abs=CLOSE)
+    assert effects["interaction"] == pytest.approx(1.0, abs=2 * CLOSE)
+    assert effects["both (MoTE − EM)"] == pytest.approx(4.0, abs=CLOSE)
+    both = effects["instruction, mean of both"] + effects["experts, mean of both"]
+    assert both == pytest.approx(effects["both (MoTE − EM)"]), "the two main effects add up to it"
+    assert "interaction +" in displayed[-1]
+
+
+def test_notebook_28_compares_wordings_of_the_same_weights(execute):
+    _, saved = execute("28_instruction_and_experts")
+    rows = saved["wording"][1]
+    of_mote = gain_of(rows[rows.method == "mote"], "seen types")
+    expected = {"no prefix": -3, "swapped prefixes": -2, "paraphrase 1": -1, "paraphrase 2": 0.5}
+    assert of_mote == pytest.approx(expected, abs=CLOSE)
+    spread = saved["wording_spread"][0].set_index("Over")
+    assert float(spread.loc["all (21)", "spread of IC"]) == pytest.approx(1.5, abs=CLOSE)
+    assert spread.loc["all (21)", "MoTE − IC, own words"].startswith(("+2.", "+3."))
+    words = saved["wordings"][0].set_index("Wording")
+    assert words.loc["own words", "clustering"] == "clustering:"
+    assert words.loc["no prefix", "clustering"] == "(nothing)"
+
+
+def test_notebook_28_shows_the_routes_without_a_prefix(execute):
+    _, saved = execute("28_instruction_and_experts")
+    shown = saved["similarity_without_prefix"][0].set_index("Of").Similarity
+    assert [float(shown[name][:5]) for name in ("IC", "MoTE", "MoTE, no prefix", "Experts")] == pytest.approx(
+        [0.71, 0.51, 0.93, 0.91], abs=0.01
+    )
+    assert shown["MoTE, no prefix − MoTE"].startswith("+0.4")
