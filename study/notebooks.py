@@ -14,6 +14,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
         "mote_plain",
         *(f"{model}_{words}" for model in ("ic", "mote") for words in WORDINGS),
     ),
+    "29_recipes": (
+        *(f"{model}_{recipe}" for model in ("em", "ic", "mote") for recipe in ("labels", "both", "fast", "half")),
+        *("sem_mean", "sem_mean_base", "mote_two", "mote_last", "mote_last_half"),
+    ),
     "30_tsembed": ("images",),
     "31_expert_routing": ("images",),
     "32_text_adapters": ("text_adapters",),

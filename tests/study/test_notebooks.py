@@ -48,8 +48,9 @@ def test_a_notebook_about_variants_that_a_preset_lacks_is_not_part_of_it():
 
 
 def test_the_presets_of_the_committed_references_have_what_they_had():
-    assert {"27_scale", "28_instruction_and_experts"} <= set(analyses_of(load_preset("local")))
-    assert not {"27_scale", "28_instruction_and_experts"} & set(analyses_of(load_preset("cpu")))
+    new = {"27_scale", "28_instruction_and_experts", "29_recipes"}
+    assert new <= set(analyses_of(load_preset("local")))
+    assert not new & set(analyses_of(load_preset("cpu")))
 
 
 def test_every_notebook_that_needs_an_experiment_is_there():

@@ -1,6 +1,6 @@
 """Effects against the pairs seen in training, the number of blocks and the size of the model."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -83,7 +83,7 @@ def gains_by_blocks(rows: pd.DataFrame) -> "Figure":
             axes.axhline(0, color="#444444", linewidth=0.8)
             for number, name in enumerate(names):
                 line = here[here.contrast == name].sort_values("blocks", kind="stable")
-                _both_intervals(axes, line.blocks + 0.12 * (number - (len(names) - 1) / 2), line, name)
+                _line_with_intervals(axes, line.blocks + 0.12 * (number - (len(names) - 1) / 2), line, name)
             axes.set_xticks(sorted(rows.blocks.unique()))
             axes.set(title=f"{group} ({_datasets(here)})", xlabel="blocks of the backbone")
         panels[0].set_ylabel("difference (points)")
@@ -93,7 +93,7 @@ def gains_by_blocks(rows: pd.DataFrame) -> "Figure":
 
 
 def gains_by_memory(rows: pd.DataFrame, *, baseline: str) -> "Figure":
-    """Gain over a baseline against the size of the saved model, a panel per group of task types, a line per series.
+    """Gain over a baseline against the size of the saved model: a row per series, a column per group of task types.
 
     Args:
         rows: Columns series, method, label (beside the marker), group, megabytes, gain, low, high, low_beyond,
@@ -101,32 +101,45 @@ def gains_by_memory(rows: pd.DataFrame, *, baseline: str) -> "Figure":
         baseline: What the gains are over, for the label.
     """
     groups, names = list(dict.fromkeys(rows.group)), list(dict.fromkeys(rows.series))
-    with new_figure(FULL, 2.9, f"gain over {baseline} against the size of the model") as figure:
-        panels = figure.subplots(1, len(groups), sharey=True, squeeze=False).ravel()
-        for axes, group in zip(panels, groups, strict=True):
-            axes.axhline(0, color="#444444", linewidth=0.8)
-            for number, name in enumerate(names):
-                line = rows[(rows.group == group) & (rows.series == name)].sort_values("megabytes")
-                first = number == 0
-                _both_intervals(axes, line.megabytes, line, name, dashed=not first)
-                for row in line.itertuples():
-                    place = (0, 4) if first else (0, -9)
-                    axes.annotate(row.label, (row.megabytes, row.gain), place, textcoords="offset points", fontsize=5.5)
-            axes.set(title=f"{group} ({_datasets(rows[rows.group == group])})", xlabel="size of the saved model (MB)")
-        panels[0].set_ylabel(f"gain over {baseline} (points)")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
+    with new_figure(FULL, 0.9 + 1.7 * len(names), f"gain over {baseline} against the size of the model") as figure:
+        panels = figure.subplots(len(names), len(groups), sharex=True, sharey=True, squeeze=False)
+        for name, line in zip(names, panels, strict=True):
+            line[0].set_ylabel(f"{name}\ngain over {baseline} (points)")
+            for group, axes in zip(groups, line, strict=True):
+                axes.axhline(0, color="#444444", linewidth=0.8)
+                _sized(axes, rows[(rows.group == group) & (rows.series == name)])
+        for group, axes in zip(groups, panels[0], strict=True):
+            axes.set_title(f"{group} ({_datasets(rows[rows.group == group])})")
+        for axes in panels[-1]:
+            axes.set_xlabel("size of the saved model (MB)")
         footnote(figure, f"{seeds_text(rows.seeds)}; {BARS}")
     return figure
 
 
-def _both_intervals(axes: "Axes", x: pd.Series, rows: pd.DataFrame, label: str, *, dashed: bool = False) -> None:
-    """A line of means with a thick bar on these sets and a thin one beyond them; markers by method."""
-    looks = [METHODS[m] for m in rows.method]
-    line, filled = "--" if dashed else "-", "none" if dashed else "full"
-    axes.plot(x, rows.gain, line, color=looks[-1].colour, zorder=1)
-    axes.plot([], [], line, color=looks[-1].colour, marker=looks[-1].marker, fillstyle=filled, label=label)
-    for place, row, look in zip(x, rows.itertuples(), looks, strict=True):
-        for low, high, width, cap in ((row.low_beyond, row.high_beyond, 0.7, 1.8), (row.low, row.high, 2.2, 0)):
-            error = [[row.gain - low], [high - row.gain]]
-            axes.errorbar(place, row.gain, yerr=error, color=look.colour, elinewidth=width, capsize=cap)
-        axes.plot(place, row.gain, look.marker, color=look.colour, fillstyle=filled)
+def _sized(axes: "Axes", rows: pd.DataFrame) -> None:
+    """A marker per model, its label to the left and to the right in turn; models of one size stand side by side."""
+    step = 0.03 * (rows.megabytes.max() - rows.megabytes.min())
+    places = rows.megabytes + step * rows.groupby("megabytes").cumcount()
+    for number, (place, row) in enumerate(zip(places, rows.itertuples(), strict=True)):
+        left = number % 2 == 0
+        _both(axes, place, row)
+        side = {"ha": "right" if left else "left", "va": "center", "fontsize": 6}
+        axes.annotate(row.label, (place, row.gain), (-5 if left else 5, 0), textcoords="offset points", **side)
+    axes.margins(x=0.3)
+
+
+def _line_with_intervals(axes: "Axes", x: pd.Series, rows: pd.DataFrame, label: str) -> None:
+    """A line through the means of one method with both intervals."""
+    look = METHODS[rows.method.iloc[0]]
+    axes.plot(x, rows.gain, color=look.colour, marker=look.marker, label=label)
+    for place, row in zip(x, rows.itertuples(), strict=True):
+        _both(axes, place, row)
+
+
+def _both(axes: "Axes", x: float, row: Any) -> None:
+    """A marker with a thick bar on these sets and a thin one beyond them."""
+    look = METHODS[row.method]
+    for low, high, width, cap in ((row.low_beyond, row.high_beyond, 0.7, 1.8), (row.low, row.high, 2.2, 0)):
+        error = [[row.gain - low], [high - row.gain]]  # NaN: no bar
+        axes.errorbar(x, row.gain, yerr=error, color=look.colour, elinewidth=width, capsize=cap)
+    axes.plot(x, row.gain, look.marker, color=look.colour)

@@ -44,9 +44,9 @@ EXPERTS = {
     "mote_plain": 4,
     "mote_two": 2,
     "mote_shared": 3,
-    "mote_last": 0.7,
-    "mote_last_half": 2,
-    "mote_eob": 2,
+    "mote_last": 1.5,
+    "mote_last_half": 2.5,
+    "mote_eob": 2.5,
 }
 
 
@@ -102,7 +102,7 @@ def _write_run(folder: Path, name: str, seed: int, types: list[str], effect: flo
             rows += [f"{i},{first},{second},{SIMILARITY[name] + 0.02 * rng.random()}" for i in range(TEXTS)]
         _put(folder / "similarity.csv", "\n".join(rows) + "\n")
     width = EXPERTS.get(name, 1)
-    write_model(folder / "model", {"attention": [100, DIM], "feed_forward": [int(100 * width), DIM]})
+    write_model(folder / "model", {"attention": [500_000, DIM], "feed_forward": [int(250_000 * width), DIM]})
     _put(folder / "model/config.json", json.dumps({"num_hidden_layers": BLOCKS}))
     _put(folder / "done.json", "{}")
 
