@@ -18,7 +18,7 @@ CLOSE = 0.25  # several standard errors of a mean difference of 9 datasets and 3
 
 @pytest.fixture(scope="module")
 def execute(tmp_path_factory):
-    """Run a notebook's cells here, once; returns what it displayed, and by name the tables and figures that it saved."""
+    """Run a notebook's cells here, once; returns what it displayed, and by name the tables and figures it saved."""
 
     @functools.cache
     def run(name: str, seeds: int = 3, mote: float = EFFECTS["mote"]):
