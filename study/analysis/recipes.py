@@ -74,9 +74,9 @@ def changes_by_recipe(scores: pd.DataFrame) -> pd.DataFrame:
         for model in MODELS:
             contrasts[f"{name} less pairs", LABEL[model]] = difference(_variant(model, ending), model)
         for method, baseline in GAINS:
-            other = difference(_variant(method, ending), _variant(baseline, ending))
+            under_recipe = difference(_variant(method, ending), _variant(baseline, ending))
             contrasts[f"{name} less pairs", f"{LABEL[method]} − {LABEL[baseline]}"] = {
-                **other,
+                **under_recipe,
                 method: -1.0,
                 baseline: 1.0,
             }
@@ -87,8 +87,8 @@ def merges(scores: pd.DataFrame) -> pd.DataFrame:
     """Merged models less EM, IC, the backbone and what they were made of: section (the merge), contrast (less what)."""
     contrasts: dict[tuple[str, str], Weights] = {}
     for merge, origin in MERGES.items():
-        for other in dict.fromkeys(filter(None, ("em", "ic", "base", origin))):
-            contrasts[MERGE_LABEL[merge], f"less {LABEL[other]}"] = difference(merge, other)
+        for baseline in dict.fromkeys(filter(None, ("em", "ic", "base", origin))):
+            contrasts[MERGE_LABEL[merge], f"less {LABEL[baseline]}"] = difference(merge, baseline)
     return _rows(scores, contrasts)
 
 
@@ -106,9 +106,9 @@ def shares_by_type(scores: pd.DataFrame) -> pd.DataFrame:
         row = {"group": group, "datasets": whole.shape[1], "seeds": whole.shape[0], "part": float(part.mean())}
         for scope in SCOPES:
             ending = "_beyond" if scope == "beyond" else ""
-            gain, found = effect(whole, scope), share(part, whole, scope)
+            gain, ratio = effect(whole, scope), share(part, whole, scope)
             row |= {"whole": gain.mean, f"whole_low{ending}": gain.low, f"whole_high{ending}": gain.high}
-            row |= {f"share{ending}": found.value, f"low{ending}": found.low, f"high{ending}": found.high}
+            row |= {f"share{ending}": ratio.value, f"low{ending}": ratio.low, f"high{ending}": ratio.high}
         rows.append(row)
     return pd.DataFrame(rows)
 

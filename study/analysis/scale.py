@@ -77,10 +77,10 @@ def scores_by_blocks(preset: str) -> tuple[pd.DataFrame, dict[str, int]]:
         The columns of `load_scores`, methods with the ending `_<experiment>` but for the preset's own; experiment ->
         number of blocks.
     """
-    wanted = [name + _ending(experiment) for experiment in SIZES for name in ("em", "ic", "mote")]
+    methods = [name + _ending(experiment) for experiment in SIZES for name in ("em", "ic", "mote")]
     scores = load_scores(preset, *SIZES)
     blocks = {experiment: number_of_blocks(preset, experiment) for experiment in SIZES}
-    return scores[scores.method.isin(wanted)], blocks
+    return scores[scores.method.isin(methods)], blocks
 
 
 def gains_by_blocks(preset: str) -> pd.DataFrame:
@@ -120,5 +120,5 @@ def _ending(experiment: str) -> str:
 def tidy(curve_rows: pd.DataFrame, difference_rows: pd.DataFrame) -> pd.DataFrame:
     """Scores and differences of the curve in one table: column quantity is a method's score or a difference."""
     scores = curve_rows.assign(quantity=curve_rows.method)
-    both = pd.concat([scores, difference_rows.assign(quantity=difference_rows.contrast)], ignore_index=True)
-    return both[["quantity", "learning_rate", "pairs", "mean", "lowest", "highest", "seeds"]]
+    rows = pd.concat([scores, difference_rows.assign(quantity=difference_rows.contrast)], ignore_index=True)
+    return rows[["quantity", "learning_rate", "pairs", "mean", "lowest", "highest", "seeds"]]

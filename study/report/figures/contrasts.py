@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE = 0.19  # inches per contrast
-BARS = "95 % intervals by random effects, thick: another training on these sets, thin: other sets too"
 THIN: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.8, "marker": ""}
 THICK: dict[str, Any] = {"capsize": 0, "elinewidth": 2.2}
 
@@ -42,8 +41,19 @@ def contrasts(rows: pd.DataFrame, about: str, *, xlabel: str = "difference (poin
         for label, (is_heading, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
             if is_heading:
                 label.set(fontstyle="italic", color="#555555")
-        footnote(figure, "; ".join(filter(None, (seeds_text(rows.seeds), BARS, note))))
+        footnote(figure, "; ".join(filter(None, (seeds_text(rows.seeds), bars_text(rows), note))))
     return figure
+
+
+def bars_text(rows: pd.DataFrame, over: str = "sets") -> str:
+    """What the bars are: both intervals, or that there are none.
+
+    >>> bars_text(pd.DataFrame({"low": [float("nan")]}))
+    'one seed has no interval'
+    """
+    if rows.low.isna().all():
+        return "one seed has no interval"
+    return f"95 % intervals by random effects, thick: another training on these {over}, thin: other {over} too"
 
 
 def _lines(rows: pd.DataFrame) -> list[tuple[bool, str]]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..method_styles import METHODS
 from ..style import FULL, footnote, new_figure, seeds_text
-from .contrasts import BARS, _datasets
+from .contrasts import _datasets, bars_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +40,8 @@ def training_curve(scores: pd.DataFrame, differences: pd.DataFrame, *, seeds: st
         panels[0, 0].set_ylabel(what)
         panels[1, 0].set_ylabel("difference (points)")
         for row in panels:
-            found = dict(pair[::-1] for axes in row for pair in zip(*axes.get_legend_handles_labels(), strict=True))
-            row[-1].legend(found.values(), found.keys(), loc="best")
+            entries = dict(pair[::-1] for axes in row for pair in zip(*axes.get_legend_handles_labels(), strict=True))
+            row[-1].legend(entries.values(), entries.keys(), loc="best")
         footnote(figure, f"{seeds}; marker: their mean; bars: from the lowest to the highest seed, no interval")
     return figure
 
@@ -88,7 +88,7 @@ def gains_by_blocks(rows: pd.DataFrame) -> "Figure":
             axes.set(title=f"{group} ({_datasets(here)})", xlabel="blocks of the backbone")
         panels[0].set_ylabel("difference (points)")
         panels[-1].legend(loc="best")
-        footnote(figure, f"{seeds_text(rows.seeds)}; {BARS}")
+        footnote(figure, f"{seeds_text(rows.seeds)}; {bars_text(rows)}")
     return figure
 
 
@@ -112,7 +112,7 @@ def gains_by_memory(rows: pd.DataFrame, *, baseline: str) -> "Figure":
             axes.set_title(f"{group} ({_datasets(rows[rows.group == group])})")
         for axes in panels[-1]:
             axes.set_xlabel("size of the saved model (MB)")
-        footnote(figure, f"{seeds_text(rows.seeds)}; {BARS}")
+        footnote(figure, f"{seeds_text(rows.seeds)}; {bars_text(rows)}")
     return figure
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from ...presets import load_variants
 from ..method_styles import METHODS, MethodStyle
 from ..style import FULL, footnote, new_figure
-from .contrasts import THICK, THIN
+from .contrasts import THICK, THIN, bars_text
 from .intervals import _interval
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def similarity_by_pair(rows: pd.DataFrame, *, seeds: str, texts: int) -> "Figure
             for v, fill in looks.values()
         ]
         figure.legend(handles=entries, loc="outside upper center", ncols=len(entries))
-        bars = "95 % intervals by random effects, thick: another training on these texts, thin: other texts too"
-        footnote(figure, f"{seeds}; {texts} texts; {bars}")
+        footnote(figure, f"{seeds}; {texts} texts; {bars_text(rows, 'texts')}")
     return figure
 
 

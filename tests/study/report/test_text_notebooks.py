@@ -142,3 +142,14 @@ def test_one_seed_has_values_and_no_interval(execute, name):
         if table in saved:
             assert saved[table][1][["low", "low_beyond"]].isna().all(axis=None)
             assert saved[table][1].gain.notna().all()
+
+
+def test_a_figure_names_its_intervals_or_says_that_there_are_none(execute):
+    import matplotlib.text
+
+    def small_print(**study):
+        figure = execute("29_recipes", **study)[1]["merges (figure)"][0]
+        return " | ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text)).replace("\n", " ")
+
+    assert "thick: another training on these sets" in small_print()
+    assert "1 seed; one seed has no interval" in small_print(seeds=1)
