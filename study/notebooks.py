@@ -3,10 +3,25 @@
 from . import paths
 from .presets import Preset
 
+WORDINGS = ("no_prefix", "swapped", "paraphrase_1", "paraphrase_2")
 ANALYSES = "[2349]*.ipynb"  # 00 and 10 read no results
-# Notebook -> the experiment, under `experiments` of a preset, whose runs it is about. A preset without it does not have
-# the notebook, so no cell asks whether there is anything to show. A notebook that is not here is part of every preset.
-NEEDS = {"30_tsembed": "images", "31_expert_routing": "images", "32_text_adapters": "text_adapters"}
+# Notebook -> the experiments, under `experiments` of a preset, and the variants whose runs it is about. A preset that
+# lacks one does not have the notebook, so no cell asks whether there is anything to show. A notebook that is not here
+# is part of every preset.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "27_scale": ("two_blocks", "three_blocks"),
+    "28_instruction_and_experts": (
+        "mote_plain",
+        *(f"{model}_{words}" for model in ("ic", "mote") for words in WORDINGS),
+    ),
+    "29_recipes": (
+        *(f"{model}_{recipe}" for model in ("em", "ic", "mote") for recipe in ("labels", "both", "fast", "half")),
+        *("sem_mean", "sem_mean_base", "mote_two", "mote_last", "mote_last_half"),
+    ),
+    "30_tsembed": ("images",),
+    "31_expert_routing": ("images",),
+    "32_text_adapters": ("text_adapters",),
+}
 
 
 def analyses_of(preset: Preset) -> list[str]:
@@ -17,5 +32,12 @@ def analyses_of(preset: Preset) -> list[str]:
 
 
 def absent_from(preset: Preset) -> dict[str, str]:
-    """Notebook -> the experiment that it is about and that the preset does not have."""
-    return {name: experiment for name, experiment in NEEDS.items() if experiment not in preset.experiments}
+    """Notebook -> the experiments and variants that it is about and that the preset does not have, as text."""
+    present = {*preset.experiments, *(v for each in preset.all_experiments.values() for v in each.variants)}
+    missing = {name: [need for need in needs if need not in present] for name, needs in NEEDS.items()}
+    return {name: ", ".join(lacking) for name, lacking in missing.items() if lacking}
+
+
+def experiments_of(notebook: str, preset: Preset) -> set[str]:
+    """The preset's experiments that a notebook names in `NEEDS`."""
+    return {need for need in NEEDS.get(notebook, ()) if need in preset.experiments}

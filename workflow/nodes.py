@@ -80,10 +80,12 @@ class RunGraph:
         return {self.data_node(name): self.settings.experiment_with_same_data(name) for name in names}
 
     def inputs_of(self, notebook: str) -> list[str]:
-        """The nodes that an analysis reads. Notebooks 20 to 29 wait for the preset's own experiment alone."""
+        """The nodes that an analysis reads. Notebooks 20 to 29 wait for the preset's own runs and those they name."""
         other_analyses = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
-        own_experiments = {presets.OWN_EXPERIMENT, *self.settings.variants}
-        runs = [(v, s) for v, s in self.runs if v in own_experiments or not notebook.startswith("2")]
+        awaited = {presets.OWN_EXPERIMENT, *self.settings.variants}
+        for name in notebooks.experiments_of(notebook, self.settings):
+            awaited |= {name, *self.settings.experiments[name].variants}
+        runs = [(v, s) for v, s in self.runs if v in awaited or not notebook.startswith("2")]
         return [*(f"{variant}/seed{seed}" for variant, seed in runs), *other_analyses]
 
     @property

@@ -4,6 +4,7 @@
 - Every notebook is kept without outputs, takes its parameters from one tagged cell, and has lines that fit a screen.
 """
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -34,8 +35,22 @@ def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
     preset = load_preset("smoke")
     text = preset.model_copy(update={"experiments": {"text_adapters": preset.experiments["text_adapters"]}})
     assert [name for name in analyses_of(text) if name.startswith("3")] == ["32_text_adapters"]
-    assert absent_from(text) == {"30_tsembed": "images", "31_expert_routing": "images"}
+    lacking = {"27_scale": "two_blocks, three_blocks", "30_tsembed": "images", "31_expert_routing": "images"}
+    assert absent_from(text) == lacking
     assert not any(name.startswith("3") for name in analyses_of(load_preset("local-gpu")))
+
+
+def test_a_notebook_about_variants_that_a_preset_lacks_is_not_part_of_it():
+    preset = load_preset("smoke")
+    few = preset.model_copy(update={"variants": {v: n for v, n in preset.variants.items() if v != "ic_swapped"}})
+    assert absent_from(few) == {"28_instruction_and_experts": "ic_swapped"}
+    assert "28_instruction_and_experts" not in analyses_of(few)
+
+
+def test_the_presets_of_the_committed_references_have_what_they_had():
+    new = {"27_scale", "28_instruction_and_experts", "29_recipes"}
+    assert new <= set(analyses_of(load_preset("local")))
+    assert not new & set(analyses_of(load_preset("cpu")))
 
 
 def test_every_notebook_that_needs_an_experiment_is_there():
@@ -54,7 +69,18 @@ def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):
     analyses, outputs, inputs_of_claims = json.loads(answer.stdout)
     assert "20_specialization" in analyses
     assert "90_claims" in outputs
-    assert not NEEDS.keys() & {*analyses, *outputs, *inputs_of_claims}
+    experiments = set(load_preset("smoke").experiments)
+    about_experiments = {name for name, needs in NEEDS.items() if experiments & {*needs}}
+    assert len(about_experiments) >= 4
+    assert not about_experiments & {*analyses, *outputs, *inputs_of_claims}
+    assert NEEDS.keys() - about_experiments <= {*analyses}, "the variants are there"
+
+
+def test_a_notebook_waits_for_the_runs_of_the_experiments_that_it_needs(monkeypatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "workflow"))
+    graph = importlib.import_module("nodes").RunGraph("smoke")
+    assert {"all/seed0", "two_blocks/seed0", "three_blocks/seed0"} == set(graph.inputs_of("27_scale"))
+    assert graph.inputs_of("20_specialization") == ["all/seed0"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

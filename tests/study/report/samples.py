@@ -1,5 +1,7 @@
 """Notebooks that the tests write themselves."""
 
+import ast
+import json
 import shutil
 from pathlib import Path
 
@@ -33,3 +35,30 @@ def use_folder(monkeypatch, folder: Path) -> None:
         monkeypatch.setattr(paths, name.upper(), folder / name)
     monkeypatch.setattr(paths, "ROOT", folder)
     monkeypatch.setenv("TSEMBED_ROOT", str(folder))
+
+
+def executed(monkeypatch, notebook: Path, preset: str) -> tuple[list[str], dict]:
+    """What a notebook's cells display, and by name what they save as tables (frame, raw) and figures (figure, data).
+
+    The cells run in this process, without writing a report.
+    """
+    from study.report import style
+    from study.report.tables import write as tables
+
+    displayed, saved, space = [], {}, {}
+    monkeypatch.setattr("IPython.display.display", displayed.append)
+    monkeypatch.setattr(tables, "save", lambda frame, name, raw=None, **_: saved.setdefault(name, (frame, raw)))
+    monkeypatch.setattr(
+        style, "save", lambda figure, name, data, **_: saved.setdefault(f"{name} (figure)", (figure, data))
+    )
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, cell["id"], "exec"), space)
+        if "parameters" in cell["metadata"].get("tags", []):
+            space["preset"] = preset
+        if last is not None:
+            displayed.append(eval(compile(ast.Expression(last.value), cell["id"], "eval"), space))
+    return [output.data for output in displayed if hasattr(output, "data")], saved

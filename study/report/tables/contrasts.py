@@ -1,0 +1,74 @@
+"""Tables of contrasts: a row per contrast and group, or a column per group."""
+
+import math
+
+import pandas as pd
+
+from ...analysis.shares import Share
+from ..method_styles import METHODS
+from ..style import MISSING
+from .claims import design
+from .write import bounds, gain_interval, margin
+
+
+def full(rows: pd.DataFrame, *, name: str = "Contrast") -> pd.DataFrame:
+    """A row per contrast and group: difference, both intervals, what could have been seen, seeds × datasets.
+
+    Args:
+        rows: As `analysis.contrasts.contrast_rows` returns it.
+        name: Heading of the first column.
+    """
+    return pd.DataFrame(
+        {
+            name: rows.contrast,
+            "Over": rows.group,
+            "Difference": [gain_interval(r.gain, r.low, r.high) for r in rows.itertuples()],
+            "Beyond": [bounds(r.low_beyond, r.high_beyond) for r in rows.itertuples()],
+            "Seen from": rows.detectable.map(margin),
+            "Design": [design(r.seeds, r.datasets) for r in rows.itertuples()],
+        }
+    )
+
+
+def wide(rows: pd.DataFrame, *, name: str = "Contrast", digits: int = 2) -> pd.DataFrame:
+    """A row per contrast, two columns per group: the difference with its interval on these sets, and that beyond them.
+
+    Args:
+        rows: As `analysis.contrasts.contrast_rows` returns it.
+        name: Heading of the first column.
+        digits: After the point.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows.itertuples():
+        line = cells.setdefault(row.contrast, {name: row.contrast})
+        line[f"{row.group} ({row.datasets})"] = gain_interval(row.gain, row.low, row.high, digits)
+        line[f"{row.group}, beyond"] = bounds(row.low_beyond, row.high_beyond, digits)
+    seeds = rows.groupby("contrast", sort=False).seeds.min()
+    return pd.DataFrame([line | {"seeds": seeds[contrast]} for contrast, line in cells.items()])
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per method, a column per group: mean score of the group's datasets.
+
+    Args:
+        rows: As `analysis.contrasts.group_means` returns it.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows.itertuples():
+        line = cells.setdefault(row.method, {"Method": METHODS[row.method].label})
+        line[f"{row.group} ({row.datasets})"] = f"{row.score:.2f}"
+        line["seeds"] = str(row.seeds)
+    frame = pd.DataFrame(list(cells.values()))
+    return frame[[*(column for column in frame if column != "seeds"), "seeds"]]
+
+
+def share_text(share: Share) -> str:
+    """A share in per cent with its interval; a dash where it has no size.
+
+    >>> share_text(Share(0.27, 0.1, 0.5)), share_text(Share(math.nan, math.nan, math.nan))
+    ('27 % [10, 50]', '–')
+    """
+    if math.isnan(share.value):
+        return MISSING
+    ends = [MISSING if math.isnan(end) else f"{100 * end:.0f}".replace("-", "−") for end in (share.low, share.high)]
+    return f"{100 * share.value:.0f} % [{ends[0]}, {ends[1]}]".replace("-", "−")
