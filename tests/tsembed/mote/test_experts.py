@@ -326,7 +326,7 @@ def test_a_model_with_a_task_head_names_the_encoder_inside(kind, inside):
     ("arguments", "message"),
     [
         (dict(routes=ROUTES, blocks=[0, 5]), r"0\.\.1, got \[0, 5\]"),
-        (dict(routes=ROUTES, blocks="odd"), "'every_other' or different indices"),
+        (dict(routes=ROUTES, blocks="odd"), "'last' or different indices"),
         (dict(routes=[]), "at least one route"),
     ],
 )
