@@ -7,7 +7,7 @@ import importlib
 import sys
 
 COMMANDS = {  # name -> module with `main(arguments)`, and what it does
-    "data": ("study.data.prepare", "prepare the data of a preset as Arrow tables and a manifest"),
+    "data": ("study.data.command", "prepare the data of a preset as Arrow tables and a manifest"),
     "run": ("study.runs.run", "train, save and evaluate one variant with one seed"),
     "notebook": ("study.report.notebook", "execute a notebook with parameters; it is done only if every cell ran"),
     "site": ("study.report.site", "render a preset's finished notebooks as an offline HTML report"),

@@ -14,7 +14,7 @@ from .. import paths
 from . import claims
 from .claims import Claim
 from .gains import differences
-from .judgement import OPEN, Measured, estimate, judge
+from .judgement import Measured, estimate, judge
 
 COLUMNS = ("condition", "id", "claim", "difference", "low", "high", "verdict")
 
@@ -82,17 +82,3 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     found["spread"] = found.largest - found.smallest
     found["verdicts"] = groups.verdict.agg(lambda words: ", ".join(dict.fromkeys(words)))
     return found.reset_index()
-
-
-def tolerance(table: pd.DataFrame) -> float:
-    """How far a gain may move on another processor: twice the largest spread over the conditions (points).
-
-    nan without a table.
-    """
-    return float(2 * spread(table).spread.max()) if len(table) else float("nan")
-
-
-def steady_share(table: pd.DataFrame) -> tuple[int, int]:
-    """Claims with the same verdict under all conditions, of those that have one under any; all claims that have one."""
-    judged = set(table[table.verdict != OPEN].id)
-    return len(judged - unsteady(table)), len(judged)

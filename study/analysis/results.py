@@ -30,8 +30,6 @@ def read(preset: str, methods: Sequence[str], file: str, *, experiments: Sequenc
     Raises:
         ValueError: If a method has no run, or a run has no such file.
     """
-    pass
-
     folders = {run: folder for run, folder in run_folders(preset, *experiments).items() if run[0] in methods}
     if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
         raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
@@ -58,7 +56,6 @@ def read_routing(preset: str, methods: Sequence[str], file: str, *experiments: s
 
 def history(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
     """Specialisation over training: method, seed, step, stage, mutual_information (nats, mean over layers)."""
-    pass
 
     frames = []
     for (variant, seed), folder in run_folders(preset, *experiments).items():
@@ -70,7 +67,6 @@ def history(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFr
 
 def load_routing(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     """Expert shares of a preset's runs: method, seed and the columns of `expert_shares`."""
-    pass
 
     frames = [
         pd.read_csv(folder / "routing.csv").assign(method=variant, seed=seed)

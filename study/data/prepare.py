@@ -1,31 +1,26 @@
 """Prepared data: every dataset of a preset as Arrow tables, and a manifest that says what they are.
 
-    python -m study data PRESET [--experiment NAME] [--data FOLDER]
-
 A dataset is written to `.partial/` and renamed; the manifest comes last, by rename. So a kill loses one dataset at
 most, and a folder with a manifest is complete.
 """
 
-import argparse
 import hashlib
 import importlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from tsembed.files import write_text
 from tsembed.inputs import decode
-from tsembed.tasks import CAPTIONING, IMAGE_TASKS, TEXT_TASKS
+from tsembed.tasks import CAPTIONING, IMAGE_TASKS
 
-from .. import paths
-from ..presets import SOURCES_WITHOUT_PATH, Data, Experiment, Preset, load_preset
+from ..presets import Data, Preset
 from . import pairs, ranking, scorable, subsample
 from .manifest import folder_of, former_keys, read_manifest
-from .schema import FORMATS, MTEB_TYPE, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
+from .schema import FORMATS, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
 
 ORIGINS = {  # `data.source` of a preset -> the module whose `specs` and `fingerprint` read it
     "embedded": "study.suites.embedded",
@@ -275,51 +270,3 @@ def _remove_others(folder: Path, datasets: list[dict]) -> None:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def line_of(entry: dict) -> str:
-    """One line about a manifest entry, for a terminal."""
-    rows = ", ".join(f"{count:,} {table}" for table, count in entry["rows"].items())
-    notes = "".join(f" | {note}" for note in entry["notes"].values())
-    if "chance" in entry:
-        notes += f" | chance {entry['chance']:.1f} %"
-    return f"{entry['part']:<10} {entry['name']:<32} {entry['task'] or entry['format']:<20} {rows}{notes}"
-
-
-def _lacking(manifest: dict, experiment: Experiment) -> list[str]:
-    """What the notebooks of the text study need and would miss after hours of training."""
-    if not {"em", "ic", "mote"} <= set(experiment.variants):
-        return []
-    scored = MTEB_TYPE if experiment.evaluation.benchmark is None else ()  # a benchmark brings its own sets
-    there = {(d["part"], d["format"] if d["part"] == "eval" else d["task"]) for d in manifest["datasets"]}
-    needed = [("train", task) for task in TEXT_TASKS] + [("eval", format) for format in (*scored, "wikipedia")]
-    words = {"train": "training part of the task", "eval": "test part of the format"}
-    return [f"{words[part]} {name}" for part, name in needed if (part, name) not in there]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """`python -m study data`: prepare the data of a preset and print a line per dataset."""
-    parser = argparse.ArgumentParser(prog="python -m study data", description="Prepare a preset's data.")
-    parser.add_argument("preset", help="a name in configs/presets")
-    parser.add_argument("--experiment", default="", help="one of the preset's `experiments`; its own by default")
-    parser.add_argument("--data", type=Path, help="folder of a local source, or of a mirror of the hub files")
-    options = parser.parse_args(arguments)
-    try:
-        preset = load_preset(options.preset, options.data)
-        if options.experiment not in preset.all_experiments:
-            known = ", ".join(preset.experiments)
-            raise ValueError(f"preset {preset.name} has no experiment {options.experiment!r}; it has: {known}")
-        if options.data and preset.all_experiments[options.experiment].data.source in SOURCES_WITHOUT_PATH:
-            raise ValueError(f"preset {preset.name} uses embedded data and takes no --data; `local` and the hub's do")
-        folder = paths.data_dir(preset.name, options.experiment)
-
-        def report(entry: dict) -> None:
-            print(line_of(entry), flush=True)
-
-        manifest = prepare(preset, folder, experiment=options.experiment, report=report)
-        if lacking := _lacking(manifest, preset.all_experiments[options.experiment]):
-            raise ValueError(f"the notebooks compare all task types, and the data have no {', no '.join(lacking)}")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    counts = f"{len(manifest['datasets'])} datasets, {len(manifest['unused'])} files unused"
-    print(f"{counts}, sha256 {manifest['sha256'][:16]}: {folder}")

@@ -72,7 +72,7 @@ def too_few(format: str, tables: Tables, fewest: int) -> Iterator[str]:
 
 
 def _classification(tables: Tables) -> Iterator[str]:
-    yield from _one_label(tables)
+    yield from _constant(tables["rows"], "rows", "label", "two labels are needed")
     lost = {row["label"] for row in tables["rows"]} - {row["label"] for row in tables["train"]}
     if lost:
         reason = "a training row with a text of a test part is left out"
@@ -80,16 +80,10 @@ def _classification(tables: Tables) -> Iterator[str]:
 
 
 def _clustering(tables: Tables) -> Iterator[str]:
-    yield from _one_label(tables)
+    yield from _constant(tables["rows"], "rows", "label", "two labels are needed")
     rows = tables["rows"]
     if 1 < len(rows) == len({row["label"] for row in rows}):
         yield f"the {len(rows)} rows have {len(rows)} labels, each once; a label needs several texts"
-
-
-def _one_label(tables: Tables) -> Iterator[str]:
-    labels = {row["label"] for row in tables["rows"]}
-    if len(labels) == 1:
-        yield f"all {len(tables['rows'])} rows have the label {labels.pop()!r}; two labels are needed"
 
 
 def _retrieval(tables: Tables) -> Iterator[str]:
@@ -115,15 +109,17 @@ def _reranking(tables: Tables) -> Iterator[str]:
 
 
 def _pair_classification(tables: Tables) -> Iterator[str]:
-    labels = {row["label"] for row in tables["rows"]}
-    if len(labels) == 1:
-        yield f"all {len(tables['rows'])} pairs have the label {labels.pop()}; both 0 and 1 are needed"
+    yield from _constant(tables["rows"], "pairs", "label", "both 0 and 1 are needed")
 
 
 def _sts(tables: Tables) -> Iterator[str]:
-    scores = {row["score"] for row in tables["rows"]}
-    if len(scores) == 1:
-        yield f"all {len(tables['rows'])} pairs have the score {scores.pop()}; two different scores are needed"
+    yield from _constant(tables["rows"], "pairs", "score", "two different scores are needed")
+
+
+def _constant(rows: list[dict], what: str, column: str, need: str) -> Iterator[str]:
+    values = {row[column] for row in rows}
+    if len(values) == 1:
+        yield f"all {len(rows)} {what} have the {column} {values.pop()!r}; {need}"
 
 
 def _summarization(tables: Tables) -> Iterator[str]:

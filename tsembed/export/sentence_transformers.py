@@ -9,7 +9,7 @@ from ..tasks import INSTRUCTIONS, ROUTES, TASKS
 from .run import Run, task_of_type
 
 # What an export with all experts carries of our code.
-CODE = ("sentence_transformer.py", "experts.py", "families.py", "checkpoint.py")
+CODE = ("sentence_transformer.py", "experts.py", "per_expert.py", "families.py", "checkpoint.py")
 _PROBES = ("one", "a few words, and a comma", "a text that is longer than the others are " * 30)
 
 

@@ -12,8 +12,6 @@ import copy
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,58 +28,10 @@ from .families import (
     drop_pooling_head,
     new_encoder,
 )
+from .per_expert import PerExpert, SequencesPerExpert, checkpoint_contexts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
-
-# Sequences per expert of the forward pass under way: a context, not a module's state, so that a recomputation under
-# gradient checkpointing can never see the routes of a later forward pass.
-_COUNTS: ContextVar[tuple[int, ...] | None] = ContextVar("sequences_per_expert", default=None)
-
-
-class _sequences_per_expert:
-    """Context with the given counts; it can be entered again, as a second backward pass does."""
-
-    def __init__(self, counts: tuple[int, ...] | None):
-        self.counts = counts
-        self.tokens: list[Token] = []
-
-    def __enter__(self):
-        self.tokens.append(_COUNTS.set(self.counts))
-
-    def __exit__(self, *_):
-        _COUNTS.reset(self.tokens.pop())
-
-
-def _checkpoint_contexts():
-    """For `torch.utils.checkpoint(context_fn=…)`: the recomputation runs under the routes of its own forward pass."""
-    return nullcontext(), _sequences_per_expert(_COUNTS.get())
-
-
-class PerExpert(nn.Module):
-    """One module of a block, once per expert; sequences arrive sorted by expert."""
-
-    def __init__(self, dense: nn.Module, names: Sequence[str]):
-        super().__init__()
-        self.experts = nn.ModuleDict({name: copy.deepcopy(dense) for name in names})
-
-    def forward(self, *inputs: Tensor) -> Tensor:  # each (batch, seq, ...)
-        """What the experts make of the sequences, each its own slice, in the order of the inputs: (batch, seq, ...).
-
-        Raises:
-            RuntimeError: Outside a forward pass of a `TaskRouted`, which says how many sequences each expert has.
-        """
-        counts = _COUNTS.get()
-        if counts is None:
-            raise RuntimeError(
-                "no route is set: call the TaskRouted model with a route, and enable gradient checkpointing on it, "
-                "not on the model inside"
-            )
-        active = [(expert, n) for expert, n in zip(self.experts.values(), counts, strict=True) if n]
-        if len(active) == 1:
-            return active[0][0](*inputs)
-        slices = zip(*(x.split([n for _, n in active]) for x in inputs), strict=True)
-        return torch.cat([expert(*part) for (expert, _), part in zip(active, slices, strict=True)])
 
 
 class TaskRouted(nn.Module):
@@ -139,7 +89,7 @@ class TaskRouted(nn.Module):
             device = next(iter(inputs.values())).device
             order = order.to(device)
             inputs = {name: x[order] for name, x in inputs.items()}
-        with _sequences_per_expert(counts):
+        with SequencesPerExpert(counts):
             output = self.model(**inputs)
         if pool is not None:
             pooled = pool(output.last_hidden_state, inputs["attention_mask"])  # (batch, dim)
@@ -187,7 +137,7 @@ class TaskRouted(nn.Module):
         options = dict(gradient_checkpointing_kwargs or {})
         if options.get("use_reentrant") or options.get("context_fn"):
             raise ValueError(f"task experts need use_reentrant=False and their own context_fn, got {options}")
-        kwargs = options | {"use_reentrant": False, "context_fn": _checkpoint_contexts}
+        kwargs = options | {"use_reentrant": False, "context_fn": checkpoint_contexts}
         self.model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs, **settings)
 
     def dense_state_dict(self, expert: str) -> dict[str, Tensor]:

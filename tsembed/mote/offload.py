@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import check_weights, expert_of, local_folder, read_settings, shapes
-from .experts import PerExpert, TaskRouted, upcycle
+from .experts import TaskRouted, upcycle
 from .families import FAMILIES, new_encoder, pooler_off
+from .per_expert import PerExpert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .experts import PerExpert
 from .families import FAMILIES, block_indices, blocks_of, check_no_task_head, drop_pooling_head, new_encoder
+from .per_expert import PerExpert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

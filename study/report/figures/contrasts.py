@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..method_styles import METHODS
 from ..style import FULL, footnote, new_figure, seeds_text
-from .intervals import _interval
+from .intervals import draw_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,8 +82,8 @@ def _panel(axes: "Axes", rows: pd.DataFrame, lines: list[tuple[bool, str]]) -> N
     places = iter(y for y, (is_heading, _) in enumerate(lines) if not is_heading)
     for y, row in zip(places, rows.itertuples(), strict=True):
         look = METHODS[row.method]
-        _interval(axes, y, row.gain, row.low_beyond, row.high_beyond, look, **THIN)
-        _interval(axes, y, row.gain, row.low, row.high, look, **THICK)
+        draw_interval(axes, y, row.gain, row.low_beyond, row.high_beyond, look, **THIN)
+        draw_interval(axes, y, row.gain, row.low, row.high, look, **THICK)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
 

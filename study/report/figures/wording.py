@@ -8,7 +8,7 @@ from ...presets import load_variants
 from ..method_styles import METHODS, MethodStyle
 from ..style import FULL, footnote, new_figure
 from .contrasts import THICK, THIN, bars_text
-from .intervals import _interval
+from .intervals import draw_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,8 +33,8 @@ def similarity_by_pair(rows: pd.DataFrame, *, seeds: str, texts: int) -> "Figure
         for row in rows.itertuples():
             (look, fill), number = looks[row.method], methods.index(row.method)
             y = pairs.index(row.pair) + 0.68 * (number - (len(methods) - 1) / 2) / len(methods)
-            _interval(axes, y, row.mean, row.low_beyond, row.high_beyond, look, **THIN)
-            _interval(axes, y, row.mean, row.low, row.high, look, fill=fill, **THICK)
+            draw_interval(axes, y, row.mean, row.low_beyond, row.high_beyond, look, **THIN)
+            draw_interval(axes, y, row.mean, row.low, row.high, look, fill=fill, **THICK)
         for y in range(len(pairs) - 1):
             axes.axhline(y + 0.5, color="#E2E2E2", linewidth=0.5)
         axes.set_yticks(range(len(pairs)), [pair.replace("–", " – ") for pair in pairs])

@@ -18,8 +18,9 @@ from study.probes import gradients
 from study.probes.parameters import locate_parameter
 from tests.tiny import FAMILIES, run_settings, tiny
 from tsembed.encoder.text import Encoder
-from tsembed.mote.experts import PerExpert, upcycle
+from tsembed.mote.experts import upcycle
 from tsembed.mote.families import FAMILIES as NAMES
+from tsembed.mote.per_expert import PerExpert
 from tsembed.settings import Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES, TASKS, TEXT_TASKS
 from tsembed.training.batches import StepBatches

@@ -18,7 +18,7 @@ from collections import Counter
 import pytest
 
 from study import presets
-from study.data import layout, manifest, pairs, prepare, schema, subsample
+from study.data import command, layout, manifest, pairs, prepare, schema, subsample
 from study.data.folder import text
 from study.data.schema import DatasetSpec
 from study.presets import Data, Preset
@@ -285,28 +285,28 @@ def test_a_capped_classification_set_keeps_every_label():
 
 
 def test_the_command_line(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare.paths, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(command.paths, "RUNS", tmp_path / "runs")
     lacking = (
         "no training part of the task clustering, no test part of the format clustering, .* of the format wikipedia"
     )
     with pytest.raises(SystemExit, match=f"error: the notebooks compare all task types, and the data have {lacking}"):
-        prepare.main(["local", "--data", str(folder)])
+        command.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(manifest.read_manifest(tmp_path / "runs/local/data")["datasets"])
     experiment = presets.load_preset("gpu").all_experiments[""]
     of_gpu = {"datasets": [{"part": "eval", "format": "wikipedia"}]}
     of_gpu["datasets"] += [{"part": "train", "task": task} for task in ("classification", "clustering", "retrieval")]
-    assert prepare._lacking(of_gpu, experiment) == [], "the sets of a benchmark are its own"
-    monkeypatch.setattr(prepare, "_lacking", lambda manifest, experiment: [])
-    prepare.main(["local", "--data", str(folder)])
+    assert command._lacking(of_gpu, experiment) == [], "the sets of a benchmark are its own"
+    monkeypatch.setattr(command, "_lacking", lambda manifest, experiment: [])
+    command.main(["local", "--data", str(folder)])
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(manifest.read_manifest(tmp_path / "runs/local/data")["datasets"]) + 1
     assert printed[0].startswith("train      p")
     assert "retrieval" in printed[0]
     with pytest.raises(SystemExit, match="error: .*nowhere is no folder"):
-        prepare.main(["local", "--data", str(tmp_path / "nowhere")])
+        command.main(["local", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="error: preset cpu uses embedded data"):
-        prepare.main(["cpu", "--data", str(folder)])
+        command.main(["cpu", "--data", str(folder)])
 
 
 def test_the_page_about_the_layout_has_the_columns_of_the_row_classes():

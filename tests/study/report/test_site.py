@@ -13,7 +13,7 @@ import pytest
 
 from study.analysis import claims
 from study.report import site, status, style
-from study.report.figures import intervals as interval_figures
+from study.report.figures import forest as forest_figures
 from study.report.notebook import mark_of
 from study.report.tables import claims as claim_tables
 
@@ -259,9 +259,9 @@ def test_a_claim_has_one_known_verdict(claimed, rows, message):
 
 def test_the_figure_of_claims_tells_verdicts_apart_by_marker_and_says_seeds(claimed):
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED)
-    figure = interval_figures.forest(claims.collect("tiny"), seeds="2 seeds")
+    figure = forest_figures.forest(claims.collect("tiny"), seeds="2 seeds")
     assert figure.get_figwidth() == style.FULL
-    looks = interval_figures.VERDICTS.values()
+    looks = forest_figures.VERDICTS.values()
     assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 6
     texts = " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
     assert "2 seeds" in texts

@@ -22,7 +22,8 @@ import torch
 
 from tests.tiny import FAMILIES, tiny
 from tsembed.mote.average import average_experts, average_models
-from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
+from tsembed.mote.experts import TaskRouted, upcycle
+from tsembed.mote.per_expert import PerExpert
 from tsembed.tasks import ROUTES
 
 

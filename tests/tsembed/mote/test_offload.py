@@ -18,8 +18,9 @@ from tests.tiny import tiny
 from tests.tsembed.mote.test_experts import batch, disturbed, pool
 from tsembed.encoder.text import Encoder
 from tsembed.mote.average import average_experts
-from tsembed.mote.experts import PerExpert, TaskRouted, upcycle
+from tsembed.mote.experts import TaskRouted, upcycle
 from tsembed.mote.offload import load_offloaded, offload
+from tsembed.mote.per_expert import PerExpert
 from tsembed.tasks import INSTRUCTIONS, ROUTES
 
 FORMS = ("cpu", "file")
