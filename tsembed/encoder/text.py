@@ -88,8 +88,8 @@ class Encoder(nn.Module):
     @property
     def word_embeddings(self) -> nn.Module:
         """The backbone's table of words."""
-        routed = isinstance(self.backbone, TaskRouted | TokenRouted)
-        return (self.backbone.model if routed else self.backbone).get_input_embeddings()
+        model = self.backbone.model if isinstance(self.backbone, TaskRouted | TokenRouted) else self.backbone
+        return model.get_input_embeddings()
 
     @property
     def dim(self) -> int:
