@@ -12,6 +12,8 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "notebook": ("study.report.notebook", "execute a notebook with parameters; it is done only if every cell ran"),
     "site": ("study.report.site", "render a preset's finished notebooks as an offline HTML report"),
     "export": ("study.runs.export", "write a finished run as a folder that SentenceTransformer loads"),
+    "keep": ("study.report.reference.keep", "copy the results of finished runs to reports/kept/, to be committed"),
+    "restore": ("study.report.reference.restore", "put kept results back, so that their runs count as finished"),
     "freeze": ("study.report.reference.freeze", "copy a finished report to reports/reference/, to be committed"),
     "verify": ("study.report.reference.verify", "compare finished runs with the committed ones"),
 }

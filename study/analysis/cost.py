@@ -37,8 +37,14 @@ def model_size(folder: Path) -> tuple[int, int]:
 def sizes(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
     """Parameters and bytes of what each method saved (adapters without their backbone); index method."""
     folders = {variant: folder for (variant, _), folder in run_folders(preset, *experiments).items()}
-    rows = [(method, *model_size(folders[method] / "model")) for method in methods]
+    rows = [(method, *_size_of_run(folders[method])) for method in methods]
     return pd.DataFrame(rows, columns=["method", "parameters", "bytes"]).set_index("method")
+
+
+def _size_of_run(folder: Path) -> tuple[int, int]:
+    """Of its model, or as it was counted when the run ended: the results of a run can outlive its model."""
+    done = json.loads((folder / "done.json").read_text())
+    return (done["parameters"], done["bytes"]) if "parameters" in done else model_size(folder / "model")
 
 
 def load_steps(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:

@@ -84,6 +84,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
         return
     from tsembed.encoder.text import Encoder
 
+    from ..analysis.cost import model_size
     from ..evaluation import items
     from .measure import probe, score
     from .provenance import environment
@@ -101,6 +102,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds = {"training": _seconds_of_steps(settings, folder), "evaluation": round(time.time() - began, 1)}
     done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    if (folder / "model").is_dir():
+        parameters, size = model_size(folder / "model")
+        done |= {"parameters": parameters, "bytes": size}
     _write(folder / "done.json", done)
 
 
@@ -145,7 +149,7 @@ def _model_of(variant: str, folder: Path) -> Path:
     """The model of another variant's run, of the same preset and seed as the run of `folder`.
 
     Raises:
-        ValueError: If that run is not finished.
+        ValueError: If that run is not finished, or only its results are there.
     """
     runs = folder.parent.parent
     run, former = (runs / name / folder.name for name in (variant, former_name(variant)))
@@ -153,6 +157,11 @@ def _model_of(variant: str, folder: Path) -> Path:
         run = former
     if not (run / "done.json").is_file():
         raise ValueError(f"{folder.parent.name} takes the weights of {run}, which is not finished; run that first")
+    if not (run / "model").is_dir():
+        raise ValueError(
+            f"{folder.parent.name} takes the weights of {run}, of which only the results are kept; "
+            "delete it to train it anew"
+        )
     return run / "model"
 
 

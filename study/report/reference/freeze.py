@@ -65,7 +65,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     target = folder_of(preset)
     partial = target.with_name(f".{preset}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    large = [name for run, folder in runs.items() for name in _copy_results(folder, partial / "results" / run)]
+    large = [name for run, folder in runs.items() for name in copy_results(folder, partial / "results" / run)]
     with_items = {run: folder / items.FILE for run, folder in runs.items() if (folder / items.FILE).is_file()}
     about["items_sha256"] = {run: items.sha256(path) for run, path in with_items.items()}
     about["too_large"] = {name: large.count(name) for name in sorted(set(large))}
@@ -92,16 +92,16 @@ def settings(run: Path) -> dict[str, Any]:
         content = RunSettings.model_validate(content).model_dump(mode="json")
     except ValueError:  # of a version whose keys are no longer known: compared as they are
         pass
-    return portable(_flat(content | {"data_sha256": data}))
+    return portable(flat(content | {"data_sha256": data}))
 
 
-def portable(flat: dict[str, Any]) -> dict[str, Any]:
+def portable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with the folder `data.path` left out and any other absolute path cut to its name.
 
     >>> portable({"data.path": "/a/b", "backbone.name": "/models/bert", "seed": 0})
     {'backbone.name': 'bert', 'seed': 0}
     """
-    short = {k: Path(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in flat.items()}
+    short = {k: Path(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in settings.items()}
     return {k: v for k, v in short.items() if k != "data.path"}
 
 
@@ -115,13 +115,18 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
 
 
-def _flat(content: Any, key: str = "") -> dict[str, Any]:
+def flat(content: Any, key: str = "") -> dict[str, Any]:
+    """Nested settings as one level of keys.
+
+    >>> flat({"training": {"steps": 72}, "seed": 1})
+    {'training.steps': 72, 'seed': 1}
+    """
     if not isinstance(content, dict) or not content:
         return {key: content or None if isinstance(content, dict) else content}
-    flat: dict[str, Any] = {}
+    level: dict[str, Any] = {}
     for name, value in content.items():
-        flat |= _flat(value, f"{key}.{name}" if key else str(name))
-    return flat
+        level |= flat(value, f"{key}.{name}" if key else str(name))
+    return level
 
 
 def _finished(preset: str) -> dict[str, Path]:
@@ -140,7 +145,7 @@ def _same_settings(preset: str, runs: dict[str, Path]) -> None:
     settings_of_preset = load_preset(preset)
     for run, folder in runs.items():
         variant, seed = run.split("/seed")
-        planned = portable(_flat(resolve(settings_of_preset, variant, int(seed)).model_dump(mode="json")))
+        planned = portable(flat(resolve(settings_of_preset, variant, int(seed)).model_dump(mode="json")))
         recorded = settings(folder)
         if faults := differences({k: v for k, v in recorded.items() if k != "data_sha256"}, planned):
             raise ValueError(f"{folder / 'config.yaml'} is not of the preset as it is now: {'; '.join(faults)}")
@@ -181,9 +186,9 @@ def _one_commit(preset: str, about: dict[str, Any]) -> None:
         raise ValueError(f"preset {preset}: runs were made with uncommitted changes; see --allow-mixed")
 
 
-def _copy_results(run: Path, target: Path) -> list[str]:
-    """Names of the files that were left out because they are large."""
-    target.mkdir(parents=True)
+def copy_results(run: Path, target: Path) -> list[str]:
+    """Copy the small files of a run, config.yaml without paths; the names of those left out because they are large."""
+    target.mkdir(parents=True, exist_ok=True)
     results = sorted(p for p in run.iterdir() if p.suffix in (".json", ".csv"))
     small = [p for p in results if p.stat().st_size <= SMALL]
     for path in small:
