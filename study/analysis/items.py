@@ -1,18 +1,19 @@
 """How much a mean difference over datasets would vary if other queries of these datasets had been drawn.
 
 Runs of the same datasets share their queries, so the spread over seeds does not show what the choice of queries gives.
-The items of a run do (evaluation/items.py). With d_i the paired difference of item i, averaged over seeds, a mean of n
-items varies by
+The items of a run do (evaluation/items.py). With d_i the paired difference of item i, or another weighted sum of
+methods (contrasts.py), averaged over seeds, a mean of n items varies by
 
     var(d_i) / n
 
 A metric of the whole set (rank correlation, average precision, v-measure) is computed again on items drawn with
-replacement, the same ones for both methods and all seeds; its difference varies as it does over these draws. The mean
+replacement, the same ones for all methods and seeds; its difference varies as it does over these draws. The mean
 over D datasets varies by the sum over datasets / D^2.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from jaxtyping import Float, Int
 from .. import paths
 from ..data.manifest import load_table, read_manifest
 from ..presets import load_preset
+from .contrasts import Weights
 from .results import load_items
 
 RESAMPLES = 200
@@ -45,43 +47,43 @@ class QueryVariance:
         """Whether the runs of all these methods have items; those of before they were written have none."""
         return all(method in self._rows for method in methods)
 
-    def __call__(self, method: str, baseline: str, seeds: Sequence[int], datasets: Sequence[str]) -> float:
-        """Variance, in points squared, of method - baseline averaged over seeds and datasets.
+    def __call__(self, weights: Weights, seeds: Sequence[int], datasets: Sequence[str]) -> float:
+        """Variance, in points squared, of a weighted sum of methods averaged over seeds and datasets.
 
         Args:
-            method: As in `results.load_scores`.
-            baseline: As `method`.
-            seeds: Of both methods.
-            datasets: That both methods are scored on.
+            weights: Method -> factor; methods as in `results.load_scores`.
+            seeds: Of all methods.
+            datasets: That all methods are scored on.
 
         Raises:
             ValueError: If a run has no items of a dataset, as those of before they were written; names the first.
         """
-        variances = [self._of_dataset(method, baseline, tuple(seeds), dataset) for dataset in datasets]
+        variances = [self._of_dataset(weights, tuple(seeds), dataset) for dataset in datasets]
         return 100.0**2 * sum(variances) / len(datasets) ** 2
 
-    def _of_dataset(self, method: str, baseline: str, seeds: tuple[int, ...], dataset: str) -> float:
-        key = (method, baseline, seeds, dataset)
+    def _of_dataset(self, weights: Weights, seeds: tuple[int, ...], dataset: str) -> float:
+        key = (tuple(weights.items()), seeds, dataset)
         if key not in self._of_datasets:
-            self._of_datasets[key] = self._measure(*key)
+            self._of_datasets[key] = self._measure(weights, seeds, dataset)
         return self._of_datasets[key]
 
-    def _measure(self, method: str, baseline: str, seeds: tuple[int, ...], dataset: str) -> float:
-        values = [_matrix(self._rows.get(name), name, seeds, dataset) for name in (method, baseline)]
-        both = values[0].columns.intersection(values[1].columns)
-        if not len(both):
-            raise ValueError(f"{dataset}: {method} and {baseline} have no item in common")
-        ours, theirs = (matrix[both].to_numpy() for matrix in values)
-        rows = self._rows[method]
+    def _measure(self, weights: Weights, seeds: tuple[int, ...], dataset: str) -> float:
+        matrices = [_matrix(self._rows.get(name), name, seeds, dataset) for name in weights]
+        common = reduce(pd.MultiIndex.intersection, (matrix.columns for matrix in matrices))
+        if not len(common):
+            raise ValueError(f"{dataset}: {', '.join(weights)} have no item in common")
+        values = np.stack([matrix[common].to_numpy() for matrix in matrices])
+        factors = np.array(list(weights.values()))
+        rows = self._rows[next(iter(weights))]
         if rows.kind[rows.dataset == dataset].iloc[0] == "score":
-            return mean_variance(ours - theirs)
+            return mean_variance(np.einsum("m,msi->si", factors, values))
         statistic, reference = _metric(self.preset, dataset, self.experiments)
         return bootstrap_variance(
             statistic,
-            reference[both.get_level_values("item").astype(int)],
-            ours,
-            theirs,
-            splits=both.get_level_values("split").to_numpy(),
+            reference[common.get_level_values("item").astype(int)],
+            values,
+            factors,
+            splits=common.get_level_values("split").to_numpy(),
             resamples=self.resamples,
             generator=np.random.default_rng(0),
         )
@@ -100,38 +102,34 @@ def mean_variance(differences: Float[np.ndarray, "seeds items"]) -> float:
 def bootstrap_variance(
     statistic: Statistic,
     reference: np.ndarray,
-    ours: Float[np.ndarray, "seeds items"],
-    theirs: Float[np.ndarray, "seeds items"],
+    values: Float[np.ndarray, "methods seeds items"],
+    factors: Float[np.ndarray, " methods"],
     *,
     splits: Int[np.ndarray, " items"],
     resamples: int,
     generator: np.random.Generator,
 ) -> float:
-    """Variance over draws of items of the difference of a statistic, averaged over seeds and splits.
+    """Variance over draws of items of the weighted sum of the methods' statistics, averaged over seeds and splits.
 
     Args:
         statistic: Of the drawn reference and values; a draw in which it is not defined (nan) does not count.
         reference: What the items are compared with, (items,).
-        ours: Values of one method.
-        theirs: Values of the other, for the same items.
+        values: Of every method, for the same items.
+        factors: Of the sum; 1 and -1 for a difference.
         splits: Part of each item: draws stay within a part, and the statistic is the mean over parts.
         resamples: Number of draws.
-        generator: Of the draws, which both methods and all seeds share.
+        generator: Of the draws, which all methods and seeds share.
     """
     parts = [np.flatnonzero(splits == part) for part in np.unique(splits)]
-    differences = []
+    sums = []
     for _ in range(resamples):
         drawn = [generator.choice(part, part.size) for part in parts]
-        differences.append(
-            np.mean(
-                [
-                    statistic(reference[part], ours[seed, part]) - statistic(reference[part], theirs[seed, part])
-                    for seed in range(len(ours))
-                    for part in drawn
-                ]
-            )
-        )
-    return float(np.nanvar(differences, ddof=1))
+        of_methods = [
+            np.mean([statistic(reference[part], of_seed[part]) for of_seed in of_method for part in drawn])
+            for of_method in values
+        ]
+        sums.append(factors @ np.array(of_methods))
+    return float(np.nanvar(sums, ddof=1))
 
 
 def rank_correlation(reference: np.ndarray, values: np.ndarray) -> float:

@@ -1,11 +1,11 @@
-"""What claims about scores are judged on: differences of two methods, and what the choice of queries adds."""
+"""What claims about scores are judged on: weighted sums of methods, and what the choice of queries adds."""
 
 from collections.abc import Callable
 
 import pandas as pd
 
 from .claims import Claim
-from .gains import matrix, paired
+from .contrasts import contrast
 from .items import QueryVariance
 from .judgement import Measured
 
@@ -25,14 +25,14 @@ def measure(preset: str, scores: pd.DataFrame, *experiments: str) -> Callable[[C
     query_variance = QueryVariance(preset, *experiments)
 
     def of_claim(claim: Claim) -> Measured | None:
-        if not {claim.method, claim.baseline} <= methods:
+        weights = claim.weights
+        if claim.baseline is None or not set(weights) <= methods:
             return None
-        ours, base = (matrix(scores, name, claim.over) for name in (claim.method, claim.baseline))
-        differences = paired(ours, base)
-        if not query_variance.known(claim.method, claim.baseline):
-            return Measured(differences)
-        datasets = scores.dataset[(scores.method == claim.method) & scores.task_type.isin(claim.over)].unique()
-        seeds = ours.index.intersection(base.index)
-        return Measured(differences, query_variance(claim.method, claim.baseline, list(seeds), list(datasets)))
+        values = contrast(scores, weights, claim.over)
+        if not query_variance.known(*weights):
+            return Measured(values)
+        chosen = scores[scores.method.isin(weights) & scores.task_type.isin(claim.over)]
+        of_all = chosen.groupby("seed").method.nunique() == len(weights)
+        return Measured(values, query_variance(weights, list(of_all.index[of_all]), list(chosen.dataset.unique())))
 
     return of_claim

@@ -17,7 +17,8 @@ from sklearn.metrics import average_precision_score, v_measure_score
 
 from study import paths
 from study.analysis import score_claims
-from study.analysis.claims import Claim
+from study.analysis.claims import Claim, Less
+from study.analysis.contrasts import difference
 from study.analysis.items import (
     QueryVariance,
     average_precision,
@@ -29,6 +30,8 @@ from study.analysis.items import (
 from study.analysis.results import load_scores
 from study.evaluation.items import Items, write
 
+DIFFERENCE = np.array([1.0, -1.0])
+
 
 def mean(reference, values):
     return float(values.mean())
@@ -37,7 +40,7 @@ def mean(reference, values):
 def bootstrap(statistic, reference, ours, theirs, splits=None, resamples=200):
     splits = np.zeros(len(reference), dtype=int) if splits is None else splits
     draws = {"resamples": resamples, "generator": np.random.default_rng(0)}
-    return bootstrap_variance(statistic, reference, ours, theirs, splits=splits, **draws)
+    return bootstrap_variance(statistic, reference, np.stack([ours, theirs]), DIFFERENCE, splits=splits, **draws)
 
 
 def test_the_variance_of_a_mean_by_hand():
@@ -141,14 +144,16 @@ def runs(tmp_path, monkeypatch):
 def test_the_parts_of_the_datasets_add_up(runs):
     """Differences 0, 0.2, 0.3 over the seeds' mean: variance 0.07 / 3, over 3 items, in points squared."""
     query_variance = QueryVariance("tiny")
-    of_mean = query_variance("ic", "em", [0, 1], ["queries"])
+    of_mean = query_variance(difference("ic", "em"), [0, 1], ["queries"])
     assert of_mean == pytest.approx(100**2 * 0.07 / 3 / 3)
-    of_pairs = query_variance("ic", "em", [0, 1], ["pairs"])
+    of_pairs = query_variance(difference("ic", "em"), [0, 1], ["pairs"])
     assert of_pairs > 1
-    assert of_pairs == QueryVariance("tiny")("ic", "em", [0, 1], ["pairs"]), "the draws are fixed"
-    assert query_variance("ic", "em", [0, 1], ["queries", "pairs"]) == pytest.approx((of_mean + of_pairs) / 4)
+    assert of_pairs == QueryVariance("tiny")(difference("ic", "em"), [0, 1], ["pairs"]), "the draws are fixed"
+    assert query_variance(difference("ic", "em"), [0, 1], ["queries", "pairs"]) == pytest.approx(
+        (of_mean + of_pairs) / 4
+    )
     of_one_seed = 100**2 * np.var([0, 0.2, 0.5], ddof=1) / 3
-    assert query_variance("ic", "em", [1], ["queries"]) == pytest.approx(of_one_seed)
+    assert query_variance(difference("ic", "em"), [1], ["queries"]) == pytest.approx(of_one_seed)
 
 
 def test_runs_without_items_are_named(runs):
@@ -157,8 +162,8 @@ def test_runs_without_items_are_named(runs):
     assert query_variance.known("ic", "em")
     assert not query_variance.known("ic", "mote")
     with pytest.raises(ValueError, match="ic seed 1 has no items of queries"):
-        query_variance("ic", "em", [0, 1], ["queries"])
-    assert query_variance("ic", "em", [0], ["queries"]) > 0
+        query_variance(difference("ic", "em"), [0, 1], ["queries"])
+    assert query_variance(difference("ic", "em"), [0], ["queries"]) > 0
 
 
 def test_a_claim_about_scores_is_judged_with_the_choice_of_queries(runs):
@@ -181,3 +186,20 @@ def test_a_claim_about_scores_is_judged_with_the_choice_of_queries(runs):
     for path in runs.glob("*/seed*/items.parquet"):
         path.unlink()
     assert score_claims.measure("tiny", load_scores("tiny"))(claim).query_variance == 0.0
+
+
+def test_a_claim_can_be_about_a_difference_less_so_many_times_another(runs):
+    """(ic − em) − 0.5 (ic − em) is half of ic − em, and varies by a quarter of it."""
+    stated = dict(id="a", text="", place="", source="ours", notebook="", quantity="score", over=("Retrieval",))
+    whole = Claim(**stated, method="ic", baseline="em", claimed="greater")
+    half = Claim(
+        **stated, method="ic", baseline="em", claimed="greater", less=Less(method="ic", baseline="em", times=0.5)
+    )
+    assert half.weights == {"ic": 0.5, "em": -0.5}
+    measure = score_claims.measure("tiny", load_scores("tiny"))
+    assert measure(half).values == pytest.approx(measure(whole).values / 2)
+    assert measure(half).query_variance == pytest.approx(measure(whole).query_variance / 4)
+    absent = half.model_copy(update={"less": Less(method="mote", baseline="em")})
+    assert measure(absent) is None, "the preset has no run of mote"
+    with pytest.raises(ValueError, match="`less` needs the quantity score"):
+        Claim(**stated | {"quantity": "gradient"}, method="ic", baseline="em", claimed="less", less=half.less)
