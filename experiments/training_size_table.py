@@ -21,7 +21,7 @@ HEADER = """\
 # Recall@1 (0..100) on held-out training pairs, a row per training: per task the mean of its sets; mean: of the tasks.
 # Measured by `python -m experiments.training_size` on the data of the preset local, fp32, cosine decay to zero after a
 # warm-up of a tenth of the steps; LOG.md, entry 16. Made by `python -m experiments.training_size_table`.
-# The held-out sets are of the kind that was trained on, so that rows of another supervision are of other sets.
+# The held-out sets are those of natural pairs, whatever a training learned from.
 """
 
 
