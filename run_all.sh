@@ -20,7 +20,9 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   plan [PRESET] [--data PATH]
                     what would run and what is done, without running it
   status [PRESET]   every node: done, running, failed or missing, with its time
-  verify [PRESET]   compare the finished runs with the committed ones of reports/reference/PRESET: which rows moved;
+  verify [PRESET] [--all]
+                    compare the finished runs with the committed ones of reports/reference/PRESET: verdicts, then gains,
+                    with --all also single scores and items;
                     status 0: none, 1: some, or not all could be compared, 2: there is nothing to compare
   lab [...]         JupyterLab with the kernel of this environment; what follows goes to it
   clean [PRESET] [--yes]

@@ -1,11 +1,11 @@
-"""The score claims of EM, IC and MoTE under other arithmetic: do the verdicts depend on the processor?
+"""Claims, gains and scores of a preset's main methods under other arithmetic: do they depend on the processor?
 
     python -m experiments.numerics cpu FOLDER
 
 Trains and scores the variants of a preset, with its data and settings, once per condition: kernels for older
 processors, one thread or two, bf16 where the processor has it. Every condition is a checkout of its own below FOLDER;
-a second call goes on where the first was ended. The result is references/numerics_PRESET.csv, which the report reads
-(`study.analysis.numerics`).
+a second call goes on where the first was ended. The result is references/numerics_PRESET.csv, which the report and
+`verify` read (`study.analysis.numerics`).
 """
 
 import argparse
@@ -23,6 +23,12 @@ from study.presets import load_preset
 from tsembed.encoder.precision import has_fast_bf16
 
 SAME_SOURCES = ("configs/accelerate", "configs/variants", "notebooks", "references")
+MEASURE = """\
+import sys
+from study.analysis import numerics
+preset, condition, file = sys.argv[1:]
+numerics.measured(preset, condition).to_csv(file, index=False)
+"""
 
 
 def conditions() -> dict[str, dict[str, str]]:
@@ -52,23 +58,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the conditions' runs are")
     parser.add_argument("--variants", nargs="+", default=["em", "ic", "mote"])
     options = parser.parse_args()
-    preset = load_preset(options.preset)
-    runs = [(variant, seed) for variant, seed in preset.runs("") if variant in options.variants]
-    frames = []
+    runs = [(variant, seed) for variant, seed in load_preset(options.preset).runs("") if variant in options.variants]
+    tables = []
     for name, variables in conditions().items():
-        root = _checkout(options.folder.resolve() / name.replace(" ", "_"), options.preset, name)
+        root = options.folder.resolve() / name.replace(" ", "_")
+        _prepare(root, options.preset, options.variants, name)
         environment = os.environ | variables | {"TSEMBED_ROOT": str(root)}
         for variant, seed in runs:
-            command = [sys.executable, "-m", "study", "run", options.preset, variant, str(seed), "--resume"]
-            subprocess.run(command, env=environment, cwd=paths.ROOT, check=True)
-        folders = {run: root / "runs" / options.preset / run[0] / f"seed{run[1]}" for run in runs}
-        frames.append(numerics.measured(folders).assign(condition=name))
-        pd.concat(frames).to_csv(numerics.table_of(options.preset), index=False)
-        print(frames[-1].to_string(index=False), flush=True)
+            _call(["-m", "study", "run", options.preset, variant, str(seed), "--resume"], environment)
+        _call(["-c", MEASURE, options.preset, name, str(root / "measured.csv")], environment)
+        tables.append(pd.read_csv(root / "measured.csv"))
+        pd.concat(tables).to_csv(numerics.table_of(options.preset), index=False, float_format="%.5g")
+        print(tables[-1].query("kind != 'score'").to_string(index=False), flush=True)
 
 
-def _checkout(root: Path, preset: str, condition: str) -> Path:
-    """A root with the sources and the prepared data of this one, and with runs of its own."""
+def _call(command: list[str], environment: dict[str, str]) -> None:
+    subprocess.run([sys.executable, *command], env=environment, cwd=paths.ROOT, check=True)
+
+
+def _prepare(root: Path, preset: str, variants: list[str], condition: str) -> None:
+    """Make `root` a checkout with the sources and the prepared data of this one, and a preset of these variants."""
     (root / "configs" / "presets").mkdir(parents=True, exist_ok=True)
     (root / "runs" / preset).mkdir(parents=True, exist_ok=True)
     for name in SAME_SOURCES:
@@ -78,10 +87,11 @@ def _checkout(root: Path, preset: str, condition: str) -> Path:
     if not data.is_symlink():
         data.symlink_to(paths.data_dir(preset))
     content = yaml.safe_load((paths.CONFIGS / "presets" / f"{preset}.yaml").read_text())
+    content["variants"] = {name: seeds for name, seeds in content["variants"].items() if name in variants}
+    content["experiments"] = {}
     if condition == "bf16":
         content["training"]["precision"] = "bf16"
     (root / "configs" / "presets" / f"{preset}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return root
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
     python = environment.ready()
     if command == "verify":
         os.environ.update(OFFLINE)
-        _become(python, "-m", "study", "verify", arguments.preset)
+        _become(python, "-m", "study", "verify", arguments.preset, *["--all"] * arguments.all)
     options = [f"--{name}={value}" for name, value in vars(arguments).items() if name != "preset" and value]
     _become(python, str(ROOT / "workflow" / "scheduler.py"), command, arguments.preset, *options)
 
@@ -60,6 +60,8 @@ def _arguments(command: str, words: list[str]) -> argparse.Namespace:
     if command == "run":
         parser.add_argument("--jobs", type=_positive, metavar="N")
         parser.add_argument("--profile", choices=sorted(p.name for p in (ROOT / "workflow/profiles").iterdir()))
+    if command == "verify":
+        parser.add_argument("--all", action="store_true")
     if command == "clean":
         parser.add_argument("--yes", action="store_true")
     return parser.parse_args(words)

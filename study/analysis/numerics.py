@@ -1,22 +1,34 @@
 """What other arithmetic does to the claims: the table of `experiments/numerics.py`, and what follows from it.
 
 Kernels for other processors, another number of threads or bf16 add the same numbers in another order or with other
-rounding; a training carries the difference on. A verdict that differs between such conditions is none.
+rounding; a training carries the difference on. A verdict that differs between such conditions is none, and what the
+gains and scores move by is what `verify` allows between machines.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from tsembed.tasks import TASK_OF_TYPE
+
 from .. import paths
 from . import claims
-from .claims import Claim
-from .gains import differences
-from .judgement import Measured, estimate, judge
+from .gains import MEAN_OF_DATASETS, differences
+from .results import load_scores
+from .score_claims import measure
 
-COLUMNS = ("condition", "id", "claim", "difference", "low", "high", "verdict")
+# kind: claim, gain or score. row: id of the claim, «method, task type», or «variant/seed<k>, dataset». value (points):
+# the difference of the claim, the gain over EM, or the score. low, high: interval on these sets. verdict: of a claim.
+COLUMNS = ("condition", "kind", "row", "value", "low", "high", "verdict")
+
+
+class Spread(NamedTuple):
+    """The largest moves over conditions, in points."""
+
+    score: float  # of one run on one dataset
+    gain: float  # over EM, of the mean over the datasets of one task type
+    average: float  # over EM, of the mean over all datasets
 
 
 def table_of(preset: str) -> Path:
@@ -24,38 +36,34 @@ def table_of(preset: str) -> Path:
     return paths.REFERENCES / f"numerics_{preset}.csv"
 
 
-def measured(folders: Mapping[tuple[str, int], Path]) -> pd.DataFrame:
-    """A row per score claim that some runs can answer: id, claim, difference, low, high (on these sets), verdict.
+def measured(preset: str, condition: str) -> pd.DataFrame:
+    """What the finished runs of a preset say under one condition: columns `COLUMNS`.
 
     Args:
-        folders: (variant, seed) -> folder of a finished run.
+        preset: All of its own runs are finished.
+        condition: Its name in the table.
     """
-    frames = [
-        pd.DataFrame(json.loads((folder / "scores.json").read_text())).assign(method=variant, seed=seed)
-        for (variant, seed), folder in folders.items()
+    scores = load_scores(preset)
+    notebooks = dict.fromkeys(claim.notebook for claim in claims.claims() if claim.quantity == "score")
+    judged = [claims.verdicts(name, measure(preset, scores), preset=preset) for name in notebooks]
+    judged = pd.concat([rows for rows in judged if len(rows)]).rename(columns={"id": "row", "difference": "value"})
+    types = [kind for kind in TASK_OF_TYPE if (scores.task_type == kind).any()]
+    gains = [
+        {"row": f"{method}, {name}", "value": differences(scores, method, "em", chosen).mean()}
+        for method in scores.method.unique()
+        if method != "em"
+        for name, chosen in [*((kind, [kind]) for kind in types), (MEAN_OF_DATASETS, types)]
     ]
-    scores = pd.concat(frames, ignore_index=True)
-    rows = []
-    for claim in claims.claims():
-        types = [task_type for task_type in claim.over if task_type in set(scores.task_type)]
-        if not types or not _answered(claim, {variant for variant, _ in folders}):
-            continue
-        values = Measured(differences(scores, claim.method, claim.baseline, types))
-        numbers = estimate(claim, values)
-        verdict = judge(claim, [values]).verdict
-        rows.append(
-            {"id": claim.id, "claim": claim.text, "verdict": verdict}
-            | {key: numbers[key] for key in ("difference", "low", "high")}
-        )
-    return pd.DataFrame(rows)
-
-
-def _answered(claim: Claim, variants: set[str]) -> bool:
-    return claim.quantity == "score" and {claim.method, claim.baseline} <= variants and not claim.line_by_line
+    of_runs = scores.assign(
+        row=lambda t: t.variant + "/seed" + t.seed.astype(str) + ", " + t.dataset, value=scores.score
+    )
+    parts = {"claim": judged, "gain": pd.DataFrame(gains), "score": of_runs[["row", "value"]]}
+    rows = pd.concat([part.assign(kind=kind) for kind, part in parts.items()], ignore_index=True)
+    return rows.assign(condition=condition).reindex(columns=list(COLUMNS))
 
 
 def read(preset: str) -> pd.DataFrame:
-    """The committed table: columns `COLUMNS`, a row per condition and claim; none where the preset has no table."""
+    """The committed table: columns `COLUMNS`; no rows where the preset has no table."""
     path = table_of(preset)
     return pd.read_csv(path)[list(COLUMNS)] if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
 
@@ -67,18 +75,35 @@ def collect(preset: str) -> pd.DataFrame:
 
 def unsteady(table: pd.DataFrame) -> set[str]:
     """Ids of claims whose verdict is not the same under all conditions."""
-    verdicts = table.groupby("id").verdict.nunique()
+    verdicts = table[table.kind == "claim"].groupby("row").verdict.nunique()
     return set(verdicts[verdicts > 1].index)
 
 
-def spread(table: pd.DataFrame) -> pd.DataFrame:
+def claims_over_conditions(table: pd.DataFrame) -> pd.DataFrame:
     """What a claim's difference does over the conditions.
 
     Returns:
         Columns id, claim, smallest, largest (of the difference), spread (points), verdicts (one, or all of them).
     """
-    groups = table.groupby(["id", "claim"], sort=False)
-    found = groups.difference.agg(["min", "max"]).rename(columns={"min": "smallest", "max": "largest"})
+    texts = {claim.id: claim.text for claim in claims.claims()}
+    groups = table[table.kind == "claim"].groupby("row", sort=False)
+    found = groups.value.agg(["min", "max"]).rename(columns={"min": "smallest", "max": "largest"})
     found["spread"] = found.largest - found.smallest
     found["verdicts"] = groups.verdict.agg(lambda words: ", ".join(dict.fromkeys(words)))
-    return found.reset_index()
+    found.insert(0, "claim", [texts.get(name, name) for name in found.index])
+    return found.rename_axis("id").reset_index()
+
+
+def spread(preset: str) -> Spread | None:
+    """The largest moves over the conditions of a preset's table; None where there is no table."""
+    table = read(preset)
+    if table.empty:
+        return None
+    moves = table.groupby(["kind", "row"]).value.agg(lambda values: values.max() - values.min())
+    over_all = moves.index.get_level_values("row").str.endswith(MEAN_OF_DATASETS)
+    kind = moves.index.get_level_values("kind")
+    return Spread(
+        score=float(moves[kind == "score"].max()),
+        gain=float(moves[(kind == "gain") & ~over_all].max()),
+        average=float(moves[(kind == "gain") & over_all].max()),
+    )

@@ -1,14 +1,15 @@
 """Compares a fresh run with the committed one: `python -m study verify PRESET`, or `./run_all.sh verify`.
 
-Exit status: 0 nothing moved; 1 a row moved, or a run of the reference has none here with the same settings; 2 there
-is nothing to compare.
+It opens with one sentence: the kind of machine, how many verdicts agree, how far gains differ. Then verdicts, then
+gains and similarities; single scores and items with `--all`.
+
+Exit status: 0 nothing moved; 1 a verdict or a row moved, or a run of the reference has none here with the same
+settings; 2 there is nothing to compare.
 
 Tolerances are on absolute differences. On the same kind of machine (processor, instruction set, threads, versions, no
 GPU) the same settings give the same scores to the last digit, so only rounding is allowed. Elsewhere sums are taken in
-another order, and `precision: auto` may mean bf16. Measured on the preset `cpu` against its reference: one thread
-instead of two moved one of 30 scores of MoTE by 0.05 points and none of EM; no AVX moved none of EM; linear layers
-rounded to bf16 moved clustering by up to 1.1 points and other types by up to 0.13 (20 scores of EM, mean 0.04). `OTHER`
-allows twice the largest; longer trainings drift further apart.
+another order: allowed is twice the largest move that other kernels, threads and bf16 gave, where it was measured for
+the preset (references/numerics_<preset>.csv, `analysis.numerics`), else `OTHER_MACHINE`.
 """
 
 import argparse
@@ -21,15 +22,23 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ... import paths
-from ...analysis import claims
+from ...analysis import claims, numerics
 from ...analysis.gains import matrix, paired
 from ...analysis.judgement import without_lines
 from ...analysis.results import METHOD_OF_VARIANT
 from ...former_names import current_name, current_verdict
 from .freeze import differences, folder_of, settings
 
-KIND = ("processor", "cpu_capability", "threads", "gpus", "python", "versions")  # of env.json: a kind of machine
-SHOWN = 10  # of the largest moves
+KIND = {  # of env.json: a kind of machine
+    "processor": "processor",
+    "cpu_capability": "instruction set",
+    "threads": "number of threads",
+    "gpus": "GPU",
+    "python": "Python",
+    "versions": "packages",
+}
+SHOWN = 10  # of the largest moves of a quantity
+QUANTITIES = ("gain", "similarity", "score")  # in the order in which they are shown; scores are shown on request
 
 
 class Tolerance(NamedTuple):
@@ -43,16 +52,26 @@ class Tolerance(NamedTuple):
 
 SAME = Tolerance(1e-6, 1e-6, 1e-6, 1e-6)
 OTHER_MACHINE = Tolerance(2.0, 1.0, 0.5, 0.01)
+TIMES = 2.0  # the measured spread: a processor that was not there to be measured
+
+
+def tolerance_of(preset: str, *, same_machine: bool) -> Tolerance:
+    """How far rows of a preset may lie from its reference."""
+    spread = None if same_machine else numerics.spread(preset)
+    if spread is None:
+        return SAME if same_machine else OTHER_MACHINE
+    measured = {name: TIMES * value for name, value in spread._asdict().items()}
+    return OTHER_MACHINE._replace(**measured)
 
 
 class Comparison(NamedTuple):
     """What `compare` finds."""
 
-    rows: pd.DataFrame  # quantity, row, reference, here, difference, tolerance, moved
+    rows: pd.DataFrame  # quantity, row, reference, here, difference, tolerance, moved; quantities as in `QUANTITIES`
     verdicts: list[tuple[str, str, str]]  # claim id, verdict in the reference, verdict here: all that both have
     apart: dict[str, str]  # run of the reference that cannot be compared -> why
     new: list[str]  # finished runs here that the reference lacks
-    same_machine: bool
+    other: list[str]  # what is another kind here than in the reference: values of `KIND`
     folders: dict[str, tuple[Path, Path]]  # run that both have -> its folder in the reference, and here
 
 
@@ -75,8 +94,10 @@ def compare(preset: str) -> Comparison:
     if not compared:
         why = "; ".join(dict.fromkeys(apart.values()))
         raise ValueError(f"no run of preset {preset} can be compared with the reference: {why}")
-    same = all(_kind(committed[run]) == _kind(fresh[run]) and not _kind(fresh[run])["gpus"] for run in compared)
-    tolerance = SAME if same else OTHER_MACHINE
+    kinds = [(_kind(committed[run]), _kind(fresh[run])) for run in compared]
+    other = [word for key, word in KIND.items() if any(old[key] != new[key] for old, new in kinds)]
+    same = not other and not any(new["gpus"] for _, new in kinds)
+    tolerance = tolerance_of(preset, same_machine=same)
     pairs = {run: (committed[run], fresh[run]) for run in compared}
     scores = [pd.concat([_scores(run, found[i]) for run, found in pairs.items()]) for i in (0, 1)]
     rows = [*_score_rows(*scores, tolerance), *_gain_rows(*scores, tolerance)]
@@ -86,42 +107,59 @@ def compare(preset: str) -> Comparison:
     frame["difference"] = frame.here - frame.reference
     frame["moved"] = ~(frame.difference.abs() <= frame.tolerance)  # nan has moved
     new = [run for run in fresh if run not in committed]
-    return Comparison(frame, [] if apart else _verdicts(preset), apart, new, same, pairs)
+    return Comparison(frame, [] if apart else _verdicts(preset), apart, new, other, pairs)
 
 
-def report(preset: str, comparison: Comparison) -> str:
-    """The comparison as a short text."""
-    about = _about(preset)
-    rows, moved = comparison.rows, comparison.rows[comparison.rows.moved]
-    kind = "the same kind of machine" if comparison.same_machine else "another kind of machine, or a GPU"
-    allowed = SAME if comparison.same_machine else OTHER_MACHINE
+def report(preset: str, comparison: Comparison, *, with_scores: bool = False) -> str:
+    """The comparison as a short text: a sentence, then what moved.
+
+    Args:
+        preset: A name in configs/presets.
+        comparison: Of its runs.
+        with_scores: Name the single scores that moved, too.
+    """
     changed = [v for v in comparison.verdicts if v[1] != v[2]]
-    lines = [
-        f"{preset}: this checkout's runs against {folder_of(preset).relative_to(paths.ROOT)}{about}",
-        f"made on {kind}: tolerance {allowed.score:g} points per score, {allowed.gain:g} per gain of a task type,"
-        f" {allowed.average:g} per average gain, {allowed.similarity:g} in cosine",
-        "",
-        f"{'':12}{'compared':>10}{'moved':>8}{'largest difference':>20}",
-    ]
-    for quantity, group in rows.groupby("quantity", sort=False):
-        largest = group.difference.abs().max()
-        lines.append(f"{quantity:12}{len(group):10}{int(group.moved.sum()):8}{largest:20.3g}")
-    lines.append(f"{'verdict':12}{len(comparison.verdicts):10}{len(changed):8}")
-    order = (moved.difference.abs() / moved.tolerance).fillna(math.inf).sort_values(ascending=False).index
-    for row in moved.loc[order].head(SHOWN).itertuples():
-        lines.append(f"moved: {row.quantity} {row.row}: {row.reference:.4g} -> {row.here:.4g} ({row.difference:+.3g})")
-    if len(moved) > SHOWN:
-        lines.append(f"… and {len(moved) - SHOWN} more")
-    lines += [f"moved: verdict {claim}: {was} -> {now}" for claim, was, now in changed]
-    lines += [f"not compared: {run}: {why}" for run, why in comparison.apart.items()]
-    if comparison.new:
-        lines.append(f"not in the reference: {', '.join(comparison.new)}")
+    lines = [_sentence(comparison), f"{folder_of(preset).relative_to(paths.ROOT)}{_about(preset)}"]
+    lines += [f"verdict {claim}: {was} -> {now}" for claim, was, now in changed]
     if not comparison.verdicts:
         lines.append(
             "the verdicts are not compared: " + ("not all runs are" if comparison.apart else "a report lacks them")
         )
+    for quantity in QUANTITIES:
+        lines += _lines(
+            comparison.rows[comparison.rows.quantity == quantity], quantity, quantity != "score" or with_scores
+        )
+    lines += [f"not compared: {run}: {why}" for run, why in comparison.apart.items()]
+    if comparison.new:
+        lines.append(f"not in the reference: {', '.join(comparison.new)}")
     lines.append("Nothing moved." if not _status(comparison) else "Not the same as the reference.")
     return "\n".join(lines)
+
+
+def _sentence(comparison: Comparison) -> str:
+    """The kind of machine, the verdicts that agree, the largest difference of a gain."""
+    machine = f"Another {' and '.join(comparison.other)}" if comparison.other else "The same kind of machine"
+    agree = sum(was == now for _, was, now in comparison.verdicts)
+    parts = [f"{agree} of {len(comparison.verdicts)} verdicts agree"] if comparison.verdicts else []
+    gains = comparison.rows[comparison.rows.quantity == "gain"].difference.abs()
+    parts += [f"gains differ by at most {gains.max():.2g} points"] if len(gains) else []
+    return f"{machine}: {'; '.join(parts) or 'neither verdicts nor gains to compare'}."
+
+
+def _lines(rows: pd.DataFrame, quantity: str, named: bool) -> list[str]:
+    """How many rows of a quantity moved, and which, the farthest beyond its tolerance first."""
+    if rows.empty:
+        return []
+    moved = rows[rows.moved]
+    allowed = " to ".join(f"{value:.2g}" for value in sorted({rows.tolerance.min(), rows.tolerance.max()}))
+    largest = f"by at most {rows.difference.abs().max():.2g} (allowed {allowed})"
+    lines = [f"{quantity}: {len(moved)} of {len(rows)} moved; they differ {largest}"]
+    if not named:
+        return [f"{lines[0]}; --all names them"] if len(moved) else lines
+    order = (moved.difference.abs() / moved.tolerance).fillna(math.inf).sort_values(ascending=False).index
+    for row in moved.loc[order].head(SHOWN).itertuples():
+        lines.append(f"  {row.row}: {row.reference:.4g} -> {row.here:.4g} ({row.difference:+.3g})")
+    return [*lines, f"  … and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else lines
 
 
 def _status(comparison: Comparison) -> int:
@@ -236,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status of `python -m study verify`: 0 if nothing moved, 1 if a row moved or is missing, 2 without rows."""
     parser = argparse.ArgumentParser(prog="python -m study verify", description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="a name in configs/presets")
-    parser.add_argument("--all", action="store_true", help="also say which items of the scores are the same")
+    parser.add_argument("--all", action="store_true", help="also name single scores, and items that differ")
     options = parser.parse_args(arguments)
     preset = options.preset
     try:
@@ -244,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"run_all.sh: verify: {error}", file=sys.stderr)
         return 2
-    print(report(preset, comparison))
+    print(report(preset, comparison, with_scores=options.all))
     if options.all:
         print("\n".join(_items(preset, comparison)))
     return _status(comparison)

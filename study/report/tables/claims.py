@@ -67,7 +67,7 @@ def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def numerics_table(spread: pd.DataFrame) -> pd.DataFrame:
-    """What `analysis.numerics.spread` says of each score claim, as it is read."""
+    """What `analysis.numerics.claims_over_conditions` says of each score claim, as it is read."""
     return pd.DataFrame(
         {
             "Claim": spread.claim,

@@ -10,6 +10,7 @@ import sys
 import pandas as pd
 import pytest
 
+from study.analysis import numerics
 from study.evaluation import items
 from study.report.reference import freeze, verify
 
@@ -50,18 +51,24 @@ def test_equal_runs_have_moved_nothing(frozen, ask):
     assert dict(rows.quantity.value_counts()) == {"score": 4, "gain": 3, "similarity": 2}
     assert rows[rows.row == "ic all types"].reference.item() == 1.0
     assert not rows.moved.any()
-    assert "the same kind of machine" in text
-    assert "tolerance 1e-06" in text
-    assert "commit aaaaaaaaaaaa" in text
+    first, second = text.splitlines()[:2]
+    assert first == "The same kind of machine: 1 of 1 verdicts agree; gains differ by at most 0 points."
+    assert second.startswith("reports/reference/tiny (")
+    assert "commit aaaaaaaaaaaa" in second
+    assert "gain: 0 of 3 moved; they differ by at most 0 (allowed 1e-06)" in text
 
 
 def test_a_moved_score_is_named_with_gain_and_similarity(frozen, ask):
     finish(frozen, "ic", gain=3.0)
     status, text, _ = ask()
     assert status == 1
-    assert "moved: score ic/seed0 sts_a cosine_spearman: 71 -> 73 (+2)" in text
-    assert "moved: gain ic all types: 1 -> 3 (+2)" in text
-    assert "moved: similarity ic/seed0 a–b" in text
+    assert text.startswith("The same kind of machine: 1 of 1 verdicts agree; gains differ by at most 2 points.\n")
+    assert "  ic all types: 1 -> 3 (+2)" in text
+    assert "  ic/seed0 a–b: 0.61 -> 0.63 (+0.02)" in text
+    assert "score: 2 of 4 moved; they differ by at most 2 (allowed 1e-06); --all names them\n" in text
+    assert "sts_a" not in text
+    text = ask("--all")[1]
+    assert "  ic/seed0 sts_a cosine_spearman: 71 -> 73 (+2)" in text
     assert "em/seed0" not in text
 
 
@@ -99,7 +106,7 @@ def test_another_machine_has_a_looser_tolerance(frozen, ask):
     finish(frozen, "ic", gain=1.0 + 0.9 * verify.OTHER_MACHINE.average, cpu_capability="AVX512")
     status, text, _ = ask()
     assert status == 0
-    assert "another kind of machine" in text
+    assert text.startswith("Another instruction set: 1 of 1 verdicts agree; gains differ by at most 0.45 points.\n")
     finish(frozen, "ic", gain=1.0 + 1.1 * verify.OTHER_MACHINE.average, cpu_capability="AVX512")
     assert ask()[0] == 1
 
@@ -108,7 +115,7 @@ def test_a_changed_verdict_has_moved(frozen, ask):
     put(frozen / "reports/tiny/tables/claims_gain.csv", CLAIMS.format("contradicted"))
     status, text, _ = ask()
     assert status == 1
-    assert "moved: verdict t2: reproduced -> contradicted" in text
+    assert "verdict t2: reproduced -> contradicted" in text
 
 
 def test_a_reference_with_the_former_words_is_compared_in_those_of_today(frozen, ask):
@@ -122,9 +129,9 @@ def test_a_reference_with_the_former_words_is_compared_in_those_of_today(frozen,
     now = "id,line,verdict\nt2,,open\nt2,a line,\nt3,,supported\nt4,,reproduced\n"
     put(frozen / "reports/tiny/tables/claims_gain.csv", now)
     status, text, _ = ask()
-    assert (status, "moved: verdict" in text) == (0, False)
+    assert (status, "verdict t2:" in text) == (0, False)
     put(frozen / "reports/tiny/tables/claims_gain.csv", now.replace("t2,,open", "t2,,reproduced"))
-    assert "moved: verdict t2: open -> reproduced" in ask()[1]
+    assert "verdict t2: open -> reproduced" in ask()[1]
 
 
 def test_other_settings_are_said_and_not_compared(frozen, ask):
@@ -135,7 +142,7 @@ def test_other_settings_are_said_and_not_compared(frozen, ask):
     finish(frozen, "ic", gain=5.0)
     status, text, _ = ask()
     assert status == 1
-    assert "moved:" not in text
+    assert "ic" not in text.partition("not compared: ")[0].replace("verdicts", "").replace("tiny", "")
     assert "the verdicts are not compared" in text
     assert "not compared: ic/seed0: other settings: variant.temperature was 'task_aware', is 0.5" in text
 
@@ -183,3 +190,29 @@ def test_a_method_on_other_datasets_than_em_has_no_gain():
     scores = pd.DataFrame([row | columns | {"run": f"{row['method']}/seed0"} for row in rows])
     found = verify._gain_rows(scores, scores, verify.SAME)
     assert [row[1] for row in found] == ["ic STS", "ic all types"]
+
+
+def test_the_tolerance_of_another_machine_is_twice_the_measured_spread(frozen, ask):
+    """Of each row that numerics_tiny.csv has: 0.3 points of a score, 0.2 of a type's gain, 0.1 of the average."""
+    moves = {
+        ("score", "ic/seed0, sts_a"): 0.3,
+        ("gain", "ic, STS"): 0.2,
+        ("gain", "ic, mean of datasets"): 0.1,
+    }
+    rows = [
+        {"condition": name, "kind": kind, "row": row, "value": times * move}
+        for (kind, row), move in moves.items()
+        for name, times in (("a", 0), ("b", 1))
+    ]
+    table = frozen / "references/numerics_tiny.csv"
+    table.parent.mkdir(exist_ok=True)
+    pd.DataFrame(rows).reindex(columns=list(numerics.COLUMNS)).to_csv(table, index=False)
+    found = verify.tolerance_of("tiny", same_machine=False)
+    assert found == pytest.approx((0.6, 0.4, 0.2, verify.OTHER_MACHINE.similarity))
+    assert verify.tolerance_of("tiny", same_machine=True) == verify.SAME
+    finish(frozen, "ic", gain=1.0 + 0.19, cpu_capability="AVX512")
+    assert ask()[0] == 0
+    finish(frozen, "ic", gain=1.0 + 0.21, cpu_capability="AVX512")
+    status, text, _ = ask()
+    assert status == 1
+    assert "gain: 1 of 3 moved; they differ by at most 0.21 (allowed 0.2 to 0.4)" in text
