@@ -23,7 +23,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   verify [PRESET] [--all]
                     compare the finished runs with the committed ones of reports/reference/PRESET: verdicts, then gains,
                     with --all also single scores and items;
-                    status 0: none, 1: some, or not all could be compared, 2: there is nothing to compare
+                    status 0: nothing moved, 1: something did, or not all could be compared, 2: there is nothing to compare
   lab [...]         JupyterLab with the kernel of this environment; what follows goes to it
   clean [PRESET] [--yes]
                     delete runs/PRESET and reports/PRESET
