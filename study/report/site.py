@@ -65,6 +65,7 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
         body = _local_links(_body(page.executed), preset)
         text = template("notebook.html.j2").render(**shared, page=page, body=body, root="../")
         write_text(report / page.href, text)
+    rows = status.runs(preset, {k: v.href for k, v in runs.items()})
     index = template("index.html.j2").render(
         **shared,
         page=None,
@@ -74,7 +75,8 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
         claims=_claims(preset, {page.executed.stem: page.href for page in notebooks}),
         figures=_figures(report),
         tables=_tables(report),
-        runs=status.runs(preset, {k: v.href for k, v in runs.items()}),
+        runs=rows,
+        costs=status.costs(rows),
         origins=status.origins(preset),
         data=status.data(preset),
     )

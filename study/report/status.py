@@ -51,6 +51,33 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
     return rows
 
 
+def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the finished runs of each variant took.
+
+    Args:
+        rows: As `runs` returns them.
+
+    Returns:
+        variant, runs, training and evaluation (mean seconds of a run), minutes (of all its runs) and share (of all
+        minutes, 0..1); in the order of `rows`.
+    """
+    seconds: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        if row["state"] == "done" and isinstance(row["seconds"], dict):
+            seconds.setdefault(row["variant"], []).append(row["seconds"])
+    parts = ("training", "evaluation")
+    totals = {
+        variant: sum(each.get(part, 0.0) for each in found for part in parts) for variant, found in seconds.items()
+    }
+    everything = sum(totals.values())
+    return [
+        {"variant": variant, "runs": len(found)}
+        | {part: sum(each.get(part, 0.0) for each in found) / len(found) for part in parts}
+        | {"minutes": totals[variant] / 60, "share": totals[variant] / everything if everything else 0.0}
+        for variant, found in seconds.items()
+    ]
+
+
 def origins(preset: str) -> list[dict[str, Any]]:
     """The distinct env.json of the runs, each with the runs that have it and the span of their dates."""
     groups: dict[str, dict[str, Any]] = {}

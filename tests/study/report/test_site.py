@@ -142,6 +142,28 @@ def test_the_state_of_a_run_is_what_its_files_say(study):
     assert "2026-01-02 03:04" in text
 
 
+def test_the_first_page_says_what_a_row_cost(study):
+    for variant, seed, training, evaluation in (("EM", 0, 100.0, 20.0), ("EM", 1, 140.0, 40.0), ("EA", 0, 0.0, 60.0)):
+        folder = study / f"runs/tiny/{variant.lower()}/seed{seed}"
+        put(folder / "config.yaml", f"variant: {{label: {variant}}}\ntraining: {{steps: 9}}\n")
+        put(folder / "done.json", {"seconds": {"training": training, "evaluation": evaluation}})
+    put(study / "runs/tiny/ic/seed0/config.yaml", "variant: {label: IC}\n")  # not finished: it has no cost yet
+    costs = {cost["variant"]: cost for cost in status.costs(status.runs("tiny", {}))}
+    assert costs["EM"] == {
+        "variant": "EM",
+        "runs": 2,
+        "training": 120.0,
+        "evaluation": 30.0,
+        "minutes": 5.0,
+        "share": pytest.approx(300 / 360),
+    }
+    assert set(costs) == {"EM", "EA"}
+    text = site.build("tiny").read_text()
+    assert "Together 6 minutes." in text
+    assert '<td class="number">83.3 %</td>' in text
+    assert status.costs([]) == []
+
+
 def test_a_planned_run_is_listed_before_it_starts(study):
     put(study / "configs/variants/text.yaml", "em: {label: EM}\n")
     preset = "about: a test\ndata: {source: embedded}\nvariants: {em: 2}\n"
