@@ -5,6 +5,7 @@ A difference of two methods is one; so are a main effect of the 2 x 2 design and
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from tsembed.tasks import SEEN_TYPES, UNSEEN_TYPES
 
 from .gains import matrix
 from .random_effects import interval_columns
+
+if TYPE_CHECKING:
+    from .items import QueryVariance
 
 Weights = Mapping[str, float]  # method -> its factor
 GROUPS: dict[str, tuple[str, ...]] = {  # over which datasets a mean is taken: all of these types, each counted once
@@ -59,6 +63,8 @@ def contrast_rows(
     scores: pd.DataFrame,
     contrasts: Mapping[str, Weights],
     groups: Mapping[str, Sequence[str]] = GROUPS,
+    *,
+    query_variance: "QueryVariance | None" = None,
 ) -> pd.DataFrame:
     """Every contrast over every group of task types, as the mean of the group's datasets.
 
@@ -66,6 +72,7 @@ def contrast_rows(
         scores: Columns method, seed, task_type, dataset, score.
         contrasts: Name -> weights; the first method of the weights gives the row its look in figures.
         groups: Name -> task types.
+        query_variance: Of the runs that the scores are of; None leaves the choice of queries out of the intervals.
 
     Returns:
         Rows: contrast, method (the first of its weights), group, datasets, seeds, gain, and what `interval_columns`
@@ -77,7 +84,8 @@ def contrast_rows(
             values = contrast(scores, weights, types)
             design = {"datasets": values.shape[1], "seeds": values.shape[0], "gain": float(values.mean())}
             row = {"contrast": name, "method": next(iter(weights)), "group": group}
-            rows.append(row | design | interval_columns(values))
+            variance = query_variance.of(weights, scores, types) if query_variance else 0.0
+            rows.append(row | design | interval_columns(values, variance))
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,7 @@
 """Mean scores and gains over a baseline with their uncertainty (Tables 2, 3)."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from .. import paths
 from ..presets import load_preset
 from . import statistics
 from .random_effects import interval_columns
+
+if TYPE_CHECKING:
+    from .items import QueryVariance
 
 GROUPS = ("seen", "unseen")  # in and out of distribution, as MMEB divides its sets
 EVERYTHING = "all sets"
@@ -40,7 +44,14 @@ def matrix(scores: pd.DataFrame, method: str, types: Sequence[str]) -> pd.DataFr
     return table.T.groupby(sources, sort=False).mean().T
 
 
-def gains(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *, baseline: str = "em") -> pd.DataFrame:
+def gains(
+    scores: pd.DataFrame,
+    methods: Sequence[str],
+    types: Sequence[str],
+    *,
+    baseline: str = "em",
+    query_variance: "QueryVariance | None" = None,
+) -> pd.DataFrame:
     """Gain of every method over a baseline, per task type and over all datasets of the types.
 
     Differences are paired by dataset and by seed: on the seeds that method and baseline both have.
@@ -50,6 +61,7 @@ def gains(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *,
         methods: Variants; the baseline need not be among them.
         types: Task types, in the order of the rows.
         baseline: The variant that is subtracted.
+        query_variance: Of the runs that the scores are of; None leaves the choice of queries out of the intervals.
 
     Returns:
         Rows: row (a type, or `MEAN_OF_DATASETS`), method, datasets, seeds (those of both), baseline (its mean score on
@@ -62,6 +74,8 @@ def gains(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *,
         for name, chosen in [*((t, [t]) for t in types), (MEAN_OF_DATASETS, list(types))]:
             ours, base = _of_both(matrix(scores, method, chosen), matrix(scores, baseline, chosen))
             difference = ours.to_numpy() - base.to_numpy()
+            paired_methods = method != baseline and query_variance is not None
+            variance = query_variance.of({method: 1.0, baseline: -1.0}, scores, chosen) if paired_methods else 0.0
             means = difference.mean(axis=0)
             rows.append(
                 {
@@ -71,7 +85,7 @@ def gains(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str], *,
                     "seeds": difference.shape[0],
                     "baseline": float(base.to_numpy().mean()),
                     "gain": float(difference.mean()),
-                    **interval_columns(difference),
+                    **interval_columns(difference, variance),
                     "p_t": statistics.paired_t(means),
                     "p_wilcoxon": statistics.wilcoxon(means),
                     "p_welch": statistics.welch_less(base.mean().to_numpy(), ours.mean().to_numpy()),

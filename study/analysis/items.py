@@ -13,7 +13,7 @@ over D datasets varies by the sum over datasets / D^2.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,24 @@ class QueryVariance:
     def __init__(self, preset: str, *experiments: str, resamples: int = RESAMPLES):
         self.preset, self.experiments, self.resamples = preset, experiments, resamples
         self._rows = {method: rows for method, rows in load_items(preset, *experiments).groupby("method")}
-        self._of_datasets: dict[tuple, float] = {}
+        self._of_methods: dict[tuple, OfMethod] = {}
+
+    def of(self, weights: Weights, scores: pd.DataFrame, types: Sequence[str]) -> float:
+        """Variance, in points squared, of the mean of a weighted sum of methods over the datasets of some types.
+
+        Args:
+            weights: Method -> factor.
+            scores: As `results.load_scores` returns them.
+            types: Task types.
+
+        Returns:
+            0.0 where a method has no items: its runs were made before they were written.
+        """
+        if not self.known(*weights):
+            return 0.0
+        chosen = scores[scores.method.isin(list(weights)) & scores.task_type.isin(types)]
+        methods = chosen.groupby("seed").method.nunique()
+        return self(weights, list(methods.index[methods == len(weights)]), list(chosen.dataset.unique()))
 
     def known(self, *methods: str) -> bool:
         """Whether the runs of all these methods have items; those of before they were written have none."""
@@ -56,80 +73,89 @@ class QueryVariance:
             datasets: That all methods are scored on.
 
         Raises:
-            ValueError: If a run has no items of a dataset, as those of before they were written; names the first.
+            ValueError: If a run has no items of a dataset, as those of before they were written (names the first), or
+                two methods have other items of one.
         """
         variances = [self._of_dataset(weights, tuple(seeds), dataset) for dataset in datasets]
         return 100.0**2 * sum(variances) / len(datasets) ** 2
 
     def _of_dataset(self, weights: Weights, seeds: tuple[int, ...], dataset: str) -> float:
-        key = (tuple(weights.items()), seeds, dataset)
-        if key not in self._of_datasets:
-            self._of_datasets[key] = self._measure(weights, seeds, dataset)
-        return self._of_datasets[key]
+        found = {method: self._of_method(method, seeds, dataset) for method in weights}
+        if all(each.is_mean for each in found.values()):
+            series = [weights[method] * pd.Series(each.values, each.items) for method, each in found.items()]
+            return mean_variance(pd.concat(series, axis=1, join="inner").sum(axis=1).to_numpy())
+        first, *others = found
+        for other in others:
+            if not found[other].items.equals(found[first].items):
+                raise ValueError(f"{dataset}: {other} has other items than {first}, so their draws are not the same")
+        total = np.sum([weights[method] * each.values for method, each in found.items()], axis=0)
+        return float(np.nanvar(total, ddof=1))
 
-    def _measure(self, weights: Weights, seeds: tuple[int, ...], dataset: str) -> float:
-        matrices = [_matrix(self._rows.get(name), name, seeds, dataset) for name in weights]
-        common = reduce(pd.MultiIndex.intersection, (matrix.columns for matrix in matrices))
-        if not len(common):
-            raise ValueError(f"{dataset}: {', '.join(weights)} have no item in common")
-        values = np.stack([matrix[common].to_numpy() for matrix in matrices])
-        factors = np.array(list(weights.values()))
-        rows = self._rows[next(iter(weights))]
-        if rows.kind[rows.dataset == dataset].iloc[0] == "score":
-            return mean_variance(np.einsum("m,msi->si", factors, values))
-        statistic, reference = _metric(self.preset, dataset, self.experiments)
-        return bootstrap_variance(
-            statistic,
-            reference[common.get_level_values("item").astype(int)],
-            values,
-            factors,
-            splits=common.get_level_values("split").to_numpy(),
-            resamples=self.resamples,
-            generator=np.random.default_rng(0),
-        )
+    def _of_method(self, method: str, seeds: tuple[int, ...], dataset: str) -> "OfMethod":
+        key = (method, seeds, dataset)
+        if key not in self._of_methods:
+            rows = self._rows.get(method)
+            values = _matrix(rows, method, seeds, dataset)
+            if rows.kind[rows.dataset == dataset].iloc[0] == "score":
+                self._of_methods[key] = OfMethod(values.columns, True, values.to_numpy().mean(axis=0))
+            else:
+                statistic, reference = _metric(self.preset, dataset, self.experiments)
+                draws = resampled(
+                    statistic,
+                    reference[values.columns.get_level_values("item").astype(int)],
+                    values.to_numpy(),
+                    splits=values.columns.get_level_values("split").to_numpy(),
+                    resamples=self.resamples,
+                    generator=np.random.default_rng(0),
+                )
+                self._of_methods[key] = OfMethod(values.columns, False, draws)
+        return self._of_methods[key]
 
 
-def mean_variance(differences: Float[np.ndarray, "seeds items"]) -> float:
-    """Variance of the mean of paired differences, seeds averaged first: var / items.
+class OfMethod(NamedTuple):
+    """A method on a dataset, its seeds averaged: the value of each item, or the metric of each draw of items."""
 
-    >>> mean_variance(np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 4.0]]))  # 0, 1, 3: variance 7 / 3
+    items: pd.MultiIndex  # (split, item)
+    is_mean: bool  # whether the metric is the mean of the items' values
+    values: np.ndarray
+
+
+def mean_variance(values: Float[np.ndarray, " items"]) -> float:
+    """Variance of the mean of items: var / items.
+
+    >>> mean_variance(np.array([0.0, 1.0, 3.0]))  # variance 7 / 3
     0.7777777777777778
     """
-    of_items = differences.mean(axis=0)
-    return float(of_items.var(ddof=1) / of_items.size) if of_items.size > 1 else math.nan
+    return float(values.var(ddof=1) / values.size) if values.size > 1 else math.nan
 
 
-def bootstrap_variance(
+def resampled(
     statistic: Statistic,
     reference: np.ndarray,
-    values: Float[np.ndarray, "methods seeds items"],
-    factors: Float[np.ndarray, " methods"],
+    values: Float[np.ndarray, "seeds items"],
     *,
     splits: Int[np.ndarray, " items"],
     resamples: int,
     generator: np.random.Generator,
-) -> float:
-    """Variance over draws of items of the weighted sum of the methods' statistics, averaged over seeds and splits.
+) -> Float[np.ndarray, " resamples"]:
+    """A statistic of items drawn with replacement, averaged over seeds and splits.
+
+    Methods that are drawn with generators of one state share their draws, so that their differences are paired.
 
     Args:
-        statistic: Of the drawn reference and values; a draw in which it is not defined (nan) does not count.
+        statistic: Of the drawn reference and values; nan where it is not defined.
         reference: What the items are compared with, (items,).
-        values: Of every method, for the same items.
-        factors: Of the sum; 1 and -1 for a difference.
+        values: Of one method.
         splits: Part of each item: draws stay within a part, and the statistic is the mean over parts.
         resamples: Number of draws.
-        generator: Of the draws, which all methods and seeds share.
+        generator: Of the draws, which all seeds share.
     """
     parts = [np.flatnonzero(splits == part) for part in np.unique(splits)]
-    sums = []
+    found = []
     for _ in range(resamples):
         drawn = [generator.choice(part, part.size) for part in parts]
-        of_methods = [
-            np.mean([statistic(reference[part], of_seed[part]) for of_seed in of_method for part in drawn])
-            for of_method in values
-        ]
-        sums.append(factors @ np.array(of_methods))
-    return float(np.nanvar(sums, ddof=1))
+        found.append(np.mean([statistic(reference[part], of_seed[part]) for of_seed in values for part in drawn]))
+    return np.array(found)
 
 
 def rank_correlation(reference: np.ndarray, values: np.ndarray) -> float:

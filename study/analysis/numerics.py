@@ -15,6 +15,7 @@ from tsembed.tasks import TASK_OF_TYPE
 from .. import paths
 from . import claims
 from .gains import MEAN_OF_DATASETS, differences
+from .items import QueryVariance
 from .results import load_scores
 from .score_claims import measure
 
@@ -45,7 +46,8 @@ def measured(preset: str, condition: str) -> pd.DataFrame:
     """
     scores = load_scores(preset)
     notebooks = dict.fromkeys(claim.notebook for claim in claims.claims() if claim.quantity == "score")
-    judged = [claims.verdicts(name, measure(preset, scores), preset=preset) for name in notebooks]
+    of_claim = measure(scores, QueryVariance(preset))
+    judged = [claims.verdicts(name, of_claim, preset=preset) for name in notebooks]
     judged = pd.concat([rows for rows in judged if len(rows)]).rename(columns={"id": "row", "difference": "value"})
     types = [kind for kind in TASK_OF_TYPE if (scores.task_type == kind).any()]
     gains = [

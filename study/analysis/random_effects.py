@@ -109,11 +109,16 @@ def quantile(terms: list[ErrorTerm], probability: float) -> float:
 def _widest(
     values: Float[np.ndarray, "seeds datasets"], scope: Scope, query_variance: float, *probabilities: float
 ) -> float:
-    """The sum of the quantiles times the error; beyond these sets the larger of both scopes."""
+    """The sum of the quantiles times the error; beyond these sets the larger of both scopes.
+
+    With few seeds a second term would lower the quantile by more than it adds to the error. What is noisier is not
+    surer, so the sum is never smaller than without the choice of queries.
+    """
     sums = []
     for each in SCOPES[: SCOPES.index(scope) + 1]:
-        terms = error_terms(values, each, query_variance)
-        sums.append(sum(quantile(terms, p) for p in probabilities) * _error(terms))
+        for variance in {query_variance, 0.0}:
+            terms = error_terms(values, each, variance)
+            sums.append(sum(quantile(terms, p) for p in probabilities) * _error(terms))
     return max(sums)
 
 

@@ -8,6 +8,7 @@ from tsembed.tasks import TASK_OF_TYPE
 
 from .contrasts import GROUPS, Weights, contrast, contrast_rows, difference
 from .cost import sizes
+from .items import QueryVariance
 from .random_effects import SCOPES, effect
 from .shares import share
 
@@ -49,25 +50,28 @@ def _variant(model: str, ending: str) -> str:
     return f"{model}_{ending}" if ending else model
 
 
-def _rows(scores: pd.DataFrame, contrasts: Mapping[tuple[str, str], Weights]) -> pd.DataFrame:
+def _rows(
+    scores: pd.DataFrame, contrasts: Mapping[tuple[str, str], Weights], query_variance: QueryVariance
+) -> pd.DataFrame:
     """`contrast_rows` of contrasts that are named by (section, contrast), with a column section."""
     frames = [
-        contrast_rows(scores, {name: weights}).assign(section=section) for (section, name), weights in contrasts.items()
+        contrast_rows(scores, {name: weights}, query_variance=query_variance).assign(section=section)
+        for (section, name), weights in contrasts.items()
     ]
     return pd.concat(frames, ignore_index=True)
 
 
-def gains_by_recipe(scores: pd.DataFrame) -> pd.DataFrame:
+def gains_by_recipe(scores: pd.DataFrame, query_variance: QueryVariance) -> pd.DataFrame:
     """IC − EM and MoTE − IC under each recipe: columns of `contrast_rows` (contrast: recipe), section (the gain)."""
     contrasts = {
         (f"{LABEL[method]} − {LABEL[baseline]}", name): difference(_variant(method, ending), _variant(baseline, ending))
         for method, baseline in GAINS
         for ending, name in RECIPES.items()
     }
-    return _rows(scores, contrasts)
+    return _rows(scores, contrasts, query_variance)
 
 
-def changes_by_recipe(scores: pd.DataFrame) -> pd.DataFrame:
+def changes_by_recipe(scores: pd.DataFrame, query_variance: QueryVariance) -> pd.DataFrame:
     """What each recipe adds to a method's score and to a gain, against the first: columns as `gains_by_recipe`."""
     contrasts: dict[tuple[str, str], Weights] = {}
     for ending, name in list(RECIPES.items())[1:]:
@@ -80,16 +84,16 @@ def changes_by_recipe(scores: pd.DataFrame) -> pd.DataFrame:
                 method: -1.0,
                 baseline: 1.0,
             }
-    return _rows(scores, contrasts)
+    return _rows(scores, contrasts, query_variance)
 
 
-def merges(scores: pd.DataFrame) -> pd.DataFrame:
+def merges(scores: pd.DataFrame, query_variance: QueryVariance) -> pd.DataFrame:
     """Merged models less EM, IC, the backbone and what they were made of: section (the merge), contrast (less what)."""
     contrasts: dict[tuple[str, str], Weights] = {}
     for merge, origin in MERGES.items():
         for baseline in dict.fromkeys(filter(None, ("em", "ic", "base", origin))):
             contrasts[MERGE_LABEL[merge], f"less {LABEL[baseline]}"] = difference(merge, baseline)
-    return _rows(scores, contrasts)
+    return _rows(scores, contrasts, query_variance)
 
 
 def shares_by_type(scores: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +122,7 @@ def _less_ic(method: str) -> Weights:
     return {**{"ea": 0.0, "mote": 0.0}, method: 1.0, "ic": -1.0}
 
 
-def memory(scores: pd.DataFrame, preset: str) -> pd.DataFrame:
+def memory(scores: pd.DataFrame, preset: str, query_variance: QueryVariance) -> pd.DataFrame:
     """Gain over IC and size of the saved model, by number of experts and by the blocks that have them.
 
     Returns:
@@ -130,7 +134,8 @@ def memory(scores: pd.DataFrame, preset: str) -> pd.DataFrame:
         for method, label in labels.items():
             # IC less IC is nothing on its own seeds: it is where both series begin.
             weights = {"ic": 0.0} if method == "ic" else difference(method, "ic")
-            rows = contrast_rows(scores, {label: weights}).rename(columns={"contrast": "label"})
+            of_label = contrast_rows(scores, {label: weights}, query_variance=query_variance)
+            rows = of_label.rename(columns={"contrast": "label"})
             size = {"parameters": saved.parameters[method], "megabytes": saved.bytes[method] / 1e6}
             frames.append(rows.assign(series=series, **size))
     return pd.concat(frames, ignore_index=True)

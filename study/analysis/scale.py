@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
+
+from tsembed.encoder.backbones import embedded_folder
 
 from .. import paths
 from ..presets import load_preset
 from .contrasts import GROUPS, Weights, contrast_rows, difference
+from .items import QueryVariance
 from .results import load_scores, run_folders
 
 SIZES = ("two_blocks", "three_blocks", "")  # experiments, from small to large; "": the preset's own
@@ -62,12 +66,15 @@ def mean_and_range(rows: pd.DataFrame, value: str, by: Iterable[str]) -> pd.Data
 
 
 def number_of_blocks(preset: str, experiment: str = "") -> int:
-    """Blocks of the backbone of an experiment, from the settings or else from a model that was trained there."""
+    """Blocks of the backbone of an experiment: from the settings, a model that was trained there, or the backbone."""
     plan = load_preset(preset).all_experiments[experiment]
     if plan.backbone.num_layers is not None:
         return plan.backbone.num_layers
-    folder = next(path for path in run_folders(preset, experiment).values() if (path / "model/config.json").is_file())
-    return json.loads((folder / "model/config.json").read_text())["num_hidden_layers"]
+    files = [path / "model/config.json" for path in run_folders(preset, experiment).values()]
+    file = next((path for path in files if path.is_file()), None)  # none where results were restored without weights
+    return json.loads((file or Path(embedded_folder(plan.backbone.name)) / "config.json").read_text())[
+        "num_hidden_layers"
+    ]
 
 
 def scores_by_blocks(preset: str) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -90,10 +97,14 @@ def gains_by_blocks(preset: str) -> pd.DataFrame:
         Columns of `contrast_rows`, method without its ending, and experiment, blocks.
     """
     scores, blocks = scores_by_blocks(preset)
-    frames = []
+    query_variance, frames = QueryVariance(preset, *SIZES), []
     for experiment, number in blocks.items():
         contrasts = {name: _of(weights, experiment) for name, weights in STEPS.items()}
-        frames.append(contrast_rows(scores, contrasts, GROUPS).assign(experiment=experiment, blocks=number))
+        frames.append(
+            contrast_rows(scores, contrasts, GROUPS, query_variance=query_variance).assign(
+                experiment=experiment, blocks=number
+            )
+        )
     rows = pd.concat(frames, ignore_index=True)
     return rows.assign(method=[m.removesuffix(_ending(e)) for m, e in zip(rows.method, rows.experiment, strict=True)])
 
@@ -106,7 +117,7 @@ def growth_with_blocks(preset: str) -> pd.DataFrame:
         for name, weights in STEPS.items():
             smaller = {method: -factor for method, factor in _of(weights, experiment).items()}
             contrasts[f"{name}, {blocks['']} less {blocks[experiment]} blocks"] = {**weights, **smaller}
-    return contrast_rows(scores, contrasts, GROUPS)
+    return contrast_rows(scores, contrasts, GROUPS, query_variance=QueryVariance(preset, *SIZES))
 
 
 def _of(weights: Weights, experiment: str) -> Weights:

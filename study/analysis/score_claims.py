@@ -10,29 +10,22 @@ from .items import QueryVariance
 from .judgement import Measured
 
 
-def measure(preset: str, scores: pd.DataFrame, *experiments: str) -> Callable[[Claim], Measured | None]:
+def measure(scores: pd.DataFrame, query_variance: QueryVariance) -> Callable[[Claim], Measured | None]:
     """The `measure` of `claims.verdicts` for claims whose quantity is a score.
 
     It is None for a claim about a method without scores. Runs that were made before the items of their scores were
     kept have no query variance: their interval is that over seeds alone.
 
     Args:
-        preset: A name in configs/presets.
-        scores: As `results.load_scores` returns them, of the preset and the experiments.
-        experiments: As in `results.load_scores`.
+        scores: As `results.load_scores` returns them.
+        query_variance: Of the same preset and experiments.
     """
     methods = set(scores.method)
-    query_variance = QueryVariance(preset, *experiments)
 
     def of_claim(claim: Claim) -> Measured | None:
-        weights = claim.weights
-        if claim.baseline is None or not set(weights) <= methods:
+        if claim.baseline is None or not set(claim.weights) <= methods:
             return None
-        values = contrast(scores, weights, claim.over)
-        if not query_variance.known(*weights):
-            return Measured(values)
-        chosen = scores[scores.method.isin(weights) & scores.task_type.isin(claim.over)]
-        of_all = chosen.groupby("seed").method.nunique() == len(weights)
-        return Measured(values, query_variance(weights, list(of_all.index[of_all]), list(chosen.dataset.unique())))
+        values = contrast(scores, claim.weights, claim.over)
+        return Measured(values, query_variance.of(claim.weights, scores, claim.over))
 
     return of_claim

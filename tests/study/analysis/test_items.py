@@ -16,21 +16,20 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, v_measure_score
 
 from study import paths
-from study.analysis import score_claims
+from study.analysis import random_effects, score_claims
 from study.analysis.claims import Claim, Less
-from study.analysis.contrasts import difference
+from study.analysis.contrasts import contrast_rows, difference
+from study.analysis.gains import gains
 from study.analysis.items import (
     QueryVariance,
     average_precision,
-    bootstrap_variance,
     mean_variance,
     rank_correlation,
+    resampled,
     v_measure,
 )
 from study.analysis.results import load_scores
 from study.evaluation.items import Items, write
-
-DIFFERENCE = np.array([1.0, -1.0])
 
 
 def mean(reference, values):
@@ -39,14 +38,17 @@ def mean(reference, values):
 
 def bootstrap(statistic, reference, ours, theirs, splits=None, resamples=200):
     splits = np.zeros(len(reference), dtype=int) if splits is None else splits
-    draws = {"resamples": resamples, "generator": np.random.default_rng(0)}
-    return bootstrap_variance(statistic, reference, np.stack([ours, theirs]), DIFFERENCE, splits=splits, **draws)
+    methods = [
+        resampled(statistic, reference, values, splits=splits, resamples=resamples, generator=np.random.default_rng(0))
+        for values in (ours, theirs)
+    ]
+    return float(np.nanvar(methods[0] - methods[1], ddof=1))
 
 
 def test_the_variance_of_a_mean_by_hand():
-    assert mean_variance(np.array([[0.0, 2.0], [2.0, 4.0]])) == pytest.approx(1.0)  # 1, 3: variance 2, over 2 items
-    assert mean_variance(np.array([[5.0, 5.0, 5.0]])) == 0.0
-    assert np.isnan(mean_variance(np.ones((3, 1))))
+    assert mean_variance(np.array([1.0, 3.0])) == pytest.approx(1.0)  # variance 2, over 2 items
+    assert mean_variance(np.array([5.0, 5.0, 5.0])) == 0.0
+    assert np.isnan(mean_variance(np.ones(1)))
 
 
 def test_the_estimate_is_unbiased_for_a_mean():
@@ -57,7 +59,7 @@ def test_the_estimate_is_unbiased_for_a_mean():
     for _ in range(4000):
         drawn = rng.choice(queries, n)
         differences = drawn * np.array([[0.5], [1.0], [1.5]])[:seeds]  # the seeds share the queries
-        estimates.append(mean_variance(differences))
+        estimates.append(mean_variance(differences.mean(axis=0)))
         means.append(differences.mean())
     assert np.mean(estimates) == pytest.approx(np.var(means), rel=0.06)
     assert np.mean(estimates) == pytest.approx(queries.var() / n, rel=0.04)
@@ -67,7 +69,7 @@ def test_the_bootstrap_of_a_mean_agrees_with_the_formula():
     rng = np.random.default_rng(1)
     ours, theirs = rng.normal(size=(2, 3, 80))
     found = bootstrap(mean, np.zeros(80), ours, theirs, resamples=2000)
-    assert found == pytest.approx(mean_variance(ours - theirs), rel=0.1)
+    assert found == pytest.approx(mean_variance((ours - theirs).mean(axis=0)), rel=0.1)
 
 
 @pytest.mark.parametrize("statistic", [rank_correlation, average_precision, v_measure])
@@ -166,6 +168,10 @@ def test_runs_without_items_are_named(runs):
     assert query_variance(difference("ic", "em"), [0], ["queries"]) > 0
 
 
+def measured_of_tiny():
+    return score_claims.measure(load_scores("tiny"), QueryVariance("tiny"))
+
+
 def test_a_claim_about_scores_is_judged_with_the_choice_of_queries(runs):
     claim = Claim(
         id="a",
@@ -179,13 +185,13 @@ def test_a_claim_about_scores_is_judged_with_the_choice_of_queries(runs):
         over=("Retrieval",),
         claimed="greater",
     )
-    measured = score_claims.measure("tiny", load_scores("tiny"))(claim)
+    measured = measured_of_tiny()(claim)
     assert measured.values.tolist() == [[pytest.approx(10.0)], [pytest.approx(100 * 0.7 / 3)]]
     assert measured.query_variance == pytest.approx(100**2 * 0.07 / 3 / 3)
-    assert score_claims.measure("tiny", load_scores("tiny"))(claim.model_copy(update={"method": "mote"})) is None
+    assert measured_of_tiny()(claim.model_copy(update={"method": "mote"})) is None
     for path in runs.glob("*/seed*/items.parquet"):
         path.unlink()
-    assert score_claims.measure("tiny", load_scores("tiny"))(claim).query_variance == 0.0
+    assert measured_of_tiny()(claim).query_variance == 0.0
 
 
 def test_a_claim_can_be_about_a_difference_less_so_many_times_another(runs):
@@ -196,10 +202,33 @@ def test_a_claim_can_be_about_a_difference_less_so_many_times_another(runs):
         **stated, method="ic", baseline="em", claimed="greater", less=Less(method="ic", baseline="em", times=0.5)
     )
     assert half.weights == {"ic": 0.5, "em": -0.5}
-    measure = score_claims.measure("tiny", load_scores("tiny"))
+    measure = measured_of_tiny()
     assert measure(half).values == pytest.approx(measure(whole).values / 2)
     assert measure(half).query_variance == pytest.approx(measure(whole).query_variance / 4)
     absent = half.model_copy(update={"less": Less(method="mote", baseline="em")})
     assert measure(absent) is None, "the preset has no run of mote"
     with pytest.raises(ValueError, match="`less` needs the quantity score"):
         Claim(**stated | {"quantity": "gradient"}, method="ic", baseline="em", claimed="less", less=half.less)
+
+
+def test_gains_and_contrasts_have_it_in_their_intervals(runs):
+    scores, query_variance = load_scores("tiny"), QueryVariance("tiny")
+    variance = query_variance(difference("ic", "em"), [0, 1], ["queries"])
+    values = np.array([[10.0], [70 / 3]])
+    wider = random_effects.effect(values, "these", query_variance=variance)
+    types = {"types": ["Retrieval"]}
+    rows = contrast_rows(scores, {"x": difference("ic", "em")}, types, query_variance=query_variance)
+    assert (rows.low.item(), rows.high.item()) == pytest.approx((wider.low, wider.high))
+    found = gains(scores, ["ic"], ["Retrieval"], query_variance=query_variance)
+    assert found.low.to_list() == pytest.approx([wider.low] * 2)
+    assert wider.low <= gains(scores, ["ic"], ["Retrieval"]).low[0]
+    assert gains(scores, ["em"], ["Retrieval"], query_variance=query_variance).low[0] == 0.0
+
+
+def test_methods_of_other_items_have_no_common_draws(runs):
+    (runs / "ic/seed0/items.parquet").unlink()
+    (runs / "ic/seed1/items.parquet").unlink()
+    for seed in range(2):
+        write(runs / f"ic/seed{seed}/items.parquet", {"pairs": Items("cosine", ["0", "1"], [0.1, 0.2])})
+    with pytest.raises(ValueError, match="pairs: em has other items than ic"):
+        QueryVariance("tiny")(difference("ic", "em"), [0, 1], ["pairs"])

@@ -93,7 +93,12 @@ def test_what_all_seeds_share_is_noise_beyond_these_datasets_alone():
 
 
 def test_the_spread_over_queries_widens_the_interval_on_these_datasets():
-    assert effect(VALUES, "these", query_variance=3.0).high == pytest.approx(4.0 + (T1 + 3 * 1.959964) / 4 * 2.0)
+    for variance in (99.0, 9999.0):
+        error = (1 + variance) ** 0.5
+        expected = 4.0 + (T1 + variance * 1.959964) / (1 + variance) * error
+        assert effect(VALUES, "these", query_variance=variance).high == pytest.approx(expected)
+    plain = effect(VALUES, "these")
+    assert effect(VALUES, "these", query_variance=3.0) == plain, "it never makes it narrower, by a smaller quantile"
     apart = VALUES + APART
     assert effect(apart, "beyond", query_variance=3.0) == effect(apart, "beyond"), "it is in the datasets' already"
 

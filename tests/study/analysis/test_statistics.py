@@ -20,11 +20,15 @@ from study.analysis.statistics import (
     wilcoxon,
 )
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng():
+    """Drawn anew for each test: what a test draws must not depend on the order of the tests."""
+    return np.random.default_rng(0)
 
 
-def test_welch_is_one_sided_and_has_unequal_variances():
-    a, b = RNG.normal(0, 1, 40), RNG.normal(0.5, 3, 30)
+def test_welch_is_one_sided_and_has_unequal_variances(rng):
+    a, b = rng.normal(0, 1, 40), rng.normal(0.5, 3, 30)
     t = (a.mean() - b.mean()) / np.sqrt(a.var(ddof=1) / 40 + b.var(ddof=1) / 30)
     va, vb = a.var(ddof=1) / 40, b.var(ddof=1) / 30
     df = (va + vb) ** 2 / (va**2 / 39 + vb**2 / 29)
@@ -34,8 +38,8 @@ def test_welch_is_one_sided_and_has_unequal_variances():
     assert np.isnan([welch_less(same, same), welch_less(same, same + 1), welch_less(same[:1], same)]).all()
 
 
-def test_paired_tests_are_scipys():
-    d = RNG.normal(0.4, 1, 12)
+def test_paired_tests_are_scipys(rng):
+    d = rng.normal(0.4, 1, 12)
     assert paired_t(d) == pytest.approx(stats.ttest_rel(d, np.zeros(12)).pvalue)
     assert wilcoxon(d, "greater") == pytest.approx(stats.wilcoxon(d, alternative="greater").pvalue)
     for alternative in ("two-sided", "less", "greater"):
@@ -63,25 +67,25 @@ def test_a_sample_without_spread_has_no_p_value_and_no_warning():
         assert np.isnan([paired_t(equal), wilcoxon(equal), effect_size(equal)]).all()
 
 
-def test_holm_by_hand_and_monotone_and_without_nan():
+def test_holm_by_hand_and_monotone_and_without_nan(rng):
     # sorted 0.01, 0.02, 0.2, 0.9 times 4, 3, 2, 1
     assert holm(np.array([0.2, 0.01, np.nan, 0.02, 0.9])) == pytest.approx([0.4, 0.04, np.nan, 0.06, 0.9], nan_ok=True)
-    p = RNG.uniform(size=20)
+    p = rng.uniform(size=20)
     assert (holm(p) >= p).all()
     assert (np.diff(holm(np.sort(p))) >= 0).all()
     assert holm(p).max() <= 1
 
 
-def test_bootstrap_is_reproducible_and_centred():
-    values = RNG.normal(1, 2, (3, 30))
+def test_bootstrap_is_reproducible_and_centred(rng):
+    values = rng.normal(1, 2, (3, 30))
     a, b = (bootstrap(values, rng=np.random.default_rng(7)) for _ in range(2))
     assert a == b
     assert a.mean == pytest.approx(values.mean())
     assert a.low < a.mean < a.high
 
 
-def test_bootstrap_over_datasets_alone_is_scipys():
-    values = RNG.normal(1, 2, 30)
+def test_bootstrap_over_datasets_alone_is_scipys(rng):
+    values = rng.normal(1, 2, 30)
     ours = bootstrap(values[None], rng=np.random.default_rng(0))
     theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1))
     error = theirs.standard_error
@@ -99,8 +103,8 @@ def test_bootstrap_covers_the_true_mean():
     assert 0.89 <= hits / 200 <= 0.99
 
 
-def test_variation_over_seeds_is_in_the_interval():
-    datasets = RNG.normal(0, 0.01, 20)
+def test_variation_over_seeds_is_in_the_interval(rng):
+    datasets = rng.normal(0, 0.01, 20)
     same, different = np.stack([datasets, datasets]), np.stack([datasets - 1, datasets + 1])
     narrow, wide = (bootstrap(v, rng=np.random.default_rng(0)) for v in (same, different))
     assert narrow.high - narrow.low < 0.02
