@@ -4,47 +4,40 @@ Invariants: they judge every claim that names them, and find the effects that th
 on images; notebook 90 tells a notebook that the preset does not have from one that has not been executed.
 """
 
-import ast
-import json
+import functools
 import re
 
 import pytest
 
 from study import paths
 from study.analysis import claims, judgement
-from study.report import style
-from study.report.tables import write as tables
 from tests.study.report.adapter_runs import STUDIES, write_study
-from tests.study.report.samples import use_folder
+from tests.study.report.samples import executed, use_folder
 
 NOTEBOOKS, CONFIGS, REFERENCES = paths.NOTEBOOKS, paths.CONFIGS, paths.REFERENCES
 
 
-@pytest.fixture
-def execute(tmp_path, monkeypatch):
-    """Run a notebook's cells here; returns what it displayed, and the tables and figures that it saved by name."""
-    use_folder(monkeypatch, tmp_path)
-    monkeypatch.setattr(paths, "REFERENCES", REFERENCES)
+@pytest.fixture(scope="module")
+def execute(tmp_path_factory):
+    """Run a notebook's cells, once; returns what it displayed, and by name the tables and figures that it saved."""
 
-    def run(name: str, experiments, seeds: int = 3):
-        write_study(tmp_path, configs=CONFIGS, experiments=experiments, seeds=seeds)
-        shown, saved = [], {}
-        monkeypatch.setattr("IPython.display.display", shown.append)
-        monkeypatch.setattr(tables, "save", lambda frame, name, raw=None, **_: saved.setdefault(name, (frame, raw)))
-        monkeypatch.setattr(style, "save", lambda figure, name, data, **_: saved.setdefault(name, (figure, data)))
-        space = {}
-        for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]:
-            if cell["cell_type"] == "code":
-                tree = ast.parse("".join(cell["source"]))
-                last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-                exec(compile(tree, cell["id"], "exec"), space)
-                if "parameters" in cell["metadata"].get("tags", []):
-                    space["preset"] = "tiny"
-                if last is not None:
-                    shown.append(eval(compile(ast.Expression(last.value), cell["id"], "eval"), space))
-        return [found.data for found in shown if hasattr(found, "data")], saved
+    @functools.cache
+    def run(name: str, experiments: tuple[str, ...], seeds: int = 3):
+        return run_in(tmp_path_factory.mktemp(name), name, experiments, seeds)
 
     return run
+
+
+def run_in(folder, name, experiments, seeds=3):
+    with pytest.MonkeyPatch.context() as patch:
+        use_folder(patch, folder)
+        patch.setattr(paths, "REFERENCES", REFERENCES)
+        write_study(folder, configs=CONFIGS, experiments=experiments, seeds=seeds)
+        return executed(patch, NOTEBOOKS / f"{name}.ipynb", "tiny")
+
+
+def names(saved):
+    return {name.removesuffix(" (figure)") for name in saved}
 
 
 def verdicts(saved, name):
@@ -60,7 +53,7 @@ def test_notebook_30_judges_its_claims(execute):
     reasons = saved["claims_tsembed"][1].set_index("id").reason
     one_seed = ["ts-permuted", "ts-hardness", "ts-deviation", "ts-centered"]
     assert reasons[reasons != ""].to_dict() == dict.fromkeys(one_seed, "1 seed")
-    assert {"tsembed_scores", "tsembed_gains", "tsembed_tests", "tsembed_ablations", "mmeb_published"} <= set(saved)
+    assert {"tsembed_scores", "tsembed_gains", "tsembed_tests", "tsembed_ablations", "mmeb_published"} <= names(saved)
     assert "3 seeds of the main rows" in shown[0]
     assert "**4** reproduced" in shown[-1]
     assert "**1** refuted" in shown[-1]
@@ -73,7 +66,7 @@ def test_notebook_31_judges_its_claims(execute):
     assert found.pop("ts-specialise") == "open", "no stage has an effect there"
     ours = {claim.id for claim in claims.claims("31_expert_routing") if claim.source == "ours"}
     assert found == {name: "supported" if name in ours else "reproduced" for name in found}
-    assert {"expert_use_tsembed", "specialisation", "stages", "routing_proxy", "adapter_conflict"} <= set(saved)
+    assert {"expert_use_tsembed", "specialisation", "stages", "routing_proxy", "adapter_conflict"} <= names(saved)
     assert "**3** reproduced" in shown[-1]
     assert "**2** supported" in shown[-1]
 
@@ -82,7 +75,7 @@ def test_notebook_32_judges_its_claims_on_a_preset_without_images(execute):
     shown, saved = execute("32_text_adapters", ("text_adapters",))
     verdicts_by_claim = verdicts(saved, "claims_text_adapters")
     assert list(verdicts_by_claim) == [claim.id for claim in claims.claims("32_text_adapters")]
-    assert {"tsembed_text_scores", "tsembed_text_gains", "tsembed_cost_text"} <= set(saved)
+    assert {"tsembed_text_scores", "tsembed_text_gains", "tsembed_cost_text"} <= names(saved)
     assert "3 seeds of the adapters" in shown[0]
     assert judgement.counts_text(saved["claims_text_adapters"][1]) in shown[-1]
 
@@ -97,7 +90,7 @@ def test_notebook_90_says_which_notebooks_a_preset_does_not_have(execute, tmp_pa
     table = tmp_path / "reports/tiny/tables/claims_text_adapters.csv"
     table.parent.mkdir(parents=True)
     saved["claims_text_adapters"][1].to_csv(table, index=False)
-    shown, _ = execute("90_claims", ("text_adapters",))
+    shown, _ = run_in(tmp_path, "90_claims", ("text_adapters",))
     counts = next(text for text in shown if text.startswith("Number of claims"))
     assert "measured in [32_text_adapters](32_text_adapters.html): 5" in counts
     assert "not measured, of 31_expert_routing, which this preset does not have (images): 6" in counts

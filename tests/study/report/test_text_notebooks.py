@@ -9,6 +9,7 @@ import functools
 import pytest
 
 from study import paths
+from study.analysis import claims, judgement
 from tests.study.report.samples import executed, use_folder
 from tests.study.report.text_runs import EFFECTS, write_text_study
 
@@ -64,6 +65,34 @@ def test_notebook_28_takes_instruction_and_experts_apart(execute):
     both = effects["instruction, mean of both"] + effects["experts, mean of both"]
     assert both == pytest.approx(effects["both (MoTE − EM)"]), "the two main effects add up to it"
     assert "interaction +" in displayed[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "expected"),
+    [
+        (
+            "28_instruction_and_experts",
+            "claims_instruction_and_experts",
+            {"plain": "supported", "interaction": "refuted", "prefix-ic": "supported", "prefix-mote": "supported"},
+        ),
+        (
+            "29_recipes",
+            "claims_recipes",
+            {
+                "fast-ic": "supported",
+                "fast-mote": "supported",
+                "natural-unseen": "supported",
+                "last-block": "supported",
+            },
+        ),
+    ],
+)
+def test_our_own_questions_are_judged(execute, name, table, expected):
+    displayed, saved = execute(name)
+    judged = saved[table][1].set_index("id")
+    assert list(judged.index) == [claim.id for claim in claims.claims(name)]
+    assert judged.verdict[list(expected)].to_dict() == expected
+    assert judgement.counts_text(saved[table][1]) in displayed[-1]
 
 
 def test_notebook_28_compares_wordings_of_the_same_weights(execute):

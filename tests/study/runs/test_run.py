@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from study import paths
 from study.evaluation.items import read
-from study.presets import load_preset, load_variants, resolve
+from study.presets import OWN_EXPERIMENT, load_preset, load_variants, resolve
 from study.runs import run
 from study.runs.launch import launch_command
 from tests.tiny import tiny
@@ -153,34 +153,33 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
 @pytest.mark.slow
 def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     preset = checkout / "configs" / "presets" / "test.yaml"
-    text = preset.read_text().replace("steps: 60", "steps: 9")
-    rows = ("ea", "mote_cluster_route", "mote_half", "mote_swapped", "mote_no_prefix")
-    preset.write_text(text.replace("variants:", "variants:" + "".join(f"\n  {row}: 1" for row in rows)))
-
-    def run(variant):
-        process = start(checkout, "study", "run", "test", variant, "0", "--resume")
-        return process.communicate(timeout=300)[0], checkout / "runs" / "test" / variant / "seed0"
-
-    output, folder = run("ea")
+    content = yaml.safe_load(preset.read_text())
+    content["training"]["steps"] = 9
+    rows = ("mote", "ea", "mote_cluster_route", "mote_half", "mote_swapped", "mote_no_prefix")
+    content |= {"variants": dict.fromkeys(rows, 1)}
+    folders = {row: checkout / "runs" / "test" / row / "seed0" for row in rows}
+    preset.write_text(yaml.safe_dump(content, sort_keys=False))
+    output, _ = start(checkout, "study", "run", "test", "ea", "0", "--resume").communicate(timeout=300)
     assert "takes the weights of" in output
     assert "mote/seed0, which is not finished; run that first" in output
-    _, mote = run("mote")
-    output, ea = run("ea")
-    assert (ea / "done.json").is_file(), output
-    experts = load_file(mote / "model" / "model.safetensors")
-    dense = load_file(ea / "model" / "model.safetensors")
+    preset.write_text(yaml.safe_dump(content | {"share_process": True}, sort_keys=False))
+    output, _ = start(checkout, "study", "run", "test", OWN_EXPERIMENT, "0", "--resume").communicate(timeout=300)
+    assert all((folder / "done.json").is_file() for folder in folders.values()), output
+    experts, dense, halves = (
+        load_file(folders[r] / "model" / "model.safetensors") for r in ("mote", "ea", "mote_half")
+    )
     mean = sum(experts[f"encoder.layer.0.output.experts.{route}.dense.weight"] for route in ROUTES) / len(ROUTES)
     assert (dense["encoder.layer.0.output.dense.weight"] - mean).abs().max() < 1e-6
-    _, topical = run("mote_cluster_route")
-    assert json.loads((topical / "scores.json").read_text()) == []
-    assert not (topical / "model").exists()
-    _, half = run("mote_half")
-    halves = load_file(half / "model" / "model.safetensors")
+    assert json.loads((folders["mote_cluster_route"] / "scores.json").read_text()) == []
+    assert not (folders["mote_cluster_route"] / "model").exists()
     start_of_training = load_file(checkout / "backbone" / "model.safetensors")["encoder.layer.0.output.dense.weight"]
     name = "encoder.layer.0.output.experts.clustering.dense.weight"
     assert (halves[name] - (experts[name] + start_of_training) / 2).abs().max() < 1e-6
-    similarity = {row: (run(row)[1] / "similarity.csv").read_text() for row in ("mote_swapped", "mote_no_prefix")}
-    assert len({*similarity.values(), (mote / "similarity.csv").read_text()}) == 3  # other prefixes, other embeddings
+    similarity = {(folders[r] / "similarity.csv").read_text() for r in ("mote", "mote_swapped", "mote_no_prefix")}
+    assert len(similarity) == 3  # other prefixes, other embeddings
+    sizes = {row: json.loads((folder / "done.json").read_text()) for row, folder in folders.items()}
+    assert sizes["ea"]["parameters"] < sizes["mote"]["parameters"]
+    assert "bytes" not in sizes["mote_swapped"], "it has no weights of its own"
 
 
 @pytest.mark.slow
@@ -192,10 +191,12 @@ def test_the_gpu_preset_of_own_data_runs_at_tiny_size(checkout):
     of_text = {n for n, v in load_variants().items() if not v.of_images and v.adapter is None}
     experiments = [preset, *preset["experiments"].values()]
     assert {name for experiment in experiments for name in experiment["variants"]} == of_text
+    rows = ("tlr", "mote_shared", "ic_t006")
+    preset |= {"variants": {name: preset["variants"][name] for name in rows}, "share_process": True, "experiments": {}}
     (checkout / "configs" / "presets" / "local-gpu.yaml").write_text(yaml.safe_dump(preset))
     start(checkout, "study", "data", "local-gpu").communicate()
-    for variant in ("tlr", "mote_shared", "ic_t006"):
-        output, _ = start(checkout, "study", "run", "local-gpu", variant, "4", "--resume").communicate(timeout=300)
+    output, _ = start(checkout, "study", "run", "local-gpu", OWN_EXPERIMENT, "4", "--resume").communicate(timeout=300)
+    for variant in rows:
         assert (checkout / "runs" / "local-gpu" / variant / "seed4" / "done.json").is_file(), output
 
 
