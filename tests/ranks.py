@@ -1,5 +1,9 @@
-"""Run a function in real processes joined by gloo, on CPU."""
+"""Run a function in real processes joined by gloo, on CPU.
 
+They are forked from a server that has imported what ranks need, so that only the first call waits for these imports.
+"""
+
+import multiprocessing
 import os
 import socket
 import warnings
@@ -7,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
+PRELOADED = ["torch", "transformers", "accelerate", "peft", "datasets", "tsembed.training.loop", "tests.ranks"]
 
 
 def run_ranks(function: Callable, world_size: int, *arguments: Any) -> None:
@@ -18,7 +24,8 @@ def run_ranks(function: Callable, world_size: int, *arguments: Any) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = (world_size, port, list(warnings.filters), function, arguments)
-    torch.multiprocessing.spawn(_join, arguments, nprocs=world_size)
+    multiprocessing.set_forkserver_preload(PRELOADED)  # read when the server starts
+    torch.multiprocessing.start_processes(_join, arguments, nprocs=world_size, start_method="forkserver")
 
 
 def _join(rank: int, world_size: int, port: int, filters: list, function: Callable, arguments: tuple) -> None:
