@@ -188,13 +188,15 @@ def _headline(report: Path) -> str | None:
 
 
 def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
-    """Every claim as the index shows it, with the page of its notebook, and how many have which verdict."""
+    """Every measured claim as the index shows it, with the page of its notebook, and how many have which verdict."""
     if not (paths.REFERENCES / "claims.yaml").is_file():
-        return {"rows": []}
+        return {"all": 0, "rows": []}
     verdicts = numerics.collect(preset)
-    rows = claim_tables.table(verdicts).assign(page=verdicts.notebook.map(pages), notebook=verdicts.notebook)
+    measured = verdicts[verdicts.difference.notna()]
+    rows = claim_tables.table(measured).assign(page=measured.notebook.map(pages), notebook=measured.notebook)
     rows = rows.astype(object).where(rows.notna(), None)
     return {
+        "all": len(verdicts),
         "rows": rows.to_dict("records"),
         "counts": judgement.counts(verdicts),
         "reasons": judgement.open_reasons(verdicts),
