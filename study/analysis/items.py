@@ -173,17 +173,34 @@ def rank_correlation(reference: np.ndarray, values: np.ndarray) -> float:
 
 
 def average_precision(reference: np.ndarray, values: np.ndarray) -> float:
-    """Average precision of the values for a reference of 0 and 1; nan without a 1."""
-    from sklearn.metrics import average_precision_score
+    """Average precision of the values for a reference of 0 and 1; nan without a 1. Equal values are one threshold.
 
-    return float(average_precision_score(reference, values)) if reference.any() else math.nan
+    scikit-learn's takes ten times as long, and this is called for every draw.
+    """
+    order = np.argsort(-values, kind="stable")
+    ordered, right = values[order], np.cumsum(reference[order] > 0)
+    if not right[-1]:
+        return math.nan
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # last row of each threshold
+    found = right[ends]
+    return float(np.diff(found, prepend=0) @ (found / (ends + 1)) / right[-1])
 
 
 def v_measure(reference: np.ndarray, values: np.ndarray) -> float:
-    """V-measure of clusters (values) for labels (reference)."""
-    from sklearn.metrics import v_measure_score
+    """V-measure of clusters (values) for labels (reference); scikit-learn's takes ten times as long."""
+    _, labels = np.unique(reference, return_inverse=True)
+    _, clusters = np.unique(values, return_inverse=True)
+    table = np.bincount(labels * (clusters.max() + 1) + clusters) / len(labels)
+    of_labels, of_clusters = (_entropy(np.bincount(each) / len(each)) for each in (labels, clusters))
+    shared = of_labels + of_clusters - _entropy(table)
+    if not of_labels + of_clusters:
+        return 1.0
+    return float(2 * shared / (of_labels + of_clusters))
 
-    return float(v_measure_score(reference, values))
+
+def _entropy(shares: np.ndarray) -> float:
+    shares = shares[shares > 0]
+    return float(-(shares * np.log(shares)).sum())
 
 
 METRIC_OF_FORMAT: dict[str, tuple[Statistic, str]] = {  # of a whole set, and the column that it compares with

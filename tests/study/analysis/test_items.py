@@ -101,11 +101,15 @@ def test_a_draw_without_a_metric_does_not_count():
 
 def test_the_metrics_are_those_of_the_libraries():
     rng = np.random.default_rng(3)
-    grades, values = rng.integers(5, size=50).astype(float), np.round(rng.normal(size=50), 1)
-    assert rank_correlation(grades, values) == pytest.approx(spearmanr(grades, values).statistic)
-    assert average_precision(grades > 2, values) == pytest.approx(average_precision_score(grades > 2, values))
-    clusters = rng.integers(3, size=50).astype(float)
-    assert v_measure(grades, clusters) == pytest.approx(v_measure_score(grades, clusters))
+    for digits in (0, 1, 6):  # few and many values that are equal
+        grades, values = rng.integers(5, size=50).astype(float), np.round(rng.normal(size=50), digits)
+        assert rank_correlation(grades, values) == pytest.approx(spearmanr(grades, values).statistic)
+        assert average_precision(grades > 2, values) == pytest.approx(average_precision_score(grades > 2, values))
+        clusters = rng.integers(3, size=50).astype(float)
+        assert v_measure(grades, clusters) == pytest.approx(v_measure_score(grades, clusters))
+    one, apart = np.zeros(4), np.arange(4.0)
+    for labels, clusters in ((one, one), (one, apart), (apart, one), (apart, apart)):
+        assert v_measure(labels, clusters) == pytest.approx(v_measure_score(labels, clusters))
 
 
 @pytest.fixture
