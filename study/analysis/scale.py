@@ -2,11 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
-
-from tsembed.encoder.backbones import embedded_folder
 
 from .. import paths
 from ..presets import load_preset
@@ -66,15 +63,12 @@ def mean_and_range(rows: pd.DataFrame, value: str, by: Iterable[str]) -> pd.Data
 
 
 def number_of_blocks(preset: str, experiment: str = "") -> int:
-    """Blocks of the backbone of an experiment: from the settings, a model that was trained there, or the backbone."""
+    """Blocks of the backbone of an experiment, from the settings or else from a model that was trained there."""
     plan = load_preset(preset).all_experiments[experiment]
     if plan.backbone.num_layers is not None:
         return plan.backbone.num_layers
-    files = [path / "model/config.json" for path in run_folders(preset, experiment).values()]
-    file = next((path for path in files if path.is_file()), None)  # none where results were restored without weights
-    return json.loads((file or Path(embedded_folder(plan.backbone.name)) / "config.json").read_text())[
-        "num_hidden_layers"
-    ]
+    folder = next(path for path in run_folders(preset, experiment).values() if (path / "model/config.json").is_file())
+    return json.loads((folder / "model/config.json").read_text())["num_hidden_layers"]
 
 
 def scores_by_blocks(preset: str) -> tuple[pd.DataFrame, dict[str, int]]:

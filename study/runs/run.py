@@ -157,7 +157,7 @@ def _model_of(variant: str, folder: Path) -> Path:
         run = former
     if not (run / "done.json").is_file():
         raise ValueError(f"{folder.parent.name} takes the weights of {run}, which is not finished; run that first")
-    if not (run / "model").is_dir():
+    if not any((run / "model").glob("*.safetensors")):
         raise ValueError(
             f"{folder.parent.name} takes the weights of {run}, of which only the results are kept; "
             "delete it to train it anew"

@@ -3,7 +3,8 @@
 A study may take longer than its machine can be had. What is copied to reports/kept/<preset>/ is small enough to be
 committed; `restore.py` puts it back on another machine, where the study goes on without training these runs anew.
 
-    reports/kept/<preset>/<variant>/seed<k>/   the results as in a reference, metrics.jsonl, items.parquet
+    reports/kept/<preset>/<variant>/seed<k>/   the results as in a reference, metrics.jsonl, items.parquet,
+                                               model/config.json
 
 Weights are not kept: a run that takes another's is made while they are there, or trains the other anew.
 """
@@ -19,7 +20,7 @@ from ...evaluation import items
 from ...presets import load_preset
 from .freeze import copy_results
 
-FILES = ("metrics.jsonl", items.FILE)  # beside what a reference has of a run
+FILES = ("metrics.jsonl", items.FILE, "model/config.json")  # beside what a reference has of a run
 
 
 def kept_dir(preset: str) -> Path:
@@ -45,9 +46,10 @@ def keep(preset: str) -> list[str]:
             continue
         with write_folder(target) as partial:
             copy_results(folder, partial)
-            for path in (folder / name for name in FILES):
-                if path.is_file():
-                    shutil.copyfile(path, partial / path.name)
+            for name in FILES:
+                if (folder / name).is_file():
+                    (partial / name).parent.mkdir(exist_ok=True)
+                    shutil.copyfile(folder / name, partial / name)
         added.append(run)
     return added
 

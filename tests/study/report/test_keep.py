@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from study import presets
-from study.analysis import cost, results
+from study.analysis import cost, results, scale
 from study.report.reference import freeze, keep, restore
 from study.runs.run import run
 
@@ -20,6 +20,7 @@ from .test_reference import finish, finished, put  # noqa: F401  (a fixture)
 
 SWAPPED = "swapped: {label: Swapped, trained: false, weights_of: ic, task_of_type: {STS: retrieval}}\n"
 LAYOUT = {"config.yaml", "done.json", "env.json", "metrics.jsonl", "scores.json", "similarity.csv", "items.parquet"}
+LAYOUT |= {"model/config.json"}
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def two_runs(finished):  # noqa: F811
         folder = finished / f"runs/tiny/{variant}/seed0"
         put(folder / "metrics.jsonl", '{"step": 0}\n')
         (folder / "items.parquet").write_bytes(b"items")
+        put(folder / "model/config.json", {"num_hidden_layers": 6})
         done = json.loads((folder / "done.json").read_text())
         put(folder / "done.json", done | {"parameters": 7, "bytes": 28})
     return finished
@@ -44,7 +46,7 @@ def test_finished_runs_are_kept_without_weights_and_paths(two_runs):
     (two_runs / "runs/tiny/ic/seed0/done.json").unlink()
     assert keep.keep("tiny") == ["em/seed0"]
     kept = two_runs / "reports/kept/tiny/em/seed0"
-    assert {p.name for p in kept.iterdir()} == LAYOUT
+    assert {str(p.relative_to(kept)) for p in kept.rglob("*") if p.is_file()} == LAYOUT
     assert "/somewhere" not in (kept / "config.yaml").read_text()
     assert not (two_runs / "reports/kept/tiny/ic").exists()
     assert keep.keep("tiny") == []
@@ -58,6 +60,7 @@ def test_what_comes_back_counts_as_finished(two_runs, capsys):
     folder = two_runs / "runs/tiny/em/seed0"
     assert results.load_scores("tiny").equals(before)
     assert cost.sizes("tiny", ["em"]).loc["em"].tolist() == [7, 28]
+    assert scale.number_of_blocks("tiny") == 6
     assert (folder / "items.parquet").read_bytes() == b"items"
     run(presets.resolve(presets.load_preset("tiny"), "em", 0), folder)
     assert "is done" in capsys.readouterr().out
