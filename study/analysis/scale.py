@@ -84,14 +84,18 @@ def scores_by_blocks(preset: str) -> tuple[pd.DataFrame, dict[str, int]]:
     return scores[scores.method.isin(methods)], blocks
 
 
-def gains_by_blocks(preset: str) -> pd.DataFrame:
+def gains_by_blocks(preset: str, query_variance: QueryVariance) -> pd.DataFrame:
     """IC − EM and MoTE − IC of each size of the backbone over seen, unseen and all types.
+
+    Args:
+        preset: A name in configs/presets.
+        query_variance: Of the preset's runs of all `SIZES`.
 
     Returns:
         Columns of `contrast_rows`, method without its ending, and experiment, blocks.
     """
     scores, blocks = scores_by_blocks(preset)
-    query_variance, frames = QueryVariance(preset, *SIZES), []
+    frames = []
     for experiment, number in blocks.items():
         contrasts = {name: _of(weights, experiment) for name, weights in STEPS.items()}
         frames.append(
@@ -103,7 +107,7 @@ def gains_by_blocks(preset: str) -> pd.DataFrame:
     return rows.assign(method=[m.removesuffix(_ending(e)) for m, e in zip(rows.method, rows.experiment, strict=True)])
 
 
-def growth_with_blocks(preset: str) -> pd.DataFrame:
+def growth_with_blocks(preset: str, query_variance: QueryVariance) -> pd.DataFrame:
     """The whole backbone's IC − EM and MoTE − IC less those of each smaller one: the columns of `contrast_rows`."""
     scores, blocks = scores_by_blocks(preset)
     contrasts = {}
@@ -111,7 +115,7 @@ def growth_with_blocks(preset: str) -> pd.DataFrame:
         for name, weights in STEPS.items():
             smaller = {method: -factor for method, factor in _of(weights, experiment).items()}
             contrasts[f"{name}, {blocks['']} less {blocks[experiment]} blocks"] = {**weights, **smaller}
-    return contrast_rows(scores, contrasts, GROUPS, query_variance=QueryVariance(preset, *SIZES))
+    return contrast_rows(scores, contrasts, GROUPS, query_variance=query_variance)
 
 
 def _of(weights: Weights, experiment: str) -> Weights:

@@ -61,21 +61,18 @@ def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         variant, runs, training and evaluation (mean seconds of a run), minutes (of all its runs) and share (of all
         minutes, 0..1); in the order of `rows`.
     """
-    seconds: dict[str, list[dict[str, float]]] = {}
+    finished: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["state"] == "done" and isinstance(row["seconds"], dict):
-            seconds.setdefault(row["variant"], []).append(row["seconds"])
-    parts = ("training", "evaluation")
-    totals = {
-        variant: sum(each.get(part, 0.0) for each in found for part in parts) for variant, found in seconds.items()
-    }
-    everything = sum(totals.values())
-    return [
-        {"variant": variant, "runs": len(found)}
-        | {part: sum(each.get(part, 0.0) for each in found) / len(found) for part in parts}
-        | {"minutes": totals[variant] / 60, "share": totals[variant] / everything if everything else 0.0}
-        for variant, found in seconds.items()
-    ]
+            finished.setdefault(row["name"], []).append(row)
+    costs_of_rows = []
+    for found in finished.values():
+        spent = {part: sum(row["seconds"].get(part, 0.0) for row in found) for part in ("training", "evaluation")}
+        means = {part: total / len(found) for part, total in spent.items()}
+        label_and_runs = {"variant": found[0]["variant"], "runs": len(found)}
+        costs_of_rows.append(label_and_runs | means | {"minutes": sum(spent.values()) / 60})
+    everything = sum(cost["minutes"] for cost in costs_of_rows)
+    return [cost | {"share": cost["minutes"] / everything if everything else 0.0} for cost in costs_of_rows]
 
 
 def origins(preset: str) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from ... import paths
 from ...data.manifest import read_manifest
 from ...evaluation import items
 from ...notebooks import analyses_of
-from ...presets import RunSettings, load_preset, resolve
+from ...presets import Preset, RunSettings, load_preset, resolve
 from .. import site
 from ..notebook import mark_of
 from .machine_names import machine_names, traces
@@ -79,6 +79,17 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
         shutil.copyfile(path, partial / "results" / run / items.FILE)
     move_folder(partial, target)
     return target
+
+
+def planned_runs(preset: str) -> dict[str, Path]:
+    """`<variant>/seed<k>` -> folder of the run, of all runs of a preset."""
+    return {f"{v}/seed{s}": paths.run_dir(preset, v, s) for v, s in load_preset(preset).runs()}
+
+
+def planned_settings(plan: Preset, run: str) -> dict[str, Any]:
+    """What config.yaml of a run, `<variant>/seed<k>`, holds by a preset as it is now, without the hash of the data."""
+    variant, seed = run.split("/seed")
+    return resolve(plan, variant, int(seed)).model_dump(mode="json")
 
 
 def settings(run: Path) -> dict[str, Any]:
@@ -132,7 +143,7 @@ def flat(content: Any, key: str = "") -> dict[str, Any]:
 def _finished(preset: str) -> dict[str, Path]:
     """`<variant>/seed<k>` -> folder, of all runs of the preset."""
     plan = load_preset(preset)
-    runs = {f"{v}/seed{s}": paths.run_dir(preset, v, s) for v, s in plan.runs()}
+    runs = planned_runs(preset)
     if missing := [run for run, folder in runs.items() if not (folder / "done.json").is_file()]:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
     report = paths.report_dir(preset)
@@ -142,10 +153,9 @@ def _finished(preset: str) -> dict[str, Path]:
 
 
 def _same_settings(preset: str, runs: dict[str, Path]) -> None:
-    settings_of_preset = load_preset(preset)
+    plan = load_preset(preset)
     for run, folder in runs.items():
-        variant, seed = run.split("/seed")
-        planned = portable(flat(resolve(settings_of_preset, variant, int(seed)).model_dump(mode="json")))
+        planned = portable(flat(planned_settings(plan, run)))
         recorded = settings(folder)
         if faults := differences({k: v for k, v in recorded.items() if k != "data_sha256"}, planned):
             raise ValueError(f"{folder / 'config.yaml'} is not of the preset as it is now: {'; '.join(faults)}")

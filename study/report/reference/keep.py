@@ -17,8 +17,7 @@ from tsembed.files import write_folder
 
 from ... import paths
 from ...evaluation import items
-from ...presets import load_preset
-from .freeze import copy_results
+from .freeze import copy_results, planned_runs
 
 FILES = ("metrics.jsonl", items.FILE, "model/config.json")  # beside what a reference has of a run
 
@@ -26,11 +25,6 @@ FILES = ("metrics.jsonl", items.FILE, "model/config.json")  # beside what a refe
 def kept_dir(preset: str) -> Path:
     """Where a preset's kept results are."""
     return paths.REPORTS / "kept" / preset
-
-
-def planned_runs(preset: str) -> dict[str, Path]:
-    """`<variant>/seed<k>` -> folder of the run, of all runs of a preset."""
-    return {f"{v}/seed{s}": paths.run_dir(preset, v, s) for v, s in load_preset(preset).runs()}
 
 
 def keep(preset: str) -> list[str]:

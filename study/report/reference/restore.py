@@ -9,10 +9,10 @@ import yaml
 from tsembed.files import write_folder
 
 from ... import paths
-from ...presets import load_preset, resolve
+from ...presets import load_preset
 from ...runs.launch import data_folder
-from .freeze import differences, flat, portable, settings
-from .keep import kept_dir, planned_runs
+from .freeze import differences, flat, planned_runs, planned_settings, portable, settings
+from .keep import kept_dir
 
 
 def restore(preset: str) -> list[str]:
@@ -32,9 +32,8 @@ def restore(preset: str) -> list[str]:
         kept = kept_dir(preset) / run
         if not kept.is_dir() or target.is_dir():
             continue
-        variant, seed = run.split("/seed")
-        content = resolve(plan, variant, int(seed)).model_dump(mode="json")
-        content["data_sha256"] = read_manifest(data_folder(preset, variant))["sha256"]
+        content = planned_settings(plan, run)
+        content["data_sha256"] = read_manifest(data_folder(preset, run.split("/")[0]))["sha256"]
         if changed := differences(settings(kept), portable(flat(content))):
             faults.append(f"{kept / 'config.yaml'} is not of the preset and the data as they are: {'; '.join(changed)}")
         contents[run] = content

@@ -56,11 +56,11 @@ TIMES = 2.0  # the measured spread: a processor that was not there to be measure
 
 
 def tolerance_of(preset: str, *, same_machine: bool) -> Tolerance:
-    """How far rows of a preset may lie from its reference."""
+    """How far rows of a preset may lie from its reference; never less than rounding."""
     spread = None if same_machine else numerics.spread(preset)
     if spread is None:
         return SAME if same_machine else OTHER_MACHINE
-    measured = {name: TIMES * value for name, value in spread._asdict().items()}
+    measured = {name: max(TIMES * value, getattr(SAME, name)) for name, value in spread._asdict().items()}
     return OTHER_MACHINE._replace(**measured)
 
 

@@ -162,6 +162,9 @@ def test_the_first_page_says_what_a_row_cost(study):
     assert "Together 6 minutes." in text
     assert '<td class="number">83.3 %</td>' in text
     assert status.costs([]) == []
+    same = {"variant": "EM", "state": "done", "seconds": {"training": 60.0}}
+    two = status.costs([same | {"name": "em"}, same | {"name": "em_fast"}])
+    assert [cost["runs"] for cost in two] == [1, 1], "a label can stand for two variants; each is a row"
 
 
 def test_a_planned_run_is_listed_before_it_starts(study):
