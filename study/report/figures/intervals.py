@@ -36,6 +36,15 @@ def draw_interval(
     axes.errorbar(value, y, xerr=error, color=look.colour, fillstyle=fill, **style)
 
 
+def _bars(rows: pd.DataFrame, interval: str) -> str:
+    """What the bars of a figure are; that there are none where no row has an interval, as with one seed.
+
+    >>> _bars(pd.DataFrame({"low": [float("nan")]}), "95 %"), _bars(pd.DataFrame({"low": [0.1, None]}), "95 %")
+    ('no interval', 'bars: 95 %')
+    """
+    return f"bars: {interval}" if rows.low.notna().any() else "no interval"
+
+
 def seed_averages(means: pd.DataFrame, *, datasets: int, difference: str) -> "Figure":
     """Average score per method: a point per seed, a line at their mean (Figures 4 and 6).
 
@@ -79,7 +88,7 @@ def ablations(rows: pd.DataFrame, *, seeds: str, interval: str) -> "Figure":
         for axes, side, shown in zip(panels, sides, lines, strict=True):
             _side(axes, shown)
             axes.set(title=METHODS[side].label, xlabel=f"difference to {METHODS[side].label} (points)")
-        footnote(figure, f"{seeds}; bars: {interval}; in brackets: the main row's setting")
+        footnote(figure, f"{seeds}; {_bars(rows, interval)}; in brackets: the main row's setting")
     return figure
 
 
@@ -177,7 +186,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         _legend(figure, methods, paper=bool(published))
-        footnote(figure, f"{seeds_text(scores.seeds)}; bars: {interval}")
+        footnote(figure, f"{seeds_text(scores.seeds)}; {_bars(scores, interval)}")
     return figure
 
 

@@ -171,7 +171,12 @@ def test_a_bar_ends_at_the_interval_and_a_gain_without_one_has_none():
         return [[float(cap.get_xdata()[0]) for cap in bar.lines[1]] for bar in axes.containers]
 
     assert ends(GAINS) == [[0.5, 1.5], [1.0, 3.0], [-1.0, 0.5]]
-    assert np.isnan(ends(GAINS.assign(low=float("nan"), high=float("nan")))).all()
+    one_seed = GAINS.assign(low=float("nan"), high=float("nan"))
+    assert np.isnan(ends(one_seed)).all()
+    assert "bars: 95 % bootstrap" in texts(interval_figures.gains(GAINS, PUBLISHED, interval="95 % bootstrap"))
+    said = texts(interval_figures.gains(one_seed, PUBLISHED, interval="95 % bootstrap"))
+    assert "no interval" in said
+    assert "bars" not in said
 
 
 def test_the_legend_of_many_methods_is_inside_the_figure():
