@@ -7,6 +7,7 @@
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, v_measure_score
 
 from study import paths
-from study.analysis import random_effects, score_claims
+from study.analysis import score_claims
 from study.analysis.claims import Claim, Less
 from study.analysis.contrasts import contrast_rows, difference
 from study.analysis.gains import gains
@@ -217,17 +218,27 @@ def test_a_claim_can_be_about_a_difference_less_so_many_times_another(runs):
 
 
 def test_gains_and_contrasts_have_it_in_their_intervals(runs):
+    """Two equal seeds: all that the interval knows is the choice of queries."""
+    for name in ("items.parquet", "scores.json"):
+        shutil.copy(runs / "ic/seed1" / name, runs / "ic/seed0" / name)
     scores, query_variance = load_scores("tiny"), QueryVariance("tiny")
-    variance = query_variance(difference("ic", "em"), [0, 1], ["queries"])
-    values = np.array([[10.0], [70 / 3]])
-    wider = random_effects.effect(values, "these", query_variance=variance)
+    reach = 1.959964 * query_variance(difference("ic", "em"), [0, 1], ["queries"]) ** 0.5
+    assert reach > 10
+    expected = 70 / 3 - reach
     types = {"types": ["Retrieval"]}
     rows = contrast_rows(scores, {"x": difference("ic", "em")}, types, query_variance=query_variance)
-    assert (rows.low.item(), rows.high.item()) == pytest.approx((wider.low, wider.high))
+    assert rows.low.item() == pytest.approx(expected)
     found = gains(scores, ["ic"], ["Retrieval"], query_variance=query_variance)
-    assert found.low.to_list() == pytest.approx([wider.low] * 2)
-    assert wider.low <= gains(scores, ["ic"], ["Retrieval"]).low[0]
+    assert found.low.to_list() == pytest.approx([expected] * 2)
+    assert gains(scores, ["ic"], ["Retrieval"]).low[0] == pytest.approx(70 / 3)
     assert gains(scores, ["em"], ["Retrieval"], query_variance=query_variance).low[0] == 0.0
+
+
+def test_methods_share_their_draws(runs):
+    """Equal items are no difference, whatever is drawn."""
+    for seed in range(2):
+        shutil.copy(runs / f"ic/seed{seed}/items.parquet", runs / f"em/seed{seed}/items.parquet")
+    assert QueryVariance("tiny")(difference("ic", "em"), [0, 1], ["pairs"]) == 0.0
 
 
 def test_methods_of_other_items_have_no_common_draws(runs):
