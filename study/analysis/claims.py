@@ -56,8 +56,8 @@ class Control(Strict):
     says: str
 
 
-class Less(Strict):
-    """Another difference, that of a claim is compared with: (method - baseline), so many times."""
+class Minus(Strict):
+    """What is subtracted from a claim's difference: another one, (method - baseline), so many times."""
 
     method: str
     baseline: str
@@ -67,7 +67,7 @@ class Less(Strict):
 class Claim(Strict):
     """One claim: (method - baseline) over some task types, pairs or references is above or below a value, or zero.
 
-    With `less` it is about (method - baseline) less another difference: an interaction, or a share of a gain.
+    With `minus` it is about (method - baseline) less another difference: an interaction, or a share of a gain.
     """
 
     id: str
@@ -78,7 +78,7 @@ class Claim(Strict):
     quantity: Literal["score", "similarity", "gradient", "conflict", "correlation", "information"]
     method: str
     baseline: str | None  # None: the method's own value
-    less: Less | None = None  # of scores alone
+    minus: Minus | None = None  # of scores alone
     over: tuple[str, ...]
     line_by_line: bool = False  # each of `over` is judged on its own; the claim holds where all of them do
     claimed: Literal["greater", "less", "equal"]
@@ -92,16 +92,16 @@ class Claim(Strict):
             raise ValueError("a claim of 'equal', and no other, needs a `margin` above zero")
         if self.claimed == "equal" and self.than:
             raise ValueError("a claim of 'equal' is about zero, not `than`")
-        if self.less is not None and (self.quantity != "score" or self.baseline is None):
-            raise ValueError("`less` needs the quantity score and a `baseline`")
+        if self.minus is not None and (self.quantity != "score" or self.baseline is None):
+            raise ValueError("`minus` needs the quantity score and a `baseline`")
         return self
 
     @property
     def weights(self) -> Weights:
         """Method -> its factor in what the claim is about."""
         factors = {self.method: 1.0} | ({self.baseline: -1.0} if self.baseline else {})
-        if self.less is not None:
-            for name, factor in ((self.less.method, -self.less.times), (self.less.baseline, self.less.times)):
+        if self.minus is not None:
+            for name, factor in ((self.minus.method, -self.minus.times), (self.minus.baseline, self.minus.times)):
                 factors[name] = factors.get(name, 0.0) + factor
         return factors
 

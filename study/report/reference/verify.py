@@ -52,7 +52,7 @@ class Tolerance(NamedTuple):
 
 SAME = Tolerance(1e-6, 1e-6, 1e-6, 1e-6)
 OTHER_MACHINE = Tolerance(2.0, 1.0, 0.5, 0.01)
-TIMES = 2.0  # the measured spread: a processor that was not there to be measured
+SPREADS_ALLOWED = 2.0  # of the measured ones: the processor at hand may not have been among them
 
 
 def tolerance_of(preset: str, *, same_machine: bool) -> Tolerance:
@@ -60,7 +60,7 @@ def tolerance_of(preset: str, *, same_machine: bool) -> Tolerance:
     spread = None if same_machine else numerics.spread(preset)
     if spread is None:
         return SAME if same_machine else OTHER_MACHINE
-    measured = {name: max(TIMES * value, getattr(SAME, name)) for name, value in spread._asdict().items()}
+    measured = {name: max(SPREADS_ALLOWED * value, getattr(SAME, name)) for name, value in spread._asdict().items()}
     return OTHER_MACHINE._replace(**measured)
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, v_measure_score
 
 from study import paths
 from study.analysis import score_claims
-from study.analysis.claims import Claim, Less
+from study.analysis.claims import Claim, Minus
 from study.analysis.contrasts import contrast_rows, difference
 from study.analysis.gains import gains
 from study.analysis.items import (
@@ -205,16 +205,16 @@ def test_a_claim_can_be_about_a_difference_less_so_many_times_another(runs):
     stated = dict(id="a", text="", place="", source="ours", notebook="", quantity="score", over=("Retrieval",))
     whole = Claim(**stated, method="ic", baseline="em", claimed="greater")
     half = Claim(
-        **stated, method="ic", baseline="em", claimed="greater", less=Less(method="ic", baseline="em", times=0.5)
+        **stated, method="ic", baseline="em", claimed="greater", minus=Minus(method="ic", baseline="em", times=0.5)
     )
     assert half.weights == {"ic": 0.5, "em": -0.5}
     measure = measured_of_tiny()
     assert measure(half).values == pytest.approx(measure(whole).values / 2)
     assert measure(half).query_variance == pytest.approx(measure(whole).query_variance / 4)
-    absent = half.model_copy(update={"less": Less(method="mote", baseline="em")})
+    absent = half.model_copy(update={"minus": Minus(method="mote", baseline="em")})
     assert measure(absent) is None, "the preset has no run of mote"
-    with pytest.raises(ValueError, match="`less` needs the quantity score"):
-        Claim(**stated | {"quantity": "gradient"}, method="ic", baseline="em", claimed="less", less=half.less)
+    with pytest.raises(ValueError, match="`minus` needs the quantity score"):
+        Claim(**stated | {"quantity": "gradient"}, method="ic", baseline="em", claimed="less", minus=half.minus)
 
 
 def test_gains_and_contrasts_have_it_in_their_intervals(runs):
