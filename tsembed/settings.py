@@ -55,6 +55,7 @@ class Adapter(Strict):
     top_k: Positive | None = None  # None: all experts, weighted
     load_balancing: Annotated[float, Field(ge=0)] = 0.0
     shared_experts: Annotated[int, Field(ge=0)] = 0
+    scale_gates: bool = False  # times the experts that a token takes: an expert's step is LoRA's, not a fraction of it
 
     @model_validator(mode="after")
     def _enough_experts(self):

@@ -57,6 +57,7 @@ def adapt(
             top_k=adapter.top_k,
             load_balancing=adapter.load_balancing,
             shared_experts=adapter.shared_experts,
+            scale_gates=adapter.scale_gates,
             init_seed=seed,
         )
     with torch.random.fork_rng(devices=[]), quiet_peft():

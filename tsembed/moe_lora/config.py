@@ -49,6 +49,8 @@ class MoeLoraConfig(PeftConfig):
             its own. Kept as pairs, because JSON would lose the order, which is that of the routes' indices.
         load_balancing: Weight of the load-balancing loss, >= 0, for the training loop; no loss is added here.
         shared_experts: Further experts that every token takes, with gate 1, and that no router sees.
+        scale_gates: Multiply the routed experts' gates by the number of experts that a token takes. Gates sum to 1, so
+            an expert's step is a fraction of LoRA's; scaled, even gates are 1 each. Signatures keep the plain gates.
         modules_to_save: Further modules to train and save whole.
         init_seed: Makes every A and every router a function of this seed and of the layer's name; None draws from
             torch's global generator, as PEFT does.
@@ -74,6 +76,7 @@ class MoeLoraConfig(PeftConfig):
     routes: Mapping[str, str] | list | None = field(default=None, metadata={"help": "route -> expert (router task)"})
     load_balancing: float = field(default=0.0, metadata={"help": "weight of the load-balancing loss"})
     shared_experts: int = field(default=0, metadata={"help": "experts that every token takes"})
+    scale_gates: bool = field(default=False, metadata={"help": "even gates are 1 each, not 1 / experts"})
     modules_to_save: list[str] | None = field(default=None, metadata={"help": "modules to train and save whole"})
     init_seed: int | None = field(default=None, metadata={"help": "seed of the initialisation"})
     layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "blocks to adapt"})
@@ -109,10 +112,10 @@ class MoeLoraConfig(PeftConfig):
             return
         if not self.routes:
             raise ValueError(f"router='task' needs routes (route -> expert name), got {self.routes!r}")
-        if self.top_k is not None or self.load_balancing:
+        if self.top_k is not None or self.load_balancing or self.scale_gates:
             raise ValueError(
-                "router='task' has no learned router, so no top_k and no load_balancing, got "
-                f"top_k={self.top_k}, load_balancing={self.load_balancing}"
+                "router='task' has no learned router, so no top_k, load_balancing or scale_gates, got "
+                f"top_k={self.top_k}, load_balancing={self.load_balancing}, scale_gates={self.scale_gates}"
             )
         self.routes = _pairs(self.routes)
         experts = len(self.expert_names)
@@ -124,6 +127,11 @@ class MoeLoraConfig(PeftConfig):
     def scaling(self) -> float:
         """lora_alpha / r, the factor of every expert."""
         return self.lora_alpha / self.r
+
+    @property
+    def gate_scale(self) -> int:
+        """What a routed expert's gate is multiplied by: the experts that a token takes, or 1 (`scale_gates`)."""
+        return (self.top_k or self.num_experts) if self.scale_gates else 1
 
     @property
     def has_router(self) -> bool:

@@ -56,6 +56,8 @@ def add_product(
 class MoeLoraLinear(nn.Module, BaseTunerLayer):
     """y = W x + (lora_alpha / r) * sum_e p_e(x) B_e A_e x, with all A and all B stacked: one GEMM each.
 
+    With `scale_gates` it is k p_e(x) in place of p_e(x), k the experts that a token takes.
+
     The experts of an adapter are `moe_lora_A` (ranks, in) and `moe_lora_B` (out, ranks), where ranks are those of the
     routed experts, in order, then those of the shared ones. `moe_lora_router` is (experts, in), without bias. A and
     router start kaiming-uniform, as PEFT's A does, and B at zero: the layer then equals its base layer exactly.
@@ -151,7 +153,8 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
         if isinstance(gates, int):
             hidden = hidden * config.scaling
         else:
-            hidden = weigh(hidden, gates, shared=config.shared_experts, scaling=config.scaling)
+            scaled = gates if config.gate_scale == 1 else gates * config.gate_scale
+            hidden = weigh(hidden, scaled, shared=config.shared_experts, scaling=config.scaling)
         return add_product(result, hidden, B, in_place=in_place)
 
     def _of_expert(self, stacked: Tensor, expert: int, config: MoeLoraConfig, *, axis: int) -> Tensor:

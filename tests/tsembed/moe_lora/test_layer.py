@@ -56,10 +56,11 @@ def loop(layer, x, gates=None):
             worst = logits.topk(experts - config.top_k, dim=-1, largest=False).indices
             logits = logits.scatter(-1, worst, float("-inf"))
         gates = logits.softmax(-1)
+    taken = (config.top_k or experts) if config.scale_gates else 1
     out = layer.base_layer(x)
     A, B = layer.moe_lora_A["default"].split(config.r), layer.moe_lora_B["default"].split(config.r, dim=1)
     for e, (a, b) in enumerate(zip(A, B, strict=True)):
-        p = gates[..., e : e + 1] if e < experts else 1
+        p = taken * gates[..., e : e + 1] if e < experts else 1
         out = out + config.scaling * p * (x @ a.T @ b.T)
     return out
 
@@ -92,7 +93,9 @@ def test_by_hand():
     torch.testing.assert_close(layer(torch.tensor([[1.0]])), torch.tensor([[1 + 2 * (0.25 * 1 + 0.75 * 2 + 30)]]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"top_k": 1}, {"shared_experts": 2}, {"num_experts": 1}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"top_k": 1}, {"shared_experts": 2}, {"num_experts": 1}, {"scale_gates": True}]
+)
 def test_it_starts_as_its_base_layer_exactly(settings):
     layer, x = layer_of(disturbed=False, **settings), torch.randn(5, 6, dtype=torch.double)
     assert torch.equal(layer(x), layer.base_layer(x))
@@ -116,6 +119,13 @@ def test_every_expert_starts_as_an_adapter_of_peft():
     assert (A[0] - A[1]).abs().max() > 0.01
 
 
+def test_scaled_even_gates_are_lora_of_all_experts_ranks():
+    layer, x = layer_of(num_experts=4, r=2, lora_alpha=6, scale_gates=True), torch.randn(5, 6, dtype=torch.double)
+    layer.moe_lora_router["default"].data.zero_()
+    A, B = layer.moe_lora_A["default"], layer.moe_lora_B["default"]
+    torch.testing.assert_close(layer(x), layer.base_layer(x) + 6 / 2 * x @ A.T @ B.T)
+
+
 def test_a_seed_makes_the_weights_a_function_of_the_layers_name():
     def weights(name, seed):
         layer = layer_of(name=name, init_seed=seed, disturbed=False)
@@ -137,6 +147,8 @@ def test_a_seed_makes_the_weights_a_function_of_the_layers_name():
         {"top_k": 2, "shared_experts": 1},
         {"router": "sequence"},
         {"router": "sequence", "top_k": 2, "shared_experts": 1},
+        {"scale_gates": True},
+        {"scale_gates": True, "top_k": 2, "shared_experts": 1},
     ],
 )
 @pytest.mark.parametrize("path", ["fast", "router apart", "base layer's output kept"])

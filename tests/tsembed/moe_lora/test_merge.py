@@ -43,7 +43,9 @@ def test_a_route_becomes_a_plain_lora_model_of_its_experts_rank(shared, model_ty
     torch.testing.assert_close(embed(again.merge_and_unload(), batch()), expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("settings", [{"router": "token", "top_k": 2}, {"router": "sequence"}])
+@pytest.mark.parametrize(
+    "settings", [{"router": "token", "top_k": 2}, {"router": "sequence"}, {"router": "sequence", "scale_gates": True}]
+)
 def test_gates_that_are_the_same_for_all_tokens_are_frozen_exactly(settings):
     model = (
         adapted(shared_experts=1, **settings, top_k=None)
