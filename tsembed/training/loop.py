@@ -30,15 +30,26 @@ if TYPE_CHECKING:
     import datasets
     from accelerate import Accelerator
 
+ROUTER = "moe_lora_router"  # in the name of every weight of a router of MoE-LoRA
 
-def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW without weight decay on tensors with ndim < 2: norms and biases."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+
+def make_optimizer(model: nn.Module, training: Training, router_scale: float = 1.0) -> torch.optim.AdamW:
+    """AdamW without weight decay on tensors with ndim < 2, norms and biases, and on the routers of MoE-LoRA.
+
+    Args:
+        model: Its parameters that require a gradient are trained.
+        training: Learning rate and weight decay.
+        router_scale: Times the learning rate, for the routers: `Adapter.router_learning_rate_scale`.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    routers = [p for name, p in trained if ROUTER in name]
+    others = [p for name, p in trained if ROUTER not in name]
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": training.weight_decay, "scale": 1.0},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "scale": 1.0},
+        {"params": routers, "weight_decay": 0.0, "scale": router_scale},
     ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=training.learning_rate, fused=True)
 
 
 def learning_rate(step: int, steps: int, training: Training) -> float:
@@ -160,7 +171,8 @@ def _train(
     if training.gradient_checkpointing:
         _enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
-    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
+    router_scale = variant.adapter.router_learning_rate_scale if variant.adapter else 1.0
+    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training, router_scale))
     steps = len(sampler)
     stages = SpecialisationSchedule(
         variant.negatives, steps, folder / "routing.jsonl" if accelerator.is_main_process else None
@@ -179,7 +191,7 @@ def _train(
         for step, micro in zip(range(start, steps), loader, strict=True):
             lr = learning_rate(step, steps, training)
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["scale"]
             stage = stages.stage(step)
             total = torch.zeros((), device=accelerator.device)
             routings = []

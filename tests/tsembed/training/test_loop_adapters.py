@@ -1,6 +1,7 @@
 """Invariants of training adapters, with pictures, in two stages.
 
 - Every method overfits 32 pairs to recall@1 = 1; the frozen backbone does not move.
+- Routers move by their own rate, without weight decay.
 - The second stage's weights are active: they change the loss from its first step on, and beta = 0 is plain InfoNCE.
 - A run with cached gradients is the run without, pictures and load balancing included.
 - A run that is interrupted in either stage ends with bitwise the weights of an uninterrupted one.
@@ -22,6 +23,7 @@ from tsembed.evaluation.recall import recall_at_1
 from tsembed.settings import Adapter, Negatives, Training, Variant
 from tsembed.tasks import IMAGE_ROUTES
 from tsembed.training.batches import StepBatches, inputs_of
+from tsembed.training.loop import make_optimizer
 from tsembed.training.objective import PairEncoder, contrastive_loss, weighting
 from tsembed.training.sampler import TaskSampler
 
@@ -103,6 +105,24 @@ def recall(encoder, table):
     pairs = table[:]
     q, d = (encoder.encode(inputs_of(pairs, side), TASKS["c"]) for side in ("query", "document"))
     return recall_at_1(q, d, np.array(pairs["group"]))
+
+
+def routers(encoder):
+    return {name: p for name, p in weights(encoder).items() if "moe_lora_router" in name}
+
+
+def test_routers_have_a_rate_of_their_own_and_no_weight_decay(base, tmp_path):
+    moved = {}
+    for scale in (1.0, 10.0):
+        chosen = settings(variant={"adapter": Adapter(r=4, router_learning_rate_scale=scale)}, steps=6, weight_decay=0.3)
+        encoder = make(base, chosen)
+        *_, group = make_optimizer(encoder, chosen.training, scale).param_groups
+        assert {id(p) for p in group["params"]} == {id(p) for n, p in encoder.named_parameters() if "router" in n}
+        assert (group["weight_decay"], group["scale"]) == (0.0, scale)
+        before = routers(encoder)
+        train(chosen, encoder, tables(), TASKS, tmp_path / str(scale))
+        moved[scale] = sum((p - before[name]).norm() for name, p in routers(encoder).items())
+    assert 5 < moved[10.0] / moved[1.0] < 20
 
 
 @pytest.mark.slow
