@@ -79,6 +79,9 @@ class Negatives(Strict):
     top_k: Positive | None = None  # keep only so many negatives per query
     signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
     similarity: Literal["cosine", "kl"] = "cosine"
+    # Whose signature a negative's is compared with: the query's, which is of another modality where pictures answer
+    # texts, or that of its positive, a document like the negatives.
+    compared_with: Literal["query", "positive"] = "query"
     centered: bool = False  # compare signatures by their difference from the batch's mean, of queries and of documents
     # How long the first stage is: until the experts settle, or its share of the steps.
     first_stage: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = _renamed(
@@ -91,7 +94,7 @@ class Negatives(Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        of_routing = ("centered", "signature", "similarity", "top_k")
+        of_routing = ("centered", "compared_with", "signature", "similarity", "top_k")
         ignored = [name for name in of_routing if getattr(self, name) != type(self).model_fields[name].default]
         if self.weights == "hardness" and ignored:
             raise ValueError(f"weights by embedding (hardness) know no routing: take out {', '.join(ignored)}")

@@ -91,7 +91,7 @@ def negative_weights(
     with n_i the number of negatives of query i. beta = 0 gives 1 exactly: plain InfoNCE.
 
     Args:
-        query_signatures: As in `signature_similarity`.
+        query_signatures: As in `signature_similarity`; or, in the queries' order, the signatures of their positives.
         document_signatures: As in `signature_similarity`.
         form: As in `signature_similarity`.
         beta: Sharpness, >= 0.

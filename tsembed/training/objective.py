@@ -113,7 +113,9 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
     queries: Tensor | None = None
     documents: Tensor | None = None
     if "document_signature" in outputs:
-        queries, documents = outputs["query_signature"].detach(), gather(outputs["document_signature"])
+        # A pair's positive stands beside its query, so this rank's documents are its queries' positives, in order.
+        side = "query" if negatives.compared_with == "query" else "document"
+        queries, documents = outputs[f"{side}_signature"].detach(), gather(outputs["document_signature"])
         if negatives.centered:
             queries, documents = centered(queries, documents)
     sharpness: dict[str, Any] = {"beta": negatives.beta, "beta_unit": negatives.beta_unit}

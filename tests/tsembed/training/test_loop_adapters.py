@@ -136,6 +136,7 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         "hardness": TSEMBED | {"negatives": Negatives(weights="hardness", first_stage=0.5, beta=30.0)},
         "last": TSEMBED | {"negatives": Negatives(signature="last", similarity="kl", first_stage=0.5, beta=30.0)},
         "centered": TSEMBED | {"negatives": Negatives(centered=True, first_stage=0.5, beta=3.0)},
+        "positive": TSEMBED | {"negatives": Negatives(compared_with="positive", first_stage=0.5, beta=30.0)},
         "deviation": TSEMBED | {"negatives": Negatives(beta=1.0, beta_unit="deviation", first_stage=0.5)},
     }.items():
         chosen = settings(variant=variant, steps=8)
@@ -145,10 +146,10 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
         stages = [row.get("stage") for row in rows]
         assert stages == [None] * 8 if name == "plain" else stages == [1] * 4 + [2] * 4
     assert losses["flat"] == pytest.approx(losses["plain"], rel=1e-5)
-    for name in ("weighted", "random", "hardness", "last", "centered", "deviation"):
+    for name in ("weighted", "random", "hardness", "last", "centered", "positive", "deviation"):
         assert losses[name][:4] == losses["plain"][:4], name
         assert losses[name][4] != losses["plain"][4], name
-    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 7
+    assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 8
 
 
 @pytest.mark.parametrize("micro", [None, 4])

@@ -2,6 +2,7 @@
 
 - A document that shares a group with a query counts neither in its denominator nor in its gradient: hand-worked values,
   at once and in chunks, through the gradient cache, with EANS weights, and over two ranks.
+- EANS compares a negative's routing with the query's or with its positive's, as the settings say.
 """
 
 import math
@@ -78,6 +79,26 @@ def test_weights_stand_on_the_remaining_negatives_alone(rows):
     totals = [1 + 13.6, 2 + 65 * 2 / 9, 4 + 8, 8 + 21 * 3 / 7]
     expected = sum(math.log(total / 2**i) for i, total in enumerate(totals)) / PAIRS
     assert contrastive_loss(outputs, batch_of(), weigh=weigh, rows=rows).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_negatives_are_compared_with_the_query_or_with_its_positive():
+    first, second = [[1.0, 0.0]], [[0.0, 1.0]]
+    outputs = {
+        "query": torch.eye(3),
+        "document": torch.eye(3),
+        "query_signature": torch.tensor([first, first, first]),
+        "document_signature": torch.tensor([second, first, second]),
+    }
+    allowed = ~torch.eye(3, dtype=torch.bool)
+    found = {
+        side: weighting(Negatives(beta=1.0, compared_with=side), outputs)(slice(0, 2), torch.eye(3), allowed[:2])
+        for side in ("query", "positive")
+    }
+    # The similarity is 1 or 0. Query 0 is routed as document 1 is, its positive as document 2; query 1 as neither
+    # negative, and its positive likewise.
+    near, far = (2 * math.exp(s) / (1 + math.e) for s in (1, 0))
+    assert found["query"].tolist() == [pytest.approx([0, near, far]), pytest.approx([1, 0, 1])]
+    assert found["positive"].tolist() == [pytest.approx([0, far, near]), pytest.approx([1, 0, 1])]
 
 
 def _rank(rank, folder):
