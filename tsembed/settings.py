@@ -116,7 +116,7 @@ class Variant(Strict):
     adapter: Adapter | None = None  # train low-rank adapters instead of the backbone (TSEmbed)
     negatives: Negatives | None = None  # weights on the negatives in a second stage; None: plain InfoNCE throughout
     tasks: tuple[str, ...] = TEXT_TASKS  # an SEM has one
-    batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware"
+    batching: Literal["task_aware", "homogeneous", "heterogeneous", "mixed"] = "task_aware"
     temperature: Literal["task_aware"] | Annotated[float, Field(gt=0)] = "task_aware"
     learning_rate_scale: Annotated[float, Field(gt=0)] = 1.0  # times the study's rate: a baseline at its own best
     trained: bool = True  # False: the backbone as it is, or the weights of another variant
@@ -133,8 +133,8 @@ class Variant(Strict):
     def _consistent(self):
         if self.experts is not None and self.token_routing is not None:
             raise ValueError("experts (routed by task) and token_routing exclude each other")
-        if self.batching == "heterogeneous" and self.temperature == "task_aware" and self.trained:
-            raise ValueError("heterogeneous batches hold all tasks, so temperature must be a number")
+        if self.batching in ("heterogeneous", "mixed") and self.temperature == "task_aware" and self.trained:
+            raise ValueError(f"{self.batching} batches hold several tasks, so temperature must be a number")
         if self.weights_of is not None and self.trained:
             raise ValueError(f"weights_of {self.weights_of!r} is not trained again: set trained: false")
         if self.average and self.weights_of is None:

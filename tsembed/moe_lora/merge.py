@@ -42,7 +42,8 @@ def to_lora(
 
     With a route, of a task-routed adapter, the result equals the model under that route, at rank (1 + shared) * r. With
     gates it equals a model whose gates are these for every token, at rank (experts + shared) * r: gate g_e, scaled as
-    the adapter scales it, goes into B_e. With the `mean_gates` of a sample that is an approximation, whose loss of score must be measured.
+    the adapter scales it, goes into B_e. With the `mean_gates` of a sample that is an approximation, whose loss of
+    score must be measured.
 
     Args:
         model: It keeps its weights.
@@ -98,7 +99,8 @@ def _fixed(
     A, B = layer.moe_lora_A[adapter], layer.moe_lora_B[adapter]
     shared = range(config.num_experts, config.num_experts + config.shared_experts)
     ranks = torch.cat([torch.arange(e * config.r, (e + 1) * config.r) for e in (*kept, *shared)])
-    spread = torch.cat([config.gate_scale * gates.cpu(), torch.ones(len(shared))]).repeat_interleave(config.r)  # (ranks,)
+    factors = torch.cat([config.gate_scale * gates.cpu(), torch.ones(len(shared))])  # (kept + shared,)
+    spread = factors.repeat_interleave(config.r)  # (ranks,)
     return A[ranks], (B[:, ranks].float() * spread.to(B.device)).to(B.dtype)
 
 

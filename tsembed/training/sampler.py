@@ -1,4 +1,4 @@
-"""Which rows make up the batch of a step: task-aware (TA-CL, MoTE §3.2, App. D.2), homogeneous or heterogeneous.
+"""Which rows make up the batch of a step: task-aware (TA-CL, MoTE §3.2, App. D.2), homogeneous, heterogeneous or mixed.
 
 A batch is a pure function of the settings and its step number, so a run resumes anywhere, every rank draws the same
 task without talking to the others, and variants see the same data in the same order. The order within a pool of
@@ -14,9 +14,11 @@ import numpy as np
 
 from ..tasks import TASKS, TEXT_TASKS
 
+Batching = Literal["task_aware", "homogeneous", "heterogeneous", "mixed"]
+
 
 class Step(NamedTuple):
-    """One batch: its task ("mixed" in heterogeneous batching), its dataset (or "mixed"), and the rows in order."""
+    """One batch: its task ("mixed" where it holds several), its dataset (or "mixed"), and the rows in order."""
 
     task: str
     dataset: str
@@ -50,7 +52,9 @@ class TaskSampler:
         batch_size: Global batch, in pairs. A pool's last rows that do not fill a batch are left out of that epoch.
         steps: Steps of all tasks together; None for one epoch.
         batching: "task_aware": retrieval from one dataset, the other tasks mixed over theirs (`tasks.TASKS`);
-            "homogeneous": always one dataset; "heterogeneous": mixed over everything.
+            "homogeneous": always one dataset; "heterogeneous": mixed over everything, with a share for each task;
+            "mixed": the pairs of the task-aware batches of as many steps as there are tasks, dealt anew over these
+            steps, so that a comparison with "task_aware" has the same pairs in the same steps but for that many.
         sampling: "balanced": tasks equally often, or with equal shares of a heterogeneous batch; "proportional": by
             the number of rows. Datasets of one task are always drawn by their number of rows.
         tasks: Train on these alone: the steps of the other tasks are taken out of the schedule.
@@ -67,7 +71,7 @@ class TaskSampler:
         *,
         batch_size: int,
         steps: int | None,
-        batching: Literal["task_aware", "homogeneous", "heterogeneous"] = "task_aware",
+        batching: Batching = "task_aware",
         sampling: Literal["balanced", "proportional"] = "balanced",
         tasks: tuple[str, ...] = TEXT_TASKS,
         seed: int = 0,
@@ -78,8 +82,9 @@ class TaskSampler:
             raise ValueError(f"no training dataset for task {missing}; datasets: {', '.join(datasets)}")
         if batching == "heterogeneous" and set(tasks) != set(present):
             raise ValueError("heterogeneous batches mix all tasks; a variant of some tasks needs another batching")
-        self._mixed = batching == "heterogeneous"
-        if self._mixed and sampling == "proportional":
+        self._shared = batching == "heterogeneous"  # every pool has a share of every batch
+        self._dealt = len(tasks) if batching == "mixed" else 1  # steps whose pairs are dealt anew over them
+        if self._shared and sampling == "proportional":
             groups = [("mixed", list(datasets))]
         else:
             groups = []
@@ -90,7 +95,7 @@ class TaskSampler:
                 )
                 groups += [(task, [name]) for name in names] if apart else [(task, names)]
         self._pools = [_Pool(task, tuple(n), np.cumsum([datasets[name][1] for name in n])) for task, n in groups]
-        self._share = -(-batch_size // len(groups)) if self._mixed else batch_size  # rows of one pool in a batch
+        self._share = -(-batch_size // len(groups)) if self._shared else batch_size  # rows of one pool in a batch
         for pool in self._pools:
             if pool.ends[-1] < self._share:
                 raise ValueError(
@@ -103,7 +108,7 @@ class TaskSampler:
 
     def _plan(self, steps: int | None, sampling: str, present: list[str], tasks: tuple[str, ...]):
         """Pool of every step (0 where all pools share a batch), and the how-manieth batch of that pool it is."""
-        if self._mixed:
+        if self._shared:
             total = int(self._epochs.min()) if steps is None else steps
             return np.zeros(total, dtype=np.int32), np.arange(total)
         if steps is None:
@@ -141,19 +146,28 @@ class TaskSampler:
         """The batch of a step, 0 <= step < len(self)."""
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} is outside 0..{len(self) - 1}")
-        if not self._mixed:
-            index = int(self._schedule[step])
-            pool = self._pools[index]
-            owners, rows = self._take(index, int(self._occurrence[step]))
-            return Step(pool.task, pool.name if len(pool.datasets) == 1 else "mixed", pool.datasets, owners, rows)
+        if not self._shared and self._dealt == 1:
+            return self._of_one_pool(step)
         names: tuple[str, ...] = ()
         parts = []
-        for index, pool in enumerate(self._pools):
-            owners, rows = self._take(index, step)
+        first = step - step % self._dealt
+        if self._shared:
+            together = [(pool.datasets, *self._take(index, step)) for index, pool in enumerate(self._pools)]
+        else:
+            steps = range(first, min(first + self._dealt, len(self)))
+            together = [self._of_one_pool(each)[2:] for each in steps]
+        for datasets, owners, rows in together:
             parts.append(np.stack([owners + len(names), rows]))
-            names += pool.datasets
-        drawn = _generator(self.seed, "mix", step).permutation(np.concatenate(parts, axis=1), axis=1)
-        return Step("mixed", "mixed", names, *drawn[:, : self.batch_size])
+            names += datasets
+        drawn = _generator(self.seed, "mix", first).permutation(np.concatenate(parts, axis=1), axis=1)
+        start = (step - first) * self.batch_size
+        return Step("mixed", "mixed", names, *drawn[:, start : start + self.batch_size])
+
+    def _of_one_pool(self, step: int) -> Step:
+        index = int(self._schedule[step])
+        pool = self._pools[index]
+        owners, rows = self._take(index, int(self._occurrence[step]))
+        return Step(pool.task, pool.name if len(pool.datasets) == 1 else "mixed", pool.datasets, owners, rows)
 
     def _take(self, index: int, occurrence: int) -> tuple[np.ndarray, np.ndarray]:
         """Owners and rows of a pool's how-manieth batch; every epoch has a new permutation."""
@@ -170,4 +184,5 @@ class TaskSampler:
         """What a resumed run must share with the interrupted one; the position itself is the step number."""
         schedule = hashlib.sha256(self._schedule.tobytes()).hexdigest()
         pools = [[pool.name, *pool.ends.tolist()] for pool in self._pools]
-        return {"seed": self.seed, "batch_size": self.batch_size, "schedule": schedule, "pools": pools}
+        identity = {"seed": self.seed, "batch_size": self.batch_size, "schedule": schedule, "pools": pools}
+        return identity if self._dealt == 1 else identity | {"dealt": self._dealt}

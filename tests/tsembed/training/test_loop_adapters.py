@@ -114,7 +114,9 @@ def routers(encoder):
 def test_routers_have_a_rate_of_their_own_and_no_weight_decay(base, tmp_path):
     moved = {}
     for scale in (1.0, 10.0):
-        chosen = settings(variant={"adapter": Adapter(r=4, router_learning_rate_scale=scale)}, steps=6, weight_decay=0.3)
+        chosen = settings(
+            variant={"adapter": Adapter(r=4, router_learning_rate_scale=scale)}, steps=6, weight_decay=0.3
+        )
         encoder = make(base, chosen)
         *_, group = make_optimizer(encoder, chosen.training, scale).param_groups
         assert {id(p) for p in group["params"]} == {id(p) for n, p in encoder.named_parameters() if "router" in n}

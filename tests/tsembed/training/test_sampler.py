@@ -2,7 +2,7 @@
 
 - A batch is a pure function of seed and step. Within an epoch no row is drawn twice; epochs have new orders.
 - task_aware: one task per batch, retrieval from one dataset, the others mixed. homogeneous: one dataset. heterogeneous:
-  all tasks in every batch.
+  all tasks in every batch. mixed: the pairs of task-aware batches, dealt anew over as many steps as there are tasks.
 - A model of one task sees exactly the batches of this task in the order of the model of all tasks.
 - Other data, seed or batch size is another identity.
 """
@@ -63,6 +63,21 @@ def test_heterogeneous_batches_mix_all_tasks(sampling):
     assert 120 < counts[0] < 210
     if sampling == "balanced":
         assert all(2 <= sum(DATASETS[n][0] == "retrieval" for n, _ in rows(s[i])) <= 3 for i in range(60))
+
+
+@pytest.mark.parametrize("steps", [60, 61])
+def test_mixed_batches_are_the_pairs_of_task_aware_ones_dealt_anew(steps):
+    plain, mixed = sampler(steps=steps), sampler(steps=steps, batching="mixed")
+    for first in range(0, steps, 3):
+        block = range(first, min(first + 3, steps))
+        expected, found = ([row for i in block for row in rows(s[i])] for s in (plain, mixed))
+        assert sorted(found) == sorted(expected)
+        assert found != expected
+    assert {(len(mixed[i].rows), mixed[i].task, mixed[i].dataset) for i in range(60)} == {(8, "mixed", "mixed")}
+    tasks = [{DATASETS[name][0] for name, _ in rows(mixed[i])} for i in range(60)]
+    assert sum(len(each) == 3 for each in tasks) > 40
+    assert rows(sampler(batching="mixed")[41]) == rows(mixed[41])
+    assert mixed.state_dict() != plain.state_dict()
 
 
 def test_no_row_comes_twice_in_an_epoch_and_the_next_epoch_has_another_order():
