@@ -1,5 +1,8 @@
 """Variants and verdicts that had another name: run folders and references that were made under it are still read."""
 
+from collections.abc import Mapping
+from typing import Any
+
 CURRENT = {
     "ic_warm": "ic_t006",
     "ic_topical": "ic_cluster_route",
@@ -31,6 +34,17 @@ def former_name(variant: str) -> str:
     if variant.startswith(PREFIX):
         return FORMER_PREFIX + variant.removeprefix(PREFIX)
     return next((former for former, current in CURRENT.items() if current == variant), variant)
+
+
+def current_negatives(negatives: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of weighted negatives by today's keys. The first stage once ended by another rule, with a tolerance.
+
+    >>> current_negatives({"beta": 3.0, "first_stage": "settled", "tolerance": 0.25})
+    {'beta': 3.0, 'first_stage': 'specialised'}
+    """
+    kept = {key: value for key, value in negatives.items() if key != "tolerance"}
+    former = [key for key in ("first_stage", "stage_one") if kept.get(key) == "settled"]
+    return kept | dict.fromkeys(former, "specialised")
 
 
 FORMER_VERDICTS = {"inconclusive at this scale": "open"}

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, model_validator
 from tsembed.settings import Backbone, Positive, Strict, Training, Variant, check
 
 from . import paths
-from .former_names import current_name
+from .former_names import current_name, current_negatives
 
 Suite = Literal["docstrings", "icd10"]
 SOURCES_WITHOUT_PATH = ("embedded", "digits")  # sources that come with the installed packages
@@ -153,6 +153,8 @@ class RunSettings(Strict):
         name = content.get("variant_name")
         if isinstance(variant.get("merge"), dict):
             partners["merge"] = {current_name(key): share for key, share in variant["merge"].items()}
+        if isinstance(negatives := variant.get("negatives"), dict):
+            partners["negatives"] = current_negatives(negatives)
         names = {"variant_name": current_name(name)} if isinstance(name, str) else {}
         return content | names | {"variant": variant | partners}
 

@@ -54,6 +54,9 @@ class Adapter(Strict):
     router: Literal["token", "sequence", "task"] = "token"
     top_k: Positive | None = None  # None: all experts, weighted
     load_balancing: Annotated[float, Field(ge=0)] = 0.0
+    # Weight of a loss that makes the experts that a sequence takes say what it is of: its task, or its training set.
+    information_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    information_of: Literal["task", "set"] = "task"
     shared_experts: Annotated[int, Field(ge=0)] = 0
     # Of the routers of "moe_lora", times the others' rate: a softmax of small weights hardly moves at the rate of LoRA.
     router_learning_rate_scale: Annotated[float, Field(gt=0)] = 1.0
@@ -63,6 +66,12 @@ class Adapter(Strict):
     def _enough_experts(self):
         if self.top_k is not None and self.top_k > self.num_experts:
             raise ValueError(f"top_k {self.top_k} must be <= num_experts {self.num_experts}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_routers(self):
+        if self.information_loss and (self.kind == "lora" or self.router == "task"):
+            raise ValueError(f"information_loss {self.information_loss} needs the learned routers of kind 'moe_lora'")
         return self
 
 
@@ -83,14 +92,15 @@ class Negatives(Strict):
     # texts, or that of its positive, a document like the negatives.
     compared_with: Literal["query", "positive"] = "query"
     centered: bool = False  # compare signatures by their difference from the batch's mean, of queries and of documents
-    # How long the first stage is: until the experts settle, or its share of the steps.
-    first_stage: Literal["settled"] | Annotated[float, Field(ge=0, lt=1)] = _renamed(
-        "settled", "first_stage", "stage_one"
+    # How long the first stage is: until the experts have specialised, or its share of the steps.
+    first_stage: Literal["specialised"] | Annotated[float, Field(ge=0, lt=1)] = _renamed(
+        "specialised", "first_stage", "stage_one"
     )
-    # Its share of the steps where the experts do not settle.
+    # Its share of the steps where the experts do not specialise.
     first_stage_max: Annotated[float, Field(gt=0, le=1)] = _renamed(0.6, "first_stage_max", "at_most")
     window: Positive = 8  # steps over which specialisation is measured
-    tolerance: Annotated[float, Field(gt=0)] = 0.25  # settled: it grew by less than this share of its largest growth
+    # Specialised: above the untrained routers by so many times their noise, and growing by no more than their noise.
+    margin: Annotated[float, Field(ge=0)] = 3.0
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -169,11 +179,15 @@ class Variant(Strict):
             raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
         if self.adapter is not None and self.token_routing is not None:
             raise ValueError("adapter and token_routing exclude each other")
+        if self.adapter is not None and self.adapter.information_loss and self.adapter.information_of == "task":
+            if self.batching not in ("heterogeneous", "mixed"):
+                raise ValueError(f"information_of 'task' needs batches of several tasks, not {self.batching!r} ones")
         if self.negatives is not None and (self.adapter is None or self.adapter.kind != "moe_lora"):
             if self.negatives.weights != "hardness":
                 raise ValueError(f"negatives by {self.negatives.weights!r} need the routing of a moe_lora adapter")
-            if self.negatives.first_stage == "settled":
-                raise ValueError("first_stage 'settled' is measured on a moe_lora adapter; give its share of the steps")
+            if self.negatives.first_stage == "specialised":
+                rule = "first_stage 'specialised' is measured on a moe_lora adapter; give its share of the steps"
+                raise ValueError(rule)
         return self
 
     @model_validator(mode="after")
@@ -201,6 +215,12 @@ class Variant(Strict):
             if missing := set(self.routes) - set(self.experts):
                 raise ValueError(f"experts has no expert for {sorted(missing)}")
         return self
+
+    @property
+    def learns_routing(self) -> bool:
+        """Whether the experts of a MoE-LoRA adapter are chosen by routers that are trained."""
+        adapter = self.adapter
+        return adapter is not None and adapter.kind == "moe_lora" and adapter.router != "task"
 
     @property
     def of_images(self) -> bool:

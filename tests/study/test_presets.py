@@ -193,8 +193,19 @@ def test_a_merged_row_waits_for_all_rows_whose_weights_it_averages():
         (
             {},
             {"em": {"label": "E", "adapter": {"kind": "lora"}, "negatives": {"weights": "hardness"}}},
-            "first_stage 'settled' is measured on a moe_lora adapter; give its share of the steps",
+            "first_stage 'specialised' is measured on a moe_lora adapter; give its share of the steps",
         ),
+        (
+            {},
+            {"em": {"label": "E", "adapter": {"information_loss": 0.1}}},
+            "information_of 'task' needs batches of several tasks, not 'task_aware' ones",
+        ),
+        (
+            {},
+            {"em": {"label": "E", "adapter": {"kind": "lora", "information_loss": 0.1, "information_of": "set"}}},
+            "information_loss 0.1 needs the learned routers of kind 'moe_lora'",
+        ),
+        ({}, {"em": {"label": "E", "batching": "mixed"}}, "mixed batches hold several tasks, so temperature must be a"),
         ({}, {"em": {"label": "E", "task_of_type": {"sts": "clustering"}}}, r"unknown types \['sts'\]; known: Retr"),
         ({}, {"em": {"label": "E", "task_of_type": {"STS": "topic"}}}, r"unknown tasks \['topic'\]; known: class"),
         (

@@ -39,6 +39,7 @@ class Batch(NamedTuple):
     query_groups: Int[Tensor, "batch kinds"]  # a document that shares a group with a query is no negative of it
     document_groups: Int[Tensor, "batch kinds"]
     tasks: Int[Tensor, " batch"]  # of each pair, its index in `tasks.TASKS`
+    sets: Int[Tensor, " batch"]  # of each pair, the index of its dataset in `StepBatches.sets`
     temperature: float
     task: str
     dataset: str
@@ -87,6 +88,7 @@ class StepBatches(torch.utils.data.Dataset):
         self.training, self.variant = training, variant
         self.rank, self.world_size = rank, world_size
         self._index = {task: index for index, task in enumerate(TASKS)}
+        self.sets = tuple(tables)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -110,8 +112,9 @@ class StepBatches(torch.utils.data.Dataset):
                 chunks.append(chunk)
                 tokens += more
             tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
+            sets = torch.tensor([self.sets.index(name) for name in names])
             sides = groups_of(queries, documents, groups)
-            batches.append(Batch(chunks, *sides, tasks, temperature, step.task, step.dataset, tokens))
+            batches.append(Batch(chunks, *sides, tasks, sets, temperature, step.task, step.dataset, tokens))
         return batches
 
     def _read(self, datasets: tuple[str, ...], owners: np.ndarray, rows: np.ndarray):

@@ -18,13 +18,13 @@ from ..contrastive.losses import load_balancing_of
 from ..encoder.precision import mixed_precision
 from ..encoder.text import Encoder
 from ..mote import token_routing
-from ..settings import Training, Variant
+from ..settings import Adapter, Training, Variant
 from .batches import Batch, StepBatches
 from .checkpoints import resume_from, save_checkpoint
 from .log import TrainingLog
-from .objective import Outputs, PairEncoder, contrastive_loss, weighting
+from .objective import Outputs, PairEncoder, contrastive_loss, information_loss, weighting
 from .sampler import TaskSampler
-from .stages import SpecialisationSchedule
+from .stages import Routed, SpecialisationSchedule
 
 if TYPE_CHECKING:
     import datasets
@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 ROUTER = "moe_lora_router"  # in the name of every weight of a router of MoE-LoRA
 
 
-def make_optimizer(model: nn.Module, training: Training, router_scale: float = 1.0) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, training: Training, adapter: Adapter | None = None) -> torch.optim.AdamW:
     """AdamW without weight decay on tensors with ndim < 2, norms and biases, and on the routers of MoE-LoRA.
 
     Args:
         model: Its parameters that require a gradient are trained.
         training: Learning rate and weight decay.
-        router_scale: Times the learning rate, for the routers: `Adapter.router_learning_rate_scale`.
+        adapter: Says the learning rate of its routers.
     """
+    router_scale = adapter.router_learning_rate_scale if adapter else 1.0
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     routers = [p for name, p in trained if ROUTER in name]
     others = [p for name, p in trained if ROUTER not in name]
@@ -171,13 +172,12 @@ def _train(
     if training.gradient_checkpointing:
         _enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
-    router_scale = variant.adapter.router_learning_rate_scale if variant.adapter else 1.0
-    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training, router_scale))
+    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training, variant.adapter))
     steps = len(sampler)
-    stages = SpecialisationSchedule(
-        variant.negatives, steps, folder / "routing.jsonl" if accelerator.is_main_process else None
-    )
+    routing_log = folder / "routing.jsonl" if accelerator.is_main_process else None
+    stages = SpecialisationSchedule(variant.negatives, steps, routing_log, sets=batches.sets)
     start = resume_from(accelerator, folder, sampler, stages, resume)
+    _observe_untrained(model, batches, stages, variant, start)
     model.train()
     loader = torch.utils.data.DataLoader(
         batches,
@@ -210,7 +210,7 @@ def _train(
                     optimizer.step()
                     optimizer.zero_grad()
             if routings:
-                stages.observe(step, *(torch.cat(parts) for parts in zip(*routings, strict=True)))
+                stages.observe(step, Routed(*(torch.cat(parts) for parts in zip(*routings, strict=True))))
             if (step + 1) % training.log_every == 0 or step + 1 == steps:
                 tokens = sum(b.tokens for b in micro) * accelerator.num_processes
                 row = {"loss": accelerator.reduce(total, "mean").item(), "lr": lr, "grad_norm": float(norm)}
@@ -236,6 +236,7 @@ def _backward(
     """The contrastive loss of a batch, detached, after its backward pass, and what the model returned."""
     routed = variant.token_routing or variant.adapter
     balancing = getattr(routed, "load_balancing", 0.0)
+    informing = getattr(routed, "information_loss", 0.0)
     outputs_of_batch: Outputs = {}
 
     def loss(outputs: Outputs) -> Tensor:
@@ -250,6 +251,10 @@ def _backward(
             # Shares and probabilities over the tokens of all ranks: the loss is no mean of those of the ranks.
             calls, _ = gather_with_grad(outputs["balance"].sum(0, keepdim=True))  # (ranks, layers, columns)
             value = value + balancing * load_balancing_of(calls)
+        if informing:
+            assert variant.adapter is not None  # it has the setting
+            labels = batch.tasks if variant.adapter.information_of == "task" else batch.sets
+            value = value + informing * information_loss(outputs, labels)
         return value
 
     sharded = (
@@ -265,11 +270,28 @@ def _backward(
     return outputs_of_batch["loss"], outputs_of_batch
 
 
-def _routing(outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Signatures of all ranks' sequences, queries before documents, and their tasks."""
-    tasks = batch.tasks.to(outputs["query"].device)
+def _routing(outputs: Outputs, batch: Batch) -> Routed:
+    """Routing of all ranks' sequences, queries before documents."""
     signatures = torch.cat([gather(outputs["query_signature"]), gather(outputs["document_signature"])])
-    return signatures, gather(tasks).repeat(2)
+    tasks, sets = (gather(labels.to(signatures.device)).repeat(2) for labels in (batch.tasks, batch.sets))
+    return Routed(signatures, tasks, sets)
+
+
+@torch.no_grad()
+def _observe_untrained(
+    model: nn.Module, batches: StepBatches, stages: SpecialisationSchedule, variant: Variant, start: int
+) -> None:
+    """Before the first step: how the untrained routers route the sequences of as many steps as a window has."""
+    if start > 0 or not variant.learns_routing:
+        return
+    model.eval()
+    found = []
+    for step in range(min(stages.window, len(batches))):
+        for batch in batches[step]:
+            parts = [model(chunk) for chunk in batch.chunks]
+            outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0] if name != "balance"}
+            found.append(_routing(outputs, batch))
+    stages.set_untrained(found)
 
 
 def _enable_checkpointing(encoder: Encoder) -> None:

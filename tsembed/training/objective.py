@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..contrastive.eans import centered, hardness_weights, negative_weights, shuffled_weights
 from ..contrastive.gather import gather, gather_with_grad
+from ..contrastive.information import information_of
 from ..contrastive.losses import info_nce, negatives_of
 from ..encoder.chunks import Chunk
 from ..encoder.text import Encoder
@@ -34,10 +35,11 @@ class PairEncoder(nn.Module):
         self.experts = variant.adapter is not None and variant.adapter.kind == "moe_lora"
         self.tokens = variant.token_routing is not None
         self.balancing = getattr(variant.adapter, "load_balancing", 0.0) > 0
+        self.informing = getattr(variant.adapter, "information_loss", 0.0) > 0
 
     def forward(self, chunk: PairChunk) -> Outputs:
         """Queries and documents, each (batch, dim); where routers are balanced what that needs ("balance"); with
-        MoE-LoRA the routing signatures of both sides, without gradient.
+        MoE-LoRA the routing signatures of both sides, with gradient where a loss is of them.
         """
         outputs: Outputs = {}
         balance: list[Tensor] = []
@@ -61,7 +63,7 @@ class PairEncoder(nn.Module):
                 vectors = self.encoder.embed_chunk(part)
             if self.balancing:
                 balance.append(routing.balance(record))
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.informing and torch.is_grad_enabled()):
                 return vectors, routing.signatures(record, self.signature)
         if self.tokens:
             with token_routing.routing_record() as token_record:
@@ -102,6 +104,21 @@ def contrastive_loss(
     )
 
 
+def information_loss(outputs: Outputs, labels: Tensor) -> Tensor:
+    """Minus the mutual information of label and expert over the sequences of all ranks, mean over the layers.
+
+    Mod-Squad's loss (https://arxiv.org/abs/2212.08066, eq. 4) on sequences in place of tokens. Over several ranks it is
+    the loss of one process with all sequences.
+
+    Args:
+        outputs: What `PairEncoder` returns of the whole batch, signatures with gradient.
+        labels: Index of each of this rank's pairs, >= 0, as its task or its set.
+    """
+    sides = [gather_with_grad(outputs[f"{side}_signature"])[0] for side in ("query", "document")]
+    of_all = gather(labels.to(sides[0].device)).repeat(2)
+    return -information_of(torch.cat(sides).float(), of_all).mean()
+
+
 def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[..., Tensor]:
     """The second stage's weights on negatives, for `contrastive_loss`.
 
@@ -115,7 +132,7 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
     if "document_signature" in outputs:
         # A pair's positive stands beside its query, so this rank's documents are its queries' positives, in order.
         side = "query" if negatives.compared_with == "query" else "document"
-        queries, documents = outputs[f"{side}_signature"].detach(), gather(outputs["document_signature"])
+        queries, documents = outputs[f"{side}_signature"].detach(), gather(outputs["document_signature"].detach())
         if negatives.centered:
             queries, documents = centered(queries, documents)
     sharpness: dict[str, Any] = {"beta": negatives.beta, "beta_unit": negatives.beta_unit}

@@ -130,7 +130,7 @@ def _write_run(folder: Path, name: str, variant: Variant, seed: int, sets: dict[
     shapes = {f"{layer}.A": [width * RANK, DIM] for layer in LAYERS}
     shapes |= {f"{layer}.router": [EXPERTS, DIM] for layer in LAYERS if experts and adapter.router != "task"}
     write_model(folder / "model", {"weight": [100, DIM]} if adapter is None else shapes)
-    second = {None: STEPS, "settled": 18}.get(variant.negatives and variant.negatives.first_stage, 0)
+    second = {None: STEPS, "specialised": 18}.get(variant.negatives and variant.negatives.first_stage, 0)
     rows = [
         {
             "step": s,

@@ -38,7 +38,8 @@ def pairs(encoder):
         sides.append(encoder.prepare(texts * 2, routes * 2, max_tokens=64, token_budget=100)[0])
     chunk = PairChunk(*sides)
     groups = torch.arange(8).unsqueeze(1)
-    return chunk, Batch([chunk], groups, groups + 0, torch.zeros(8, dtype=torch.long), 0.05, "retrieval", "r", 0)
+    tasks = torch.zeros(8, dtype=torch.long)
+    return chunk, Batch([chunk], groups, groups + 0, tasks, tasks, 0.05, "retrieval", "r", 0)
 
 
 def lookups(loss, weight):

@@ -24,7 +24,7 @@ from tsembed.settings import Adapter, Negatives, Training, Variant
 from tsembed.tasks import IMAGE_ROUTES
 from tsembed.training.batches import StepBatches, inputs_of
 from tsembed.training.loop import make_optimizer
-from tsembed.training.objective import PairEncoder, contrastive_loss, weighting
+from tsembed.training.objective import PairEncoder, contrastive_loss, information_loss, weighting
 from tsembed.training.sampler import TaskSampler
 
 pytestmark = pytest.mark.processor
@@ -118,7 +118,7 @@ def test_routers_have_a_rate_of_their_own_and_no_weight_decay(base, tmp_path):
             variant={"adapter": Adapter(r=4, router_learning_rate_scale=scale)}, steps=6, weight_decay=0.3
         )
         encoder = make(base, chosen)
-        *_, group = make_optimizer(encoder, chosen.training, scale).param_groups
+        *_, group = make_optimizer(encoder, chosen.training, chosen.variant.adapter).param_groups
         assert {id(p) for p in group["params"]} == {id(p) for n, p in encoder.named_parameters() if "router" in n}
         assert (group["weight_decay"], group["scale"]) == (0.0, scale)
         before = routers(encoder)
@@ -154,11 +154,14 @@ def test_the_second_stage_weighs_the_negatives(base, tmp_path):
     assert len({rows[4] for rows in losses.values()} | {losses["flat"][4]}) >= 8
 
 
+MIXED = {"batching": "mixed", "temperature": 0.05}
+
+
 @pytest.mark.parametrize("micro", [None, 4])
 def test_cached_gradients_change_nothing(base, tmp_path, micro):
     found = []
     for cached in (None, 2):
-        variant = TSEMBED | {"adapter": Adapter(r=4, load_balancing=0.1)}
+        variant = TSEMBED | MIXED | {"adapter": Adapter(r=4, load_balancing=0.1, information_loss=0.1)}
         chosen = settings(
             variant=variant, steps=6, micro_batch_size=micro, grad_cache_chunk_size=cached, learning_rate=1e-3
         )
@@ -175,6 +178,19 @@ def test_cached_gradients_change_nothing(base, tmp_path, micro):
         torch.testing.assert_close(found[1][0][name], p, atol=2e-4, rtol=1e-3, msg=name)
 
 
+def test_the_information_loss_makes_the_experts_tell_the_tasks_apart(base, tmp_path):
+    reached = {}
+    for weight in (0.0, 3.0):
+        adapter = Adapter(r=4, information_loss=weight, router_learning_rate_scale=10.0)
+        chosen = settings(variant=MIXED | {"adapter": adapter}, steps=16)
+        train(chosen, make(base, chosen), tables(), TASKS, tmp_path / str(weight))
+        rows = [json.loads(row) for row in (tmp_path / str(weight) / "routing.jsonl").read_text().splitlines()]
+        assert rows[-1]["set_information"] == pytest.approx(rows[-1]["mutual_information"]), "each task has one set"
+        reached[weight] = rows[-1]
+    assert reached[0.0]["untrained"] == reached[3.0]["untrained"] > 0
+    assert reached[3.0]["mutual_information"] > 3 * max(reached[0.0]["mutual_information"], reached[0.0]["untrained"])
+
+
 def test_micro_batches_of_a_step_are_one_observation_of_its_routing(base, tmp_path):
     negatives, rows = Negatives(window=2, first_stage_max=1.0), []
     for micro in (None, 4):
@@ -189,7 +205,7 @@ def test_micro_batches_of_a_step_are_one_observation_of_its_routing(base, tmp_pa
 
 
 @pytest.mark.parametrize("stop", [5, 9])
-@pytest.mark.parametrize("first_stage", [0.5, "settled"])
+@pytest.mark.parametrize("first_stage", [0.5, "specialised"])
 def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp_path, stop, first_stage):
     negatives = Negatives(first_stage=first_stage, window=2, first_stage_max=0.5, beta=30.0)
     chosen = settings(variant={"adapter": Adapter(r=4, lora_dropout=0.1), "negatives": negatives})
@@ -211,7 +227,8 @@ def test_a_run_interrupted_in_either_stage_resumes_to_the_same_weights(base, tmp
 
 def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
     """Gradient of one batch of both tasks in a stage."""
-    chosen = settings(grad_cache_chunk_size=cached)
+    informed = TSEMBED | MIXED | {"adapter": Adapter(r=4, information_loss=1.0)}
+    chosen = settings(variant=informed if stage == "informed" else None, grad_cache_chunk_size=cached)
     encoder = make(base, chosen)
     for name, p in encoder.named_parameters():
         if "lora_B" in name or "router" in name:
@@ -236,6 +253,8 @@ def gradient(base, stage, cached, rank=0, world_size=1, wrap=lambda m: m):
     negatives = CENTERED if stage == "centered" else variant.negatives
 
     def loss(outputs):
+        if stage == "informed":
+            return contrastive_loss(outputs, batch) + information_loss(outputs, batch.sets)
         weigh = None if stage == 1 else weighting(negatives, outputs, 0, 0, rank)
         return contrastive_loss(outputs, batch, weigh=weigh)
 
@@ -252,7 +271,7 @@ def _nothing():
 
 
 CENTERED = Negatives(centered=True, beta=1.0, beta_unit="deviation")
-STAGES = (1, 2, "centered")  # the second stage's weights, also by what differs between sequences
+STAGES = (1, 2, "centered", "informed")  # also weights by what differs between sequences, and the information loss
 
 
 def _two_ranks(rank, base, folder):
@@ -278,4 +297,4 @@ def test_two_processes_equal_one_in_both_stages(base, tmp_path):
                 b = torch.cat([found[name].flatten() for name in expected])
                 assert (b.norm() / a.norm()).item() == pytest.approx(1, abs=1e-4)
                 assert torch.nn.functional.cosine_similarity(a, b, dim=0).item() == pytest.approx(1, abs=1e-4)
-    assert len(norms) == 3, "the stages must differ"
+    assert len(norms) == 4, "the stages must differ"

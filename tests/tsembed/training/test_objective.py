@@ -34,7 +34,7 @@ def vectors():
 
 def batch_of(rows=slice(None), pieces=()):
     tasks = torch.zeros(len(GROUPS[rows]), dtype=torch.long)
-    return Batch(list(pieces), GROUPS[rows], GROUPS[rows], tasks, TEMPERATURE, "retrieval", "r", 0)
+    return Batch(list(pieces), GROUPS[rows], GROUPS[rows], tasks, tasks, TEMPERATURE, "retrieval", "r", 0)
 
 
 @pytest.mark.parametrize("rows", [None, 1, 3])
