@@ -51,7 +51,7 @@ class Adapter(Strict):
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: tuple[str, ...] | None = None  # None: all linear layers of the blocks, vision left alone
     num_experts: Positive = 4
-    router: Literal["token", "sequence", "task"] = "token"
+    router: Literal["token", "sequence", "question", "task"] = "token"
     top_k: Positive | None = None  # None: all experts, weighted
     load_balancing: Annotated[float, Field(ge=0)] = 0.0
     # Weight of a loss that makes the experts that a sequence takes say what it is of: its task, or its training set.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from peft.config import PeftConfig
 from peft.utils import PeftType
 
-ROUTERS = ("token", "sequence", "task")
+ROUTERS = ("token", "sequence", "question", "task")
 Names = list[str] | tuple[str, ...] | str  # of modules, or a regular expression
 
 
@@ -43,8 +43,9 @@ class MoeLoraConfig(PeftConfig):
         lora_dropout: Of the experts' input, in [0, 1). The router sees the input without dropout (our choice), so that
             dropout does not blur the routing signature.
         router: What the gates depend on. "token": a softmax of a linear map of the layer's input, per token.
-            "sequence": the same of the input's mean over the tokens of the mask. "task": the expert of the route that
-            is given with `routes=` at every call; there are no router weights.
+            "sequence": the same of the input's mean over the tokens of the mask. "question": the words of the
+            sequence's text, the same gates in all layers (`question.QuestionRouter`). "task": the expert of the route
+            that is given with `routes=` at every call; there are no router weights.
         routes: For `router="task"`: route -> expert name; several routes may share an expert. A list gives each route
             its own. Kept as pairs, because JSON would lose the order, which is that of the routes' indices.
         load_balancing: Weight of the load-balancing loss, >= 0, for the training loop; no loss is added here.
@@ -72,7 +73,7 @@ class MoeLoraConfig(PeftConfig):
     target_modules: Names | None = field(default=None, metadata={"help": "linear layers to adapt"})
     exclude_modules: Names | None = field(default=None, metadata={"help": "layers not to adapt"})
     lora_dropout: float = field(default=0.0, metadata={"help": "dropout of the experts' input"})
-    router: str = field(default="token", metadata={"help": "token, sequence or task"})
+    router: str = field(default="token", metadata={"help": "token, sequence, question or task"})
     routes: Mapping[str, str] | list | None = field(default=None, metadata={"help": "route -> expert (router task)"})
     load_balancing: float = field(default=0.0, metadata={"help": "weight of the load-balancing loss"})
     shared_experts: int = field(default=0, metadata={"help": "experts that every token takes"})
@@ -135,8 +136,13 @@ class MoeLoraConfig(PeftConfig):
 
     @property
     def has_router(self) -> bool:
-        """Whether there are router weights; one expert alone needs none."""
-        return self.router != "task" and self.num_experts > 1
+        """Whether every adapted layer has router weights; one expert alone needs none."""
+        return self.router in ("token", "sequence") and self.num_experts > 1
+
+    @property
+    def has_question_router(self) -> bool:
+        """Whether one router serves all layers."""
+        return self.router == "question" and self.num_experts > 1
 
     @property
     def _route_pairs(self) -> list[list[str]]:

@@ -8,11 +8,14 @@ not a `ContextVar`, because `torch.compile` traces the former and breaks its gra
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .question import QuestionGates
 
 
 class ForwardPass(NamedTuple):
@@ -21,6 +24,7 @@ class ForwardPass(NamedTuple):
     mask: Float[Tensor, "batch seq"] | None  # 1 for a token, 0 for padding; None where the input has no such axes
     lengths: Float[Tensor, " batch"] | None  # tokens per sequence, padding left out
     routes: Mapping[str, int | Tensor]  # of task-routed adapters: the expert, or one-hot gates (batch, 1, experts)
+    questions: Mapping[str, "QuestionGates"]  # of question-routed adapters
     record: list | None  # the `LayerRouting`s of this call
     with_last: bool  # whether the record has the last token's gates
 
@@ -46,12 +50,14 @@ class _Thread(threading.local):
 THREAD = _Thread()
 
 
-def forward_pass(mask: Tensor | None, routes: Mapping[str, int | Tensor]) -> ForwardPass:
+def forward_pass(
+    mask: Tensor | None, routes: Mapping[str, int | Tensor], questions: Mapping[str, "QuestionGates"] | None = None
+) -> ForwardPass:
     """The context of a call with this mask (batch, seq), which fills the record that is open, if any."""
     if mask is not None:
         mask = mask.to(torch.float32)
     lengths = None if mask is None else mask.sum(1)
-    return ForwardPass(mask, lengths, routes, THREAD.record, THREAD.with_last)
+    return ForwardPass(mask, lengths, routes, questions or {}, THREAD.record, THREAD.with_last)
 
 
 class _Recomputation:

@@ -6,13 +6,14 @@ import zlib
 
 import torch
 from jaxtyping import Float
-from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 from .config import MoeLoraConfig
 from .context import THREAD, ForwardPass
 from .routing import LayerRouting, gate
+from .tuner_layer import MoeLoraLayer
 
 
 def weigh(
@@ -53,7 +54,7 @@ def add_product(
     return result.addmm_(hidden, B.T) if in_place else torch.addmm(result, hidden, B.T)
 
 
-class MoeLoraLinear(nn.Module, BaseTunerLayer):
+class MoeLoraLinear(nn.Module, MoeLoraLayer):
     """y = W x + (lora_alpha / r) * sum_e p_e(x) B_e A_e x, with all A and all B stacked: one GEMM each.
 
     With `scale_gates` it is k p_e(x) in place of p_e(x), k the experts that a token takes.
@@ -170,12 +171,16 @@ class MoeLoraLinear(nn.Module, BaseTunerLayer):
     ) -> tuple[int | Float[Tensor, "*gated experts"], int | Float[Tensor, "*gated experts"]]:
         """Gates, and the softmax over all experts, at least in fp32; or twice the expert that all sequences take.
 
-        Those of the "sequence" and "task" routers are the same for all tokens of a sequence: (batch, 1, experts).
+        Those of all routers but "token" are the same for all tokens of a sequence: (batch, 1, experts).
         """
         config = self.settings[adapter]
         if config.router == "task":
             gates = self._task_gates(x, adapter, forward)
             return gates, gates
+        if config.has_question_router:
+            if forward is None:
+                raise RuntimeError(self._no_forward_pass("question"))
+            return forward.questions[adapter]
         if config.num_experts == 1:
             gates = torch.ones((*x.shape[:-1], 1), device=x.device)
             return gates, gates

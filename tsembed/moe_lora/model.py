@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from .config import MoeLoraConfig
 from .context import THREAD, checkpoint_contexts, forward_pass
 from .layer import MoeLoraLinear
+from .question import NAME as QUESTION_ROUTER
+from .question import QuestionGates, QuestionRouter, text_tokens
+from .tuner_layer import MoeLoraLayer
 
+PICTURE_TOKENS = ("image", "video", "vision_start", "vision_end")  # in the config: <name>_token_id
 _BERT = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
 _QWEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # All linear layers of the blocks, by config.model_type. A vision tower's are named otherwise, or left out below.
@@ -50,7 +54,7 @@ class MoeLoraModel(BaseTuner):
     """
 
     prefix = "moe_lora_"
-    tuner_layer_cls = MoeLoraLinear
+    tuner_layer_cls = MoeLoraLayer
     target_module_mapping = {family: list(names) for family, names in TARGET_MODULES.items()}
 
     def __init__(self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], adapter_name: str, **kwargs):
@@ -64,8 +68,10 @@ class MoeLoraModel(BaseTuner):
     def _enter_forward(self, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         routes = kwargs.get("routes")
         kwargs = {name: value for name, value in kwargs.items() if name != "routes"}
-        mask = _mask(dict(zip(self._positional, args, strict=False)) | kwargs)
-        THREAD.forward = forward_pass(mask, {} if routes is None else self._resolve(routes, mask))
+        inputs = dict(zip(self._positional, args, strict=False)) | kwargs
+        mask = _mask(inputs)
+        given = {} if routes is None else self._resolve(routes, mask)
+        THREAD.forward = forward_pass(mask, given, self._ask(inputs, mask))
         return args, kwargs
 
     def _leave_forward(self, *_) -> None:
@@ -84,6 +90,35 @@ class MoeLoraModel(BaseTuner):
             batch = "batch" if mask is None else len(mask)
             raise ValueError(f"routes must be a name or indices of shape ({batch},), got shape {tuple(routes.shape)}")
         return {name: _one_hot(routes, config, mask) for name, config in task_routed.items()}
+
+    def _ask(self, inputs: dict[str, Any], mask: Tensor | None) -> dict[str, QuestionGates]:
+        """Per question-routed active adapter: what its router chooses for the sequences of the call.
+
+        Raises:
+            ValueError: If the call has no `input_ids`, or no mask of their shape.
+        """
+        router = getattr(self.model, QUESTION_ROUTER, None)
+        if router is None:
+            return {}
+        asked = [name for name in self.active_adapters if name in router.settings]
+        if not asked:
+            return {}
+        ids = inputs.get("input_ids")
+        if ids is None or mask is None:
+            raise ValueError(
+                "router='question' reads the words of the text: call the model with input_ids (batch, seq)"
+            )
+        with torch.no_grad():
+            words = self.model.get_input_embeddings()(ids)
+        is_text = text_tokens(ids, mask, torch.tensor(self._of_pictures, device=ids.device))
+        return {name: router(words, is_text, name) for name in asked}
+
+    @property
+    def _of_pictures(self) -> list[int]:
+        """Ids of the tokens that stand for pictures, or around them."""
+        config = self.model.config
+        ids = [getattr(config, f"{name}_token_id", None) for name in PICTURE_TOKENS]
+        return [token for token in ids if token is not None]
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs
@@ -161,6 +196,8 @@ class MoeLoraModel(BaseTuner):
         parameter_name: str | None = None,
     ) -> None:
         config = _moe_lora(peft_config)
+        if config.has_question_router:
+            self._add_question_router(adapter_name, config)
         if isinstance(target, MoeLoraLinear):
             target.update_layer(adapter_name, config)
             return
@@ -171,10 +208,21 @@ class MoeLoraModel(BaseTuner):
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
 
+    def _add_question_router(self, adapter_name: str, config: MoeLoraConfig) -> None:
+        """The adapter's router, once: this is called for every adapted layer."""
+        if not hasattr(self.model, QUESTION_ROUTER):
+            self.model.add_module(QUESTION_ROUTER, QuestionRouter(self.model.get_input_embeddings()))
+        router = getattr(self.model, QUESTION_ROUTER)
+        if adapter_name not in router.settings:
+            router.update_layer(adapter_name, config)
+            router.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
     def _unload_and_optionally_merge(self, *args, **kwargs) -> Any:  # PEFT's says None and returns the model
         base = super()._unload_and_optionally_merge(*args, **kwargs)
         for hook in self._context_hooks:
             hook.remove()
+        if hasattr(base, QUESTION_ROUTER):
+            delattr(base, QUESTION_ROUTER)
         return base
 
 

@@ -12,7 +12,7 @@ peft_of_old_names = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointin
 
 FAMILIES = ("bert", "nomic_bert", "qwen2", "qwen3", "xlm-roberta", "mpnet", "distilbert", "modernbert")
 ROUTES = {"query": "q", "document": "d", "passage": "d", "answer": "a"}  # not in alphabetical order
-ROUTERS = {"token": {}, "sequence": {}, "task": {"routes": ROUTES}}
+ROUTERS = {"token": {}, "sequence": {}, "question": {}, "task": {"routes": ROUTES}}
 VOCABULARY = 99
 
 

@@ -61,7 +61,7 @@ def test_routes_set_the_number_of_experts():
         ({"shared_experts": -1}, "shared_experts must be an integer >= 0, got -1"),
         ({"top_k": 5}, r"top_k must be in 1..num_experts \(4\), got 5"),
         ({"top_k": 0}, r"top_k must be in 1..num_experts \(4\), got 0"),
-        ({"router": "batch"}, "router must be one of token, sequence, task, got 'batch'"),
+        ({"router": "batch"}, "router must be one of token, sequence, question, task, got 'batch'"),
         ({"router": "task"}, "router='task' needs routes .*, got None"),
         ({"router": "task", "routes": []}, r"router='task' needs routes .*, got \[\]"),
         ({"routes": ROUTES}, "routes are for router='task', got routes with router='token'"),

@@ -184,12 +184,70 @@ def test_saving_and_loading_changes_nothing(model_type, settings, tmp_path):
     from safetensors.torch import load_file
 
     saved = load_file(tmp_path / "adapter_model.safetensors")
-    assert len(saved) == len(adapted_names(model)) * (2 if settings["router"] == "task" else 3)
+    layers, router = len(adapted_names(model)), settings["router"]
+    assert len(saved) == {"task": 2 * layers, "question": 2 * layers + 2}.get(router, 3 * layers)
     for low_memory in (False, True):
         again = PeftModel.from_pretrained(tiny(model_type, vocabulary=99), tmp_path, low_cpu_mem_usage=low_memory)
         for route in ROUTES:
             kwargs = routes_for(settings, route)
             assert torch.equal(embed(again, batch(), **kwargs), embed(model, batch(), **kwargs))
+
+
+def test_a_question_router_reads_the_words_alone_and_serves_all_layers():
+    model = adapted(base=qwen2_vl(), router="question", top_k=2)
+    inputs = pictures()
+    with routing_record() as record:
+        model(**inputs)
+    found = signatures(record)  # (2, 14, 3)
+    assert found.shape == (2, 14, 3)
+    assert torch.equal(found, found[:, :1].expand_as(found))
+    assert ((found > 0).sum(-1) == 2).all()
+    assert (found[0] - found[1]).abs().max() > 1e-3, "two questions"
+    other = inputs | {"pixel_values": torch.randn_like(inputs["pixel_values"])}
+    with routing_record() as record:
+        hidden = model(**other).last_hidden_state
+    assert torch.equal(signatures(record), found)
+    assert (hidden - model(**inputs).last_hidden_state).abs().max() > 1e-3
+    words = model.get_input_embeddings().weight[inputs["input_ids"][0]]
+    ids, mask = inputs["input_ids"][0], inputs["attention_mask"][0].bool()
+    text = words[mask & (ids != 2) & (ids != 3) & (ids != 4)].mean(0)
+    keys = model.base_model.model.question_router.moe_lora_router["default"]
+    temperature = model.base_model.model.question_router.moe_lora_router_temperature["default"].exp()
+    logits = torch.cosine_similarity(text[None], keys) / temperature
+    kept = logits.topk(2)
+    expected = torch.zeros(3).scatter(0, kept.indices, kept.values.softmax(0))
+    torch.testing.assert_close(found[0, 0], expected)
+
+
+def test_a_question_router_without_words_says_so_and_without_text_is_even():
+    model, ids = adapted(router="question"), batch()["input_ids"]
+    embeddings = model.get_input_embeddings()(ids)
+    with pytest.raises(ValueError, match="router='question' reads the words of a text: call the model with input_ids"):
+        model(inputs_embeds=embeddings)
+    with routing_record() as record:
+        model(input_ids=ids, attention_mask=torch.zeros_like(ids))
+    torch.testing.assert_close(record[0].gates, torch.full((4, 1, 3), 1 / 3))
+
+
+def test_question_routed_adapters_come_and_go():
+    model = adapted()
+    first = embed(model, batch())
+    model.add_adapter("second", MoeLoraConfig(r=3, router="question", num_experts=2, init_seed=3))
+    assert torch.equal(embed(model, batch()), first)
+    model.set_adapter("second")
+    router = model.base_model.model.question_router
+    assert all(p.requires_grad for p in router.parameters())
+    for name, weight in model.named_parameters():
+        if "moe_lora_B.second" in name:
+            weight.data.normal_()
+    assert (embed(model, batch()) - embed(tiny("bert", vocabulary=99), batch())).abs().max() > 1e-3
+    model.set_adapter("default")
+    assert not any(p.requires_grad for p in router.parameters())
+    assert torch.equal(embed(model, batch()), first)
+    model.delete_adapter("second")
+    assert not any(".second" in n for n in model.state_dict())
+    plain = model.unload()
+    assert not hasattr(plain, "question_router")
 
 
 def test_several_adapters_disabling_and_deleting():
