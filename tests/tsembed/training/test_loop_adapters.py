@@ -36,7 +36,7 @@ METHODS = {
     "LoRA": {"adapter": Adapter(kind="lora", r=8)},
     "MoE-LoRA": {"adapter": Adapter(r=4)},
     "by sequence": {"adapter": Adapter(r=4, router="sequence", shared_experts=1)},
-    "by question": {"adapter": Adapter(r=4, router="question", top_k=2, shared_experts=1)},
+    "by question": {"adapter": Adapter(r=4, lora_alpha=16, router="question", top_k=2, shared_experts=1)},
     "by task": {"adapter": Adapter(r=4, router="task"), "experts": EXPERTS},
     "TSEmbed": TSEMBED,
 }
