@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .tasks import CAPTIONING, IMAGE_ROUTES, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
+from .tasks import CAPTIONING, IMAGE_ROUTES, OTHER_SETS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
 
 Positive = Annotated[int, Field(gt=0)]
 Supervision = Literal["pairs", "labels", "both"]
@@ -120,6 +120,8 @@ class Variant(Strict):
     instruction: bool = True
     instructions: dict[str, str] | None = None  # route -> what is put before its inputs; None: the base model's own
     experts: dict[str, str] | None = None  # route -> expert; None: a dense model
+    # What a route of `experts` is: a task's, or a training set by name. Sets without one have the shared experts alone.
+    routed_by: Literal["task", "set"] = "task"
     token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
     # Which blocks have experts (Table 6).
     blocks: Literal["every", "every_other", "last_half", "last"] | tuple[Block, ...] = "every"
@@ -177,6 +179,10 @@ class Variant(Strict):
     def _adapter_fits(self):
         if self.adapter is not None and (self.experts is not None) != (self.adapter.router == "task"):
             raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
+        if self.routed_by == "set" and (
+            self.adapter is None or self.experts is None or not self.adapter.shared_experts
+        ):
+            raise ValueError("routed_by 'set' needs experts and an adapter with shared_experts, which other sets take")
         if self.adapter is not None and self.token_routing is not None:
             raise ValueError("adapter and token_routing exclude each other")
         if self.adapter is not None and self.adapter.information_loss and self.adapter.information_of == "task":
@@ -208,7 +214,7 @@ class Variant(Strict):
             raise ValueError(f"tasks {list(self.tasks)} are of text and of images; a variant has one kind")
         if CAPTIONING in self.tasks and len(self.tasks) > 1:
             raise ValueError(f"{CAPTIONING} is trained alone, not with {', '.join(self.tasks)}")
-        if self.experts is not None:
+        if self.experts is not None and self.routed_by == "task":
             if unknown := set(self.experts) - set(self.routes):
                 routes = ", ".join(self.routes)
                 raise ValueError(f"experts has routes {sorted(unknown)}, which are unknown; known: {routes}")
@@ -230,6 +236,8 @@ class Variant(Strict):
     @property
     def routes(self) -> tuple[str, ...]:
         """The routes of the variant's kind of input, in the order of their indices."""
+        if self.routed_by == "set":
+            return (*(self.experts or {}), OTHER_SETS)
         return IMAGE_ROUTES if self.of_images else ROUTES
 
     @property

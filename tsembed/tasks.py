@@ -5,10 +5,11 @@ retrieval has two, one for queries and one for documents. A route names an instr
 tasks are of text; the tasks of images are MMEB's four meta-tasks, with one route each and instructions in the queries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 ROUTES = ("classification", "clustering", "search_query", "search_document")  # of text
+OTHER_SETS = "other sets"  # the route of what no expert was trained on, where experts are routed by set
 IMAGE_ROUTES = ("image_classification", "image_retrieval", "visual_question_answering", "visual_grounding")
 
 # The base model's own spelling (contrastors); the paper prints spaces: "search query: " (MoTE §4).
@@ -63,6 +64,25 @@ TASK_OF_IMAGE_TYPE: dict[str, str] = {
     "ImageRetrieval": "image_retrieval",
     "VisualGrounding": "visual_grounding",
 }
+
+
+def route_of_set(routes: Sequence[str], name: str, route: str) -> str:
+    """The route of a dataset's sequences: that of their task, or the dataset's own where a model is routed by set.
+
+    Args:
+        routes: Those that the model knows.
+        name: The dataset's.
+        route: Of its task.
+
+    Examples:
+        >>> route_of_set(ROUTES, "squad", "search_query"), route_of_set(("squad", OTHER_SETS), "squad", "search_query")
+        ('search_query', 'squad')
+        >>> route_of_set(("squad", OTHER_SETS), "trec", "search_query")
+        'other sets'
+    """
+    if OTHER_SETS not in routes:
+        return route
+    return name if name in routes else OTHER_SETS
 
 
 def route_of(task_type: str, prompt_type: str | None, task_of_type: Mapping[str, str] = TASK_OF_TYPE) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tsembed.inputs import Input
-from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS
+from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS, route_of_set
 
 from ..data.manifest import load_table
 from .items import Items, write
@@ -64,8 +64,11 @@ def evaluate(
         tables = load_table(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")
-        queries = memory.embed(items(tables["queries"], "query", "query_image"), task.query_route, rng)
-        documents = memory.embed(items(tables["candidates"], "text", "image"), task.document_route, rng)
+        query_route, document_route = (
+            route_of_set(encoder.routes, entry["name"], route) for route in (task.query_route, task.document_route)
+        )
+        queries = memory.embed(items(tables["queries"], "query", "query_image"), query_route, rng)
+        documents = memory.embed(items(tables["candidates"], "text", "image"), document_route, rng)
         questions = zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True)
         right = [
             is_first(queries[i], documents, np.array(rng.sample(candidates, len(candidates))), positives)

@@ -205,6 +205,11 @@ def test_a_merged_row_waits_for_all_rows_whose_weights_it_averages():
             {"em": {"label": "E", "adapter": {"kind": "lora", "information_loss": 0.1, "information_of": "set"}}},
             "information_loss 0.1 needs the learned routers of kind 'moe_lora'",
         ),
+        (
+            {},
+            {"em": {"label": "E", "adapter": {"router": "task"}, "experts": {"c1": "x"}, "routed_by": "set"}},
+            "routed_by 'set' needs experts and an adapter with shared_experts",
+        ),
         ({}, {"em": {"label": "E", "batching": "mixed"}}, "mixed batches hold several tasks, so temperature must be a"),
         ({}, {"em": {"label": "E", "task_of_type": {"sts": "clustering"}}}, r"unknown types \['sts'\]; known: Retr"),
         ({}, {"em": {"label": "E", "task_of_type": {"STS": "topic"}}}, r"unknown tasks \['topic'\]; known: class"),

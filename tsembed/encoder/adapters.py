@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def adapt(
-    model: "PreTrainedModel", adapter: Adapter, experts: Mapping[str, str] | None = None, *, seed: int
+    model: "PreTrainedModel", adapter: Adapter, experts: Mapping[str, str | None] | None = None, *, seed: int
 ) -> "PeftModel":
     """The model with adapters, everything else frozen. At initialisation it equals the model.
 
     Args:
         model: A Hugging Face model; its layers are replaced in place.
         adapter: Kind, rank, router and the layers to adapt.
-        experts: Route -> expert, for an adapter that is routed by task.
+        experts: Route -> expert, for an adapter that is routed by task; None: shared experts alone.
         seed: Of the adapters' initial weights.
 
     Raises:

@@ -76,13 +76,15 @@ def build(
         loaded = load(start, "cpu")  # the training chooses the device
         parts = LoadedBackbone(loaded.backbone, loaded.tokenizer, getattr(loaded, "image_processor", None))
         base = {"folder": start}
+    # In the order of the routes' indices, whatever order the settings have.
+    experts = {route: variant.experts.get(route) for route in variant.routes} if variant.experts else None
     model: Any = parts.model  # what cannot be adapted or up-cycled is refused there
     if variant.adapter is not None:
         if backbone.name.startswith("random:") and start is None:
             raise ValueError(f"backbone {backbone.name!r} is random: an adapter on it needs `starts_from`")
-        model = adapt(model, variant.adapter, variant.experts, seed=seed)
-    elif variant.experts is not None:
-        model = upcycle(model, {route: variant.experts[route] for route in variant.routes}, variant.blocks)
+        model = adapt(model, variant.adapter, experts, seed=seed)
+    elif experts is not None:
+        model = upcycle(model, {route: expert for route, expert in experts.items() if expert}, variant.blocks)
     if (routing := variant.token_routing) is not None:
         model = route_tokens(
             model, num_experts=routing.num_experts, top_k=routing.top_k, blocks=variant.blocks, seed=seed

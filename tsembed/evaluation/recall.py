@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..encoder.text import Encoder
-from ..tasks import TASKS
+from ..tasks import TASKS, route_of_set
 from ..training.batches import inputs_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ def held_out_scores(
     for name, table in tables.items():
         task = TASKS[tasks[name]]
         pairs = table[:]
-        queries = np.asarray(encoder.encode(inputs_of(pairs, "query"), task.query_route, **encode))
-        documents = np.asarray(encoder.encode(inputs_of(pairs, "document"), task.document_route, **encode))
+        query_route, document_route = (
+            route_of_set(encoder.routes, name, route) for route in (task.query_route, task.document_route)
+        )
+        queries = np.asarray(encoder.encode(inputs_of(pairs, "query"), query_route, **encode))
+        documents = np.asarray(encoder.encode(inputs_of(pairs, "document"), document_route, **encode))
         score = 100 * recall_at_1(queries, documents, np.asarray(pairs["group"]))
         rows.append({"task": task.name, "dataset": name, "metric": "recall_at_1", "score": score})
     return rows

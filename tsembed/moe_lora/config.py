@@ -8,6 +8,7 @@ from peft.config import PeftConfig
 from peft.utils import PeftType
 
 ROUTERS = ("token", "sequence", "question", "task")
+NO_EXPERT = -1  # the index of a route that takes the shared experts alone
 Names = list[str] | tuple[str, ...] | str  # of modules, or a regular expression
 
 
@@ -46,8 +47,9 @@ class MoeLoraConfig(PeftConfig):
             "sequence": the same of the input's mean over the tokens of the mask. "question": the words of the
             sequence's text, the same gates in all layers (`question.QuestionRouter`). "task": the expert of the route
             that is given with `routes=` at every call; there are no router weights.
-        routes: For `router="task"`: route -> expert name; several routes may share an expert. A list gives each route
-            its own. Kept as pairs, because JSON would lose the order, which is that of the routes' indices.
+        routes: For `router="task"`: route -> expert name; several routes may share an expert, and None takes the shared
+            experts alone. A list gives each route its own. Kept as pairs, because JSON would lose the order, which is
+            that of the routes' indices.
         load_balancing: Weight of the load-balancing loss, >= 0, for the training loop; no loss is added here.
         shared_experts: Further experts that every token takes, with gate 1, and that no router sees.
         scale_gates: Multiply the routed experts' gates by the number of experts that a token takes. Gates sum to 1, so
@@ -74,7 +76,9 @@ class MoeLoraConfig(PeftConfig):
     exclude_modules: Names | None = field(default=None, metadata={"help": "layers not to adapt"})
     lora_dropout: float = field(default=0.0, metadata={"help": "dropout of the experts' input"})
     router: str = field(default="token", metadata={"help": "token, sequence, question or task"})
-    routes: Mapping[str, str] | list | None = field(default=None, metadata={"help": "route -> expert (router task)"})
+    routes: Mapping[str, str | None] | list | None = field(
+        default=None, metadata={"help": "route -> expert (router task)"}
+    )
     load_balancing: float = field(default=0.0, metadata={"help": "weight of the load-balancing loss"})
     shared_experts: int = field(default=0, metadata={"help": "experts that every token takes"})
     scale_gates: bool = field(default=False, metadata={"help": "even gates are 1 each, not 1 / experts"})
@@ -119,6 +123,10 @@ class MoeLoraConfig(PeftConfig):
                 f"top_k={self.top_k}, load_balancing={self.load_balancing}, scale_gates={self.scale_gates}"
             )
         self.routes = _pairs(self.routes)
+        if not self.shared_experts and (alone := [route for route, expert in self._route_pairs if expert is None]):
+            raise ValueError(
+                f"routes {alone} have no expert, so shared_experts must be >= 1, got {self.shared_experts}"
+            )
         experts = len(self.expert_names)
         if self.num_experts not in (experts, type(self).num_experts):
             raise ValueError(f"num_experts is {self.num_experts}, but routes name {experts}: {self.expert_names}")
@@ -145,7 +153,7 @@ class MoeLoraConfig(PeftConfig):
         return self.router == "question" and self.num_experts > 1
 
     @property
-    def _route_pairs(self) -> list[list[str]]:
+    def _route_pairs(self) -> list[list[str | None]]:
         """[route, expert] in the order of the routes' indices; only of router="task"."""
         assert isinstance(self.routes, list)
         return self.routes
@@ -153,21 +161,21 @@ class MoeLoraConfig(PeftConfig):
     @property
     def route_names(self) -> list[str]:
         """The routes, in the order of their indices."""
-        return [route for route, _ in self._route_pairs]
+        return [str(route) for route, _ in self._route_pairs]
 
     @property
     def expert_names(self) -> list[str]:
         """The experts of the routes, in the order in which the layers stack them."""
-        return list(dict.fromkeys(expert for _, expert in self._route_pairs))
+        return list(dict.fromkeys(expert for _, expert in self._route_pairs if expert is not None))
 
     @property
     def route_experts(self) -> list[int]:
-        """The index of the expert of every route."""
+        """The index of the expert of every route; `NO_EXPERT` for one that has none."""
         names = self.expert_names
-        return [names.index(expert) for _, expert in self._route_pairs]
+        return [NO_EXPERT if expert is None else names.index(expert) for _, expert in self._route_pairs]
 
     def expert_of(self, route: str) -> int:
-        """The index of a route's expert.
+        """The index of a route's expert, or `NO_EXPERT`.
 
         Raises:
             ValueError: If the route is unknown.
@@ -181,7 +189,7 @@ def _names(names: Iterable[str] | str | None) -> tuple[str, ...] | str | None:
     return names if names is None or isinstance(names, str) else tuple(names)
 
 
-def _pairs(routes: Mapping[str, str] | Iterable) -> list[list[str]]:
+def _pairs(routes: Mapping[str, str | None] | Iterable) -> list[list[str | None]]:
     """[route, expert] pairs of a map, of a list of routes, or of the pairs themselves.
 
     Examples:

@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from .config import MoeLoraConfig
+from .config import NO_EXPERT, MoeLoraConfig
 from .context import THREAD, ForwardPass
 from .routing import LayerRouting, gate
 from .tuner_layer import MoeLoraLayer
@@ -160,7 +160,8 @@ class MoeLoraLinear(nn.Module, MoeLoraLayer):
 
     def _of_expert(self, stacked: Tensor, expert: int, config: MoeLoraConfig, *, axis: int) -> Tensor:
         """The part of A or B that is a routed expert's, and the shared ones'."""
-        part = stacked.narrow(axis, expert * config.r, config.r)
+        routed = 0 if expert == NO_EXPERT else 1
+        part = stacked.narrow(axis, max(expert, 0) * config.r, routed * config.r)
         if not config.shared_experts:
             return part
         shared = stacked.narrow(axis, config.num_experts * config.r, config.shared_experts * config.r)

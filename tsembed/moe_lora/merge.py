@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import ModulesToSaveWrapper
 from torch import Tensor
 
-from .config import MoeLoraConfig
+from .config import NO_EXPERT, MoeLoraConfig
 from .layer import MoeLoraLinear
 from .routing import LayerRouting
 
@@ -72,8 +72,8 @@ def to_lora(
     if any(layer.merged for layer in layers.values()):
         raise ValueError("the adapter is merged into the base weights: call unmerge_adapter() first")
     if route is not None:
-        experts = [config.expert_of(route)]
-        weights = {name: _fixed(layer, adapter, experts, torch.ones(1)) for name, layer in layers.items()}
+        experts = [expert for expert in [config.expert_of(route)] if expert != NO_EXPERT]
+        weights = {name: _fixed(layer, adapter, experts, torch.ones(len(experts))) for name, layer in layers.items()}
     else:
         assert gates is not None  # one of the two is, as checked above
         experts = list(range(config.num_experts))

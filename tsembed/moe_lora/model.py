@@ -9,7 +9,7 @@ from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, _maybe_include_all_linear_layers, check_target_module_exists
 from torch import Tensor, nn
 
-from .config import MoeLoraConfig
+from .config import NO_EXPERT, MoeLoraConfig
 from .context import THREAD, checkpoint_contexts, forward_pass
 from .layer import MoeLoraLinear
 from .question import NAME as QUESTION_ROUTER
@@ -105,9 +105,7 @@ class MoeLoraModel(BaseTuner):
             return {}
         ids = inputs.get("input_ids")
         if ids is None or mask is None:
-            raise ValueError(
-                "router='question' reads the words of the text: call the model with input_ids (batch, seq)"
-            )
+            raise ValueError("router='question' reads the words of a text: call the model with input_ids (batch, seq)")
         with torch.no_grad():
             words = self.model.get_input_embeddings()(ids)
         is_text = text_tokens(ids, mask, torch.tensor(self._of_pictures, device=ids.device))
@@ -248,7 +246,8 @@ def _one_hot(routes: Tensor, config: MoeLoraConfig, mask: Tensor | None) -> Tens
     if not torch.compiler.is_compiling() and len(routes) and not 0 <= int(routes.min()) <= int(routes.max()) <= last:
         raise ValueError(f"route index out of range: must be in 0..{last}, got {routes.tolist()}")
     experts = torch.tensor(config.route_experts)[routes]
-    gates = nn.functional.one_hot(experts, config.num_experts).float().unsqueeze(1)
+    chosen = nn.functional.one_hot(experts.clamp_min(0), config.num_experts).float() * (experts != NO_EXPERT)[:, None]
+    gates = chosen.unsqueeze(1)  # (batch, 1, experts)
     return gates if mask is None else gates.to(mask.device)
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .config import MoeLoraConfig
+from .config import NO_EXPERT, MoeLoraConfig
 from .context import THREAD, ForwardPass
 
 
@@ -88,7 +88,8 @@ class LayerRouting(NamedTuple):
         if isinstance(gates, Tensor):
             return gates
         one_hot = self._mask.new_zeros(len(self._mask), 1, self.config.num_experts)
-        one_hot[..., gates] = 1
+        if gates != NO_EXPERT:
+            one_hot[..., gates] = 1
         return one_hot
 
 

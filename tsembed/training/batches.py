@@ -16,7 +16,7 @@ from torch import Tensor
 from ..encoder.chunks import Chunk
 from ..inputs import Input
 from ..settings import Training, Variant
-from ..tasks import TASKS
+from ..tasks import OTHER_SETS, TASKS, route_of_set
 from .sampler import TaskSampler
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class StepBatches(torch.utils.data.Dataset):
         world_size: Number of ranks.
 
     Raises:
-        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal chunks.
+        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal chunks, or a
+            model that is routed by set has no expert for one of the tables.
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class StepBatches(torch.utils.data.Dataset):
                 f"batch_size {training.batch_size} must be a multiple of micro_batch_size {self.micro}, "
                 f"and that of the {world_size} processes"
             )
+        if OTHER_SETS in encoder.routes and (without := sorted(set(tables) - set(encoder.routes))):
+            raise ValueError(f"routed_by 'set': experts has none for the training sets {', '.join(without)}")
         self.chunk_size = training.grad_cache_chunk_size or self.micro // world_size
         if self.micro // world_size % self.chunk_size:
             pairs, size = self.micro // world_size, self.chunk_size
@@ -131,10 +134,13 @@ class StepBatches(torch.utils.data.Dataset):
         return queries, documents, groups, [datasets[owner] for owner in owners]
 
     def _chunk(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[PairChunk, int]:
-        tasks = [TASKS[self.tasks[name]] for name in names]
-        routes, limit = [task.query_route for task in tasks], self.training.max_query_tokens
+        of_tasks = [(name, TASKS[self.tasks[name]]) for name in names]
+        known = self.encoder.routes
+        routes = [route_of_set(known, name, task.query_route) for name, task in of_tasks]
+        limit = self.training.max_query_tokens
         query_chunks, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
-        routes, limit = [task.document_route for task in tasks], self.training.max_document_tokens
+        routes = [route_of_set(known, name, task.document_route) for name, task in of_tasks]
+        limit = self.training.max_document_tokens
         document_chunks, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
         return PairChunk(query_chunks, document_chunks), query_tokens + document_tokens
 

@@ -13,7 +13,7 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType
 
 from tests.tsembed.moe_lora.models import ROUTES
-from tsembed.moe_lora.config import MoeLoraConfig
+from tsembed.moe_lora.config import NO_EXPERT, MoeLoraConfig
 from tsembed.moe_lora.model import MoeLoraModel
 
 
@@ -50,6 +50,8 @@ def test_routes_set_the_number_of_experts():
     assert MoeLoraConfig(router="task", routes=ROUTES).num_experts == 3
     assert MoeLoraConfig(router="task", routes=["b", "a"]).expert_names == ["b", "a"]
     assert MoeLoraConfig(router="task", routes=ROUTES).expert_of("passage") == 1
+    some = MoeLoraConfig(router="task", routes={"a": None, "b": "x"}, shared_experts=1)
+    assert (some.num_experts, some.expert_names, some.route_experts) == (1, ["x"], [NO_EXPERT, 0])
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,10 @@ def test_routes_set_the_number_of_experts():
         ({"router": "task", "routes": ROUTES, "top_k": 1}, "no top_k, load_balancing or scale_gates, got top_k=1"),
         ({"router": "task", "routes": ROUTES, "scale_gates": True}, "no learned router.*scale_gates=True"),
         ({"router": "task", "routes": ROUTES, "num_experts": 8}, "num_experts is 8, but routes name 3"),
+        (
+            {"router": "task", "routes": {"a": "x", "b": None}},
+            r"routes \['b'\] have no expert, so shared_experts must be",
+        ),
         ({"lora_dropout": 1.0}, r"lora_dropout must be in \[0, 1\), got 1.0"),
         ({"load_balancing": float("nan")}, "load_balancing must be finite and >= 0, got nan"),
         ({"target_modules": ".*", "layers_to_transform": [0]}, "needs a list of target_modules, got '.*'"),

@@ -35,6 +35,7 @@ from tsembed.contrastive.losses import load_balancing_of
 from tsembed.moe_lora.config import MoeLoraConfig
 from tsembed.moe_lora.context import THREAD
 from tsembed.moe_lora.layer import MoeLoraLinear
+from tsembed.moe_lora.merge import to_lora
 from tsembed.moe_lora.routing import balance, routing_record, signatures
 
 pytestmark = peft_of_old_names
@@ -141,6 +142,26 @@ def test_routes_that_share_an_expert_are_one_and_others_differ():
     query, document, passage = (embed(model, batch(), routes=route) for route in ("query", "document", "passage"))
     assert torch.equal(document, passage)
     assert (query - document).abs().max() > 1e-3
+
+
+def test_a_route_without_expert_takes_the_shared_ones_alone():
+    routes = {"query": "q", "other": None, "answer": "a"}
+    model = adapted(router="task", routes=routes, shared_experts=1)
+    found = {route: embed(model, batch(), routes=route) for route in routes}
+    mixed = embed(model, batch(), routes=torch.tensor([0, 1, 2, 1]))
+    for i, route in enumerate(["query", "other", "answer", "other"]):
+        torch.testing.assert_close(mixed[i], found[route][i], **TOLERANCE)
+    with routing_record() as record:
+        model(**batch(), routes="other")
+    assert signatures(record).abs().max() == 0
+    lora = to_lora(model, route="other")
+    assert lora.peft_config["default"].r == 2
+    torch.testing.assert_close(embed(lora, batch()), found["other"], **TOLERANCE)
+    for name, weight in model.named_parameters():
+        if "moe_lora_B" in name:
+            weight.data[:, :4] = 0  # of the two routed experts
+    torch.testing.assert_close(embed(model, batch(), routes="query"), found["other"], **TOLERANCE)
+    assert (found["other"] - embed(tiny("bert", vocabulary=99), batch())).abs().max() > 1e-3
 
 
 def test_the_vision_tower_is_left_alone_unless_named():

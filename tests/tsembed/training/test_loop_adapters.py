@@ -179,6 +179,33 @@ def test_cached_gradients_change_nothing(base, tmp_path, micro):
         torch.testing.assert_close(found[1][0][name], p, atol=2e-4, rtol=1e-3, msg=name)
 
 
+def test_experts_by_set_train_on_their_set_and_the_shared_one_on_all(base, tmp_path):
+    adapter = Adapter(r=4, lora_alpha=16, router="task", shared_experts=1)
+    by_set = {"adapter": adapter, "experts": {"g": "G", "c": "C"}, "routed_by": "set"}
+    chosen = settings(variant=by_set, steps=2, task_sampling="balanced")
+    chosen = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"tasks": (TASKS["c"],)})})
+    encoder = make(base, chosen)
+    assert encoder.routes == ("g", "c", "other sets")
+    train(chosen, encoder, tables(), TASKS, tmp_path)
+    moved = [p.abs().amax(0) for n, p in encoder.named_parameters() if "moe_lora_B" in n]
+    assert moved
+    for each in moved:
+        of_g, of_c, shared = each.split(4)
+        assert of_g.max() == 0 < min(of_c.max(), shared.max())
+    with pytest.raises(ValueError, match="routed_by 'set': experts has none for the training sets d"):
+        train(chosen, make(base, chosen), tables() | {"d": tables()["c"]}, TASKS | {"d": TASKS["c"]}, tmp_path / "d")
+
+
+def test_task_experts_keep_their_routes_in_whatever_order_they_are_given(base):
+    found = []
+    for routes in (IMAGE_ROUTES, IMAGE_ROUTES[::-1]):
+        experts = {route: route for route in routes}
+        variant = {"adapter": Adapter(r=4, router="task"), "experts": experts}
+        encoder = make(base, settings(variant=variant))
+        found.append(encoder.backbone.peft_config["default"].route_names)
+    assert found == [list(IMAGE_ROUTES)] * 2
+
+
 def test_the_information_loss_makes_the_experts_tell_the_tasks_apart(base, tmp_path):
     reached = {}
     for weight in (0.0, 3.0):
