@@ -19,7 +19,7 @@ from study.evaluation.precision_at_1 import BLOCK, evaluate, is_first
 from study.presets import Data, Preset
 from study.suites.digits import suite
 from tsembed.inputs import Input, encode_png
-from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE
+from tsembed.tasks import IMAGE_ROUTES, IMAGE_TASKS, OTHER_SETS, TASK_OF_IMAGE_TYPE
 
 
 def picture(value):
@@ -55,6 +55,8 @@ def prepared(monkeypatch, tmp_path):
 
 class Fake:
     """An encoder that knows the numbers; remembers what it was asked."""
+
+    routes = IMAGE_ROUTES
 
     def __init__(self, vector):
         self.vector, self.asked = vector, []
@@ -167,3 +169,11 @@ def test_every_meta_task_has_a_type_and_a_route(prepared):
     rows = evaluate(fake, folder, manifest, seed=0)
     assert {row["task_type"] for row in rows} == set(TASK_OF_IMAGE_TYPE)
     assert {route for route, _, _ in fake.asked} == set(IMAGE_TASKS)
+
+
+def test_a_model_that_is_routed_by_set_gets_the_sets_own_route(prepared):
+    folder, manifest = prepared(names=("known", "new"), tasks=("image_retrieval",) * 2)
+    encoder = Fake(perfect)
+    encoder.routes = ("known", OTHER_SETS)
+    evaluate(encoder, folder, manifest, seed=0)
+    assert {route for route, *_ in encoder.asked} == {"known", OTHER_SETS}
