@@ -1,13 +1,13 @@
-"""Gradient conflict: the cosine between the gradients of two training tasks on the parameters that both train.
+"""Gradient conflict: the cosine between the gradients of two training tasks, or sets, on parameters that both train.
 
 The premise of task experts is that tasks pull shared parameters apart: "gradient interference" (MoTE §1; Yu et al.
 2020, https://arxiv.org/abs/2001.06782, call a negative cosine a conflict). The paper does not measure it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -73,23 +73,77 @@ def task_gradients_conflict(
     """
     import pandas as pd
 
+    _check(batches)
+    found = _gradients_of(encoder, probe_batches(encoder, tables, tasks, settings, batches, seed), settings, "task")
+    return pd.DataFrame(_compared(found, [task for task in TASKS if task in found]))
+
+
+def set_gradients_conflict(
+    encoder: Encoder,
+    tables: "Mapping[str, datasets.Dataset]",
+    tasks: Mapping[str, str],
+    settings: RunSettings,
+    *,
+    batches: int = 2,
+    seed: int = PROBE_SEED,
+) -> "pd.DataFrame":
+    """`task_gradients_conflict` of the sets of a task in place of tasks: sets of different tasks are not compared.
+
+    Args:
+        encoder: As there.
+        tables: As there.
+        tasks: As there.
+        settings: As there.
+        batches: Batches per set, >= 2.
+        seed: Of the batches.
+
+    Returns:
+        The columns of `task_gradients_conflict`, first and second being sets.
+
+    Raises:
+        ValueError: If `batches` < 2.
+    """
+    import pandas as pd
+
+    _check(batches)
+    rows: list[dict] = []
+    for task in dict.fromkeys(tasks[name] for name in tables):  # a task's gradients alone are in memory at once
+        found: dict[str, list[Gradients]] = {}
+        for name in (name for name in tables if tasks[name] == task):
+            alone = probe_batches(encoder, {name: tables[name]}, {name: task}, settings, batches, seed)
+            found |= _gradients_of(encoder, alone, settings, "dataset")
+        rows += _compared(found, list(found))
+    return pd.DataFrame(rows)
+
+
+def _check(batches: int) -> None:
     if batches < 2:
         raise ValueError(f"batches must be >= 2 to compare a task with itself, got {batches}")
-    gradients_of: dict[str, list[Gradients]] = {}
+
+
+def _gradients_of(
+    encoder: Encoder, batches: Iterable[Batch], settings: RunSettings, label: Literal["task", "dataset"]
+) -> dict[str, list[Gradients]]:
+    """Gradients of the batches by what they are of; the encoder is left as it was."""
+    found: dict[str, list[Gradients]] = {}
     was_training = encoder.training
     encoder.eval()
-    for batch in probe_batches(encoder, tables, tasks, settings, batches, seed):
-        gradients_of.setdefault(batch.task, []).append(_gradients(encoder, batch, settings.training.precision))
+    for batch in batches:
+        found.setdefault(getattr(batch, label), []).append(_gradients(encoder, batch, settings.training.precision))
     encoder.train(was_training)
-    names = [task for task in TASKS if task in gradients_of]
+    return found
+
+
+def _compared(found: Mapping[str, list[Gradients]], names: Sequence[str]) -> list[dict]:
+    """Rows of two names, batch by batch, and of each with itself, over all pairs of its batches."""
     rows = []
     for first, second in combinations(names, 2):
-        for number, (a, b) in enumerate(zip(gradients_of[first], gradients_of[second], strict=True)):
+        for number, (a, b) in enumerate(zip(found[first], found[second], strict=True)):
             rows += _rows(number, first, second, a, b)
     for name in names:
-        for number, (a, b) in enumerate(combinations(gradients_of[name], 2)):
+        for number, (a, b) in enumerate(combinations(found[name], 2)):
             rows += _rows(number, name, name, a, b)
-    return pd.DataFrame(rows)
+    return rows
 
 
 def probe_batches(

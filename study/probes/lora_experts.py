@@ -1,11 +1,12 @@
 """What MoE-LoRA's routers do: which experts a task uses, and whether similar routing means similar meaning.
 
 EANS takes routing similarity as a proxy for semantic similarity. Here that is measured, on held-out pairs of all tasks
-together, layer by layer, and beside it the same of random routers on the same model.
+together, layer by layer, and beside it the same of random routers on the same model. What routers tell of a sequence's
+task and set has two baselines: the adapter as it was before training, and random routers of the trained ones' scale.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from jaxtyping import Float
 
 from tsembed.contrastive.eans import signature_similarity
+from tsembed.contrastive.information import information_of, noise
 from tsembed.encoder.precision import autocast
 from tsembed.encoder.text import Encoder
-from tsembed.tasks import TASKS
+from tsembed.tasks import TASKS, route_of_set
 from tsembed.training.batches import inputs_of
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+TRAINED, RANDOM, UNTRAINED = ROUTERS = ("trained", "random", "untrained")
 PAIRS = 8  # of each dataset
 ALL_LAYERS = "all"  # layers, or tasks
 
@@ -62,8 +65,8 @@ def observe(
 
 def measure(
     encoder: Encoder, tables: "dict[str, datasets.Dataset]", tasks: dict[str, str], *, seed: int = 0, **encode: Any
-) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Use of the experts, and routing as a proxy, on `PAIRS` pairs of each dataset.
+) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
+    """Use of the experts, routing as a proxy, and information in routing, on `PAIRS` pairs of each dataset.
 
     Args:
         encoder: With a MoE-LoRA adapter.
@@ -77,6 +80,9 @@ def measure(
         proxy: router ("trained" or "random"), layer (its index, or "all"), pool ("all" pairs of a query and a document
             that is not its own, or those of the "same task"), reference ("embedding": cosine of the embeddings;
             "answer": whether the document answers the query too), correlation (Spearman's), pairs.
+        information: router ("trained", "random" or "untrained"), label ("task" or "set"), layer (its index, or "all":
+            the mean), information (mutual, of label and expert, in nats), noise (its standard deviation over samples of
+            the sequences; of "all" alone).
     """
     import pandas as pd
 
@@ -87,14 +93,17 @@ def measure(
         groups += rows["group"]
         for side, side_inputs in sides.items():
             side_inputs += inputs_of(rows, side)
-    trained: dict[str, Observed] = {}
-    random: dict[str, Observed] = {}
-    randomised = with_random_routers(encoder, seed)
+    found: dict[str, dict[str, Observed]] = {}
     layers: list[str] = []
-    for side, inputs in sides.items():
-        routes = [getattr(TASKS[tasks[name]], f"{side}_route") for name in names]
-        trained[side], layers = observe(encoder, inputs, routes, **encode)
-        random[side], _ = observe(randomised, inputs, routes, **encode)
+    for router in ROUTERS:
+        model = encoder if router == TRAINED else _other(encoder, router, seed)
+        found[router] = {}
+        for side, inputs in sides.items():
+            routes = [
+                route_of_set(encoder.routes, name, getattr(TASKS[tasks[name]], f"{side}_route")) for name in names
+            ]
+            found[router][side], layers = observe(model, inputs, routes, **encode)
+    trained = found[TRAINED]
     use = [
         {"task": tasks[name], "dataset": name, "side": side, "layer": layer, "expert": expert, "share": share}
         for side, observed in trained.items()
@@ -105,9 +114,33 @@ def measure(
     of_task = np.array([tasks[name] for name in names])
     reference = (trained["query"].vectors @ trained["document"].vectors.T).numpy()
     rows = []
-    for router, observed_sides in (("trained", trained), ("random", random)):
-        rows += _proxy(observed_sides, reference, of_task, np.array(groups), router)
-    return pd.DataFrame(use), pd.DataFrame(rows)
+    for router in (TRAINED, RANDOM):
+        rows += _proxy(found[router], reference, of_task, np.array(groups), router)
+    labels = {
+        "task": [list(TASKS).index(task) for task in of_task],
+        "set": [list(tables).index(name) for name in names],
+    }
+    information = [row for router, observed in found.items() for row in _information(observed, labels, router, seed)]
+    return pd.DataFrame(use), pd.DataFrame(rows), pd.DataFrame(information)
+
+
+def _other(encoder: Encoder, router: str, seed: int) -> Encoder:
+    return with_random_routers(encoder, seed) if router == RANDOM else with_untrained_adapters(encoder)
+
+
+def _information(
+    observed: dict[str, Observed], labels: dict[str, list[int]], router: str, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of the table `information`, over the sequences of both sides."""
+    signatures = torch.cat([observed[side].signatures for side in ("query", "document")]).double()
+    for label, of_pairs in labels.items():
+        numbers = torch.tensor(of_pairs).repeat(2)
+        by_layer = information_of(signatures, numbers)
+        spread = noise(signatures, numbers, generator=torch.Generator().manual_seed(seed))
+        row = {"router": router, "label": label}
+        yield row | {"layer": ALL_LAYERS, "information": float(by_layer.mean()), "noise": spread}
+        for layer, value in enumerate(by_layer.tolist()):
+            yield row | {"layer": str(layer), "information": value, "noise": float("nan")}
 
 
 def with_random_routers(encoder: Encoder, seed: int) -> Encoder:
@@ -116,10 +149,28 @@ def with_random_routers(encoder: Encoder, seed: int) -> Encoder:
     randomised = copy.deepcopy(encoder)
     with torch.no_grad():
         for name, weight in randomised.named_parameters():
-            if "moe_lora_router" in name:
+            if "moe_lora_router" in name and weight.ndim == 2:  # no temperature
                 drawn = torch.randn(weight.shape, generator=generator).to(weight)
                 weight.copy_(weight.mean() + weight.std() * drawn)
     return randomised
+
+
+def with_untrained_adapters(encoder: Encoder) -> Encoder:
+    """A copy with the adapter as it was before its training: its weights are a function of the seed that it keeps.
+
+    Raises:
+        ValueError: If the adapter has no seed of its own.
+    """
+    from tsembed.moe_lora.tuner_layer import MoeLoraLayer
+
+    untrained = copy.deepcopy(encoder)
+    for module in untrained.modules():
+        if isinstance(module, MoeLoraLayer):
+            for adapter, settings in module.settings.items():
+                if settings.init_seed is None:
+                    raise ValueError(f"adapter {adapter!r} has no init_seed: how it began is not known")
+                module.update_layer(adapter, settings)
+    return untrained
 
 
 def _proxy(observed: dict[str, Observed], reference: np.ndarray, tasks: np.ndarray, groups: np.ndarray, router: str):

@@ -63,7 +63,7 @@ def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[s
     from ..data.manifest import load_table, training_tasks
     from ..probes import lora_experts
     from ..probes.drift import expert_drift
-    from ..probes.gradients import task_gradients_conflict
+    from ..probes.gradients import set_gradients_conflict, task_gradients_conflict
     from ..probes.similarity import inter_task_similarity, similarity_by_layer
     from ..probes.token_experts import expert_shares
 
@@ -82,6 +82,8 @@ def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[s
         trained = training_tasks(manifest, "train", variant)
         tables = {name: load_table(data, "train", name) for name in trained}
         probes["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
+        if variant.of_images:
+            probes["set_gradients"] = set_gradients_conflict(encoder, tables, trained, settings)
         if variant.adapter is None:
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
             probes["drift"] = expert_drift(encoder.backbone, dense)
@@ -89,7 +91,8 @@ def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[s
         part = "validation" if training_tasks(manifest, "validation", variant) else "train"
         tasks_of_part = training_tasks(manifest, part, variant)
         pairs = {name: load_table(data, part, name) for name in tasks_of_part}
-        probes["use"], probes["proxy"] = lora_experts.measure(encoder, pairs, tasks_of_part, **encode)
+        tables_of_routing = lora_experts.measure(encoder, pairs, tasks_of_part, **encode)
+        probes |= dict(zip(("use", "proxy", "information"), tables_of_routing, strict=True))
     return probes
 
 

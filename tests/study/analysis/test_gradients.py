@@ -138,6 +138,21 @@ def test_the_encoder_is_left_as_it_was_and_the_temperature_is_the_tasks(tokenize
     assert all(torch.equal(p, before[name]) for name, p in encoder.named_parameters())
 
 
+def test_sets_of_a_task_are_compared_and_those_of_two_tasks_are_not(tokenizer, tables):
+    encoder, chosen = encoder_of(tokenizer), settings()
+    turned = tables["c"].rename_columns({"query": "document", "document": "query"})
+    found = gradients.set_gradients_conflict(
+        encoder, tables | {"c2": turned}, TASK_OF | {"c2": "classification"}, chosen
+    )
+    assert set(zip(found["first"], found.second, strict=True)) == {(n, n) for n in (*TASK_OF, "c2")} | {("c", "c2")}
+    assert found[found["first"] != found.second].batch.nunique() == 2
+    alone = gradients.task_gradients_conflict(encoder, {"c": tables["c"]}, {"c": "classification"}, chosen, batches=2)
+    own = found[(found["first"] == "c") & (found.second == "c")]
+    assert own.cosine.tolist() == pytest.approx(alone.cosine.tolist())
+    with pytest.raises(ValueError, match="batches must be >= 2 .*got 1"):
+        gradients.set_gradients_conflict(encoder, tables, TASK_OF, chosen, batches=1)
+
+
 def test_one_batch_is_an_error(tokenizer, tables):
     with pytest.raises(ValueError, match="batches must be >= 2 .*got 1"):
         gradients.task_gradients_conflict(encoder_of(tokenizer), tables, TASK_OF, settings(), batches=1)

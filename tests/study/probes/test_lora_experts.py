@@ -1,0 +1,106 @@
+"""Invariants of the probe of MoE-LoRA's routers.
+
+- Information has two baselines on the same pairs: the adapter as it was before training, and routers drawn anew at the
+  trained ones' scale. Experts by set tell the set apart entirely, whatever is random.
+- The untrained adapter is that which training began with, to the bit; the encoder is left as it was.
+- Use sums to 1 over the experts; routing as a proxy is of trained and random routers.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from study.probes import lora_experts
+from tests.tiny_images import BACKBONE, image_encoder, mosaic
+from tsembed.encoder.build import build
+from tsembed.settings import Adapter, Variant
+from tsembed.tasks import IMAGE_TASKS
+
+TASKS = {"a": IMAGE_TASKS[0], "b": IMAGE_TASKS[0], "c": IMAGE_TASKS[3]}
+
+
+def tables(rows=8):
+    """Three sets: two of one task. Queries ask in words and show a picture; documents are words."""
+    asked = {"a": "which number is it", "b": "what colour has it", "c": "where is the one above"}
+    group = list(range(rows))
+    return {
+        name: Dataset.from_dict(
+            {
+                "query": [f"{question} <image>"] * rows,
+                "query_image": [mosaic(i + 8 * k) for i in range(rows)],
+                "document": [f"number {k} {i}" for i in range(rows)],
+                "document_image": [None] * rows,
+                "group": group,
+            }
+        )
+        for k, (name, question) in enumerate(asked.items())
+    }
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "model"
+    image_encoder().save(folder)
+    return folder
+
+
+def encoder_of(base, adapter, **variant):
+    chosen = Variant(label="V", starts_from="base", tasks=IMAGE_TASKS, adapter=adapter, **variant)
+    return build(BACKBONE, chosen, seed=3, start=base).eval()
+
+
+def train_a_little(encoder, scale=1.0):
+    """Other weights than at the start, as after training."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, p in encoder.named_parameters():
+            if "moe_lora_" in name:
+                p += scale * torch.randn(p.shape, generator=generator)
+
+
+@pytest.mark.parametrize("router", ["token", "question"])
+def test_information_stands_beside_its_baselines(base, router):
+    encoder = encoder_of(base, Adapter(r=4, router=router))
+    before = {n: p.clone() for n, p in encoder.named_parameters()}
+    use, proxy, start = lora_experts.measure(encoder, tables(), TASKS, max_tokens=48)
+    whole = start[start.layer == "all"].set_index(["router", "label"])
+    for label in ("task", "set"):
+        assert whole.information["trained", label] == pytest.approx(whole.information["untrained", label], abs=1e-9)
+    train_a_little(encoder)
+    trained = {n: p.clone() for n, p in encoder.named_parameters()}
+    *_, found = lora_experts.measure(encoder, tables(), TASKS, max_tokens=48)
+    after = found[found.layer == "all"].set_index(["router", "label"])
+    for label in ("task", "set"):
+        assert after.information["untrained", label] == pytest.approx(whole.information["untrained", label], abs=1e-9)
+        grown = after.information["trained", label] / after.information["untrained", label]
+        assert grown > 2 if router == "token" else grown != pytest.approx(1), "a cosine knows no size"
+        assert after.information["random", label] != after.information["trained", label]
+    assert (after.information.loc[:, "set"] >= after.information.loc[:, "task"]).all(), "a set says its task"
+    assert (after.noise > 0).all()
+    layers = found[found.layer != "all"].groupby(["router", "label"]).information.agg(["size", "mean"])
+    np.testing.assert_allclose(layers["mean"], after.information.reindex(layers.index))
+    assert all(torch.equal(p, trained[n]) for n, p in encoder.named_parameters())
+    untrained = lora_experts.with_untrained_adapters(encoder)
+    assert all(torch.equal(p, before[n]) for n, p in untrained.named_parameters())
+    assert use.groupby(["dataset", "side", "layer"]).share.sum().to_numpy() == pytest.approx(1.0)
+    assert set(proxy.router) == {"trained", "random"}
+
+
+def test_experts_by_set_tell_the_set_apart_entirely(base):
+    adapter = Adapter(r=4, router="task", shared_experts=1)
+    encoder = encoder_of(base, adapter, experts={name: name.upper() for name in TASKS}, routed_by="set")
+    train_a_little(encoder)
+    *_, found = lora_experts.measure(encoder, tables(), TASKS, max_tokens=48)
+    whole = found[(found.layer == "all") & (found.label == "set")]
+    assert whole.information.to_numpy() == pytest.approx(math.log(3))
+    assert whole.noise.to_numpy() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_an_adapter_without_a_seed_of_its_own_is_named(base):
+    encoder = encoder_of(base, Adapter(r=4))
+    encoder.backbone.peft_config["default"].init_seed = None
+    with pytest.raises(ValueError, match="adapter 'default' has no init_seed: how it began is not known"):
+        lora_experts.with_untrained_adapters(encoder)
