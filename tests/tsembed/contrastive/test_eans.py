@@ -210,6 +210,33 @@ def test_hardness_weights_follow_the_embeddings():
     torch.testing.assert_close(w, torch.tensor([[0.0, 2 * share, 2 * (1 - share)]]))
 
 
+@pytest.mark.parametrize("alpha", [0.0, 5.0, 9.0])
+def test_hardness_weights_are_those_of_sentence_transformers_but_for_their_mean(alpha):
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.util import dot_score
+
+    sides = [torch.nn.functional.normalize(torch.randn(12, 6, dtype=torch.double), dim=1) for _ in range(2)]
+    found = []
+    for ours in (False, True):
+        queries, documents = (side.clone().requires_grad_() for side in sides)
+        if ours:
+            negatives = but_own(12, 12)
+            weights = hardness_weights(queries, documents, beta=alpha, negatives=negatives).double()
+            # Theirs are exp(alpha cos); ours are scaled to mean 1 over a query's negatives.
+            theirs = (alpha * queries.detach() @ documents.detach().T).exp()
+            means = theirs.where(negatives, 0.0).sum(1, keepdim=True) / 11
+            loss = info_nce(queries, documents, temperature=0.05, negative_weights=weights * means)
+        else:
+            mode = {"hardness_mode": "in_batch_negatives", "hardness_strength": alpha, "similarity_fct": dot_score}
+            model = torch.nn.Module()  # only its embeddings are asked for
+            theirs = MultipleNegativesRankingLoss(model, scale=20.0, **mode)
+            loss = theirs.compute_loss_from_embeddings([queries, documents], torch.zeros(12))
+        loss.backward()
+        found.append((loss.detach(), queries.grad, documents.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
 def test_shuffled_weights_are_the_same_values_on_the_same_negatives():
     q, d = signatures(40), signatures(60, seed=1)
     negatives = but_own(40, 60) & (torch.rand(40, 60) < 0.6)
