@@ -59,7 +59,7 @@ class Adapter(Strict):
     information_of: Literal["task", "set"] = "task"
     shared_experts: Annotated[int, Field(ge=0)] = 0
     # Of the routers of "moe_lora", times the others' rate: a softmax of small weights hardly moves at the rate of LoRA.
-    router_learning_rate_scale: Annotated[float, Field(gt=0)] = 1.0
+    router_learning_rate_scale: Annotated[float, Field(gt=0)] = 30.0
     scale_gates: bool = False  # times the experts that a token takes: an expert's step is LoRA's, not a fraction of it
 
     @model_validator(mode="after")
