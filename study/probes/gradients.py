@@ -18,7 +18,7 @@ from tsembed.encoder.text import Encoder
 from tsembed.tasks import TASKS
 from tsembed.training.batches import Batch, PairChunk, StepBatches
 from tsembed.training.objective import Outputs, contrastive_loss
-from tsembed.training.sampler import TaskSampler
+from tsembed.training.sampler import Batching, TaskSampler
 
 from ..presets import RunSettings
 from . import parameters
@@ -153,6 +153,7 @@ def probe_batches(
     settings: RunSettings,
     count: int,
     seed: int = PROBE_SEED,
+    batching: Batching = "task_aware",
 ) -> Iterator[Batch]:
     """So many batches of every task that has data, one at a time, in chunks that a device holds.
 
@@ -163,6 +164,7 @@ def probe_batches(
         settings: For the sizes of the batches (`training`).
         count: Batches per task.
         seed: Of the batches.
+        batching: As in training, where it is not one task per batch.
     """
     training = settings.training
     pairs = min(training.micro_batch_size or training.batch_size, MAX_PAIRS)
@@ -173,9 +175,11 @@ def probe_batches(
         batch_size=pairs,
         steps=count * len(present),
         sampling="balanced",
+        batching=batching,
         tasks=present,
         seed=seed,
     )
+    of_one_task = batching in ("task_aware", "homogeneous")
     steps = StepBatches(
         tables,
         tasks,
@@ -184,7 +188,7 @@ def probe_batches(
         training=training.model_copy(
             update={"batch_size": pairs, "micro_batch_size": None, "grad_cache_chunk_size": chunk}
         ),
-        variant=settings.variant.model_copy(update={"temperature": "task_aware"}),
+        variant=settings.variant.model_copy(update={"temperature": "task_aware"}) if of_one_task else settings.variant,
     )
     for step in range(len(steps)):
         yield from steps[step]

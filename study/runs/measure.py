@@ -64,6 +64,7 @@ def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[s
     from ..probes import lora_experts
     from ..probes.drift import expert_drift
     from ..probes.gradients import set_gradients_conflict, task_gradients_conflict
+    from ..probes.negative_weights import negative_weights_by_relation
     from ..probes.similarity import inter_task_similarity, similarity_by_layer
     from ..probes.token_experts import expert_shares
 
@@ -93,6 +94,7 @@ def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[s
         pairs = {name: load_table(data, part, name) for name in tasks_of_part}
         tables_of_routing = lora_experts.measure(encoder, pairs, tasks_of_part, **encode)
         probes |= dict(zip(("use", "proxy", "information"), tables_of_routing, strict=True))
+        probes["weights"] = negative_weights_by_relation(encoder, tables, trained, settings)
     return probes
 
 
