@@ -21,6 +21,9 @@ ADAPTER = {
     "router": "router",
     "load_balancing": "balancing",
     "shared_experts": "shared experts",
+    "router_learning_rate_scale": "router's rate",
+    "scale_gates": "gates",
+    "information_loss": "information loss",
 }
 NEGATIVES = {
     "weights": "weights",
@@ -30,9 +33,10 @@ NEGATIVES = {
     "signature": "signature",
     "similarity": "similarity",
     "centered": "centered",
+    "compared_with": "compared with",
     "first_stage": "stage 1",
 }
-_NONE = {"top_k": "all", "load_balancing": "none"}
+_NONE = {"top_k": "all", "load_balancing": "none", "information_loss": "none"}
 _NAMES = {"eans": "EANS", "kl": "KL"}
 
 

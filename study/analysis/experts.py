@@ -129,11 +129,31 @@ def blocks_of(layers: Sequence[str]) -> list[str]:
     return [number[1] if (number := re.search(r"\.(\d+)\.", name)) else "" for name in layers]
 
 
-def load_gradients(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
-    """Gradient conflict of runs: columns method, seed, pair ("first–second"), and those of the probe."""
-    rows = results.read(preset, methods, "gradients.csv", experiments=experiments, dtype={"block": str})
+def load_gradients(preset: str, methods: Sequence[str], *experiments: str, file: str = "gradients.csv") -> pd.DataFrame:
+    """Gradient conflict of runs: columns method, seed, pair ("first–second"), and those of the probe.
+
+    Args:
+        preset: A name in configs/presets.
+        methods: Variants that were probed.
+        experiments: Keys of `Preset.all_experiments`.
+        file: "gradients.csv" of tasks, or "set_gradients.csv" of the sets of a task.
+    """
+    rows = results.read(preset, methods, file, experiments=experiments, dtype={"block": str})
     rows.insert(2, "pair", rows["first"] + "–" + rows["second"])
     return rows
+
+
+def between_sets(conflict: pd.DataFrame) -> pd.DataFrame:
+    """Mean cosine of the gradients of two sets, over seeds, batches and blocks: how much sets of a task conflict.
+
+    Args:
+        conflict: "set_gradients.csv", as `load_gradients` returns it.
+
+    Returns:
+        Columns method, task, first, second (equal for two batches of one set), cosine.
+    """
+    rows = on_adapters(conflict)
+    return rows.groupby(["method", "task", "first", "second"], sort=False).cosine.mean().reset_index()
 
 
 def per_batch(conflict: pd.DataFrame, method: str, pairs: Sequence[str], *, part: str = "attention") -> pd.DataFrame:

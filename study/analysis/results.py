@@ -50,12 +50,16 @@ def load_drift(preset: str, methods: Sequence[str]) -> pd.DataFrame:
 
 
 def read_routing(preset: str, methods: Sequence[str], file: str, *experiments: str) -> pd.DataFrame:
-    """`use.csv` or `proxy.csv` of the runs of some experiments, with the columns method and seed."""
+    """A table of what routers do (`use.csv`, `proxy.csv`, `information.csv`, `weights.csv`), with method and seed."""
     return read(preset, methods, file, experiments=experiments, dtype={"layer": str})
 
 
 def history(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
-    """Specialisation over training: method, seed, step, stage, mutual_information (nats, mean over layers)."""
+    """Specialisation over training: method, seed, and the columns of `routing.jsonl`, a row per window.
+
+    They are step, stage, mutual_information of task and expert (nats, mean over layers), by_layer, set_information,
+    set_by_layer, untrained (the first before training), noise, use.
+    """
 
     frames = []
     for (variant, seed), folder in run_folders(preset, *experiments).items():

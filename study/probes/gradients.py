@@ -98,7 +98,7 @@ def set_gradients_conflict(
         seed: Of the batches.
 
     Returns:
-        The columns of `task_gradients_conflict`, first and second being sets.
+        task, and the columns of `task_gradients_conflict`, first and second being sets.
 
     Raises:
         ValueError: If `batches` < 2.
@@ -112,7 +112,7 @@ def set_gradients_conflict(
         for name in (name for name in tables if tasks[name] == task):
             alone = probe_batches(encoder, {name: tables[name]}, {name: task}, settings, batches, seed)
             found |= _gradients_of(encoder, alone, settings, "dataset")
-        rows += _compared(found, list(found))
+        rows += [{"task": task} | row for row in _compared(found, list(found))]
     return pd.DataFrame(rows)
 
 

@@ -61,10 +61,11 @@ def specialisation(
     seeds: str,
     interval: str,
 ) -> "Figure":
-    """Mutual information of task and expert: over training, a line per seed; by layer at its end.
+    """Mutual information of expert with task and with set, a line per seed; with task by layer at the end.
 
     Args:
-        history: Columns method, seed, step, mutual_information (nats, mean over layers).
+        history: Columns method, seed, step, mutual_information and set_information (nats, mean over layers), untrained
+            (the first of both before training) and noise.
         switches: Columns method, seed, step: where the second stage begins, if after the first step.
         layers: Columns method, layer, mean, low, high: of the last window.
         blocks: The block of each layer.
@@ -72,32 +73,70 @@ def specialisation(
         interval: What [low, high] is.
     """
     methods = list(dict.fromkeys(history.method))
-    with new_figure(FULL, 2.5, "mutual information of task and expert") as figure:
-        over_time, over_layers = figure.subplots(1, 2)
+    height = 2.3 + 0.16 * -(-len(methods) // 3)
+    with new_figure(FULL, height, "mutual information of task and expert") as figure:
+        over_time, of_sets, over_layers = figure.subplots(1, 3)
         for number, method in enumerate(methods):
             look, mine = METHODS[method], history[history.method == method]
-            for k, (_, run) in enumerate(mine.groupby("seed")):
-                label = look.label if k == 0 else None
-                over_time.plot(
-                    run.step + 1,
-                    run.mutual_information,
-                    color=look.colour,
-                    marker=look.marker,
-                    markersize=3,
-                    linewidth=0.9,
-                    label=label,
-                )
+            for axes, column in ((over_time, "mutual_information"), (of_sets, "set_information")):
+                for k, (_, run) in enumerate(mine.groupby("seed")):
+                    axes.plot(
+                        run.step + 1,
+                        run[column],
+                        color=look.colour,
+                        marker=look.marker,
+                        markersize=3,
+                        linewidth=0.9,
+                        label=look.label if k == 0 else None,
+                    )
             for step in switches.step[(switches.method == method) & (switches.step > 0)]:
                 over_time.axvline(step, color=look.colour, linestyle=":", linewidth=1)
             shown = layers[layers.method == method]
-            shift = 0.25 * (number - (len(methods) - 1) / 2)  # lines of one height stay apart
+            shift = 0.5 * (number / max(1, len(methods) - 1) - 0.5)  # lines of one height stay apart
             _points(over_layers, shown, shown.layer + shift, look.colour, look.marker, "none", "full", look.label)
-        over_time.set(xlabel="step (end of a window)", ylabel="mutual information (nats)", ylim=(0, None))
-        over_layers.set(xlabel=LAYER_AXIS, ylabel="mutual information (nats)", ylim=(0, None), title="last window")
-        over_time.set_title("mean over layers; dotted: stage 2 begins" if len(switches) else "mean over layers")
+        before = history.dropna(subset="untrained")
+        if len(before):
+            middle, noise = before.untrained.mean(), before.noise.mean()
+            over_time.axhspan(middle - noise, middle + noise, color="#999999", alpha=0.4, linewidth=0)
+        over_time.set(xlabel="step (end of a window)", ylabel="mutual information (nats)", ylim=(0, None), title="task")
+        of_sets.set(xlabel="step (end of a window)", ylim=(0, None), title="set")
+        over_layers.set(xlabel=LAYER_AXIS, ylim=(0, None), title="task, last window")
         _ticks(over_layers, blocks)
-        figure.legend(*over_time.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-        footnote(figure, f"{seeds}: a line each (left), bars: {interval} (right)")
+        figure.legend(*over_time.get_legend_handles_labels(), loc="outside upper center", ncols=min(3, len(methods)))
+        said = ["mean over layers", f"{seeds}: a line each, bars (right): {interval}"]
+        said += ["dotted: stage 2 begins"] * bool(len(switches)) + ["grey: untrained routers and their noise"] * bool(
+            len(before)
+        )
+        footnote(figure, "; ".join(said))
+    return figure
+
+
+def between_sets(cosines: pd.DataFrame, *, seeds: str, batches: int) -> "Figure":
+    """Cosine between the gradients of two sets of a task: a panel per task, a point per pair of sets.
+
+    Args:
+        cosines: As `analysis.experts.between_sets` returns it.
+        seeds: Number of seeds, as text.
+        batches: Of each set.
+    """
+    tasks, methods = list(dict.fromkeys(cosines.task)), list(dict.fromkeys(cosines.method))
+    with new_figure(FULL, 1.0 + 0.2 * len(methods), "cosine of two sets' gradients by task") as figure:
+        panels = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
+        for task, axes in zip(tasks, panels, strict=True):
+            axes.axvline(0, color="#444444", linewidth=0.8)
+            for place, method in enumerate(methods):
+                here = cosines[(cosines.task == task) & (cosines.method == method)]
+                same = here["first"] == here.second
+                for rows, fill, shift in ((here[~same], "full", 0.12), (here[same], "none", -0.12)):
+                    places = [place + shift] * len(rows)
+                    look = {"color": METHODS[method].colour, "marker": METHODS[method].marker, "linestyle": "none"}
+                    axes.plot(rows.cosine, places, fillstyle=fill, markersize=3, markeredgewidth=0.6, **look)
+            axes.set(title=SHORT.get(task, task), yticks=range(len(methods)))
+            axes.set_yticklabels([METHODS[method].label for method in methods])
+        panels[0].invert_yaxis()
+        for axes in panels:
+            axes.set_xlabel("cosine")
+        footnote(figure, f"filled: two sets, hollow: two batches of one set; {seeds}, {batches} batches; no interval")
     return figure
 
 

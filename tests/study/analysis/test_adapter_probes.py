@@ -51,6 +51,16 @@ def test_conflict_of_runs_is_by_seed_and_batch(study):
     assert (plain + tables["vl_lora_wide"]).abs().max(axis=None) == pytest.approx(0, abs=1e-12)
 
 
+def test_conflict_of_sets_is_by_task_and_pair(study):
+    conflict = experts.load_gradients("tiny", METHODS, "images", file="set_gradients.csv")
+    found = experts.between_sets(conflict)
+    assert len(found) == len(METHODS) * len(IMAGE_TASKS) * 3
+    apart = found[found["first"] != found.second].set_index(["method", "task"]).cosine
+    assert (apart["vl_lora_wide"] < -0.4).all()
+    assert (apart["vl_moe_lora"] > -0.01).all()
+    assert (found[found["first"] == found.second].cosine > 0.6).all()
+
+
 def test_correlations_are_by_seed_and_layer(study):
     proxy = results.read_routing("tiny", ["vl_moe_lora", "tsembed"], "proxy.csv", "images")
     found = experts.correlations(proxy, "vl_moe_lora", "trained", "embedding, same task")

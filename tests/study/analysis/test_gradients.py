@@ -141,11 +141,11 @@ def test_the_encoder_is_left_as_it_was_and_the_temperature_is_the_tasks(tokenize
 def test_sets_of_a_task_are_compared_and_those_of_two_tasks_are_not(tokenizer, tables):
     encoder, chosen = encoder_of(tokenizer), settings()
     turned = tables["c"].rename_columns({"query": "document", "document": "query"})
-    found = gradients.set_gradients_conflict(
-        encoder, tables | {"c2": turned}, TASK_OF | {"c2": "classification"}, chosen
-    )
+    grown, task_of = tables | {"c2": turned}, TASK_OF | {"c2": "classification"}
+    found = gradients.set_gradients_conflict(encoder, grown, task_of, chosen)
     assert set(zip(found["first"], found.second, strict=True)) == {(n, n) for n in (*TASK_OF, "c2")} | {("c", "c2")}
     assert found[found["first"] != found.second].batch.nunique() == 2
+    assert set(found.task) == set(task_of.values())
     alone = gradients.task_gradients_conflict(encoder, {"c": tables["c"]}, {"c": "classification"}, chosen, batches=2)
     own = found[(found["first"] == "c") & (found.second == "c")]
     assert own.cosine.tolist() == pytest.approx(alone.cosine.tolist())

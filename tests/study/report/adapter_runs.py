@@ -165,6 +165,14 @@ def _write_gradients(folder: Path, rng: random.Random, *, orthogonal: bool) -> N
                 for part in ("attention", "feed_forward")
             ]
     _put(folder / "gradients.csv", "\n".join(rows) + "\n")
+    sets = ["task,batch,first,second,block,part,cosine,norm_first,norm_second"]
+    for task in IMAGE_TASKS:
+        for first, second in ((f"{task}_0", f"{task}_1"), (f"{task}_0", f"{task}_0"), (f"{task}_1", f"{task}_1")):
+            mean = 0.7 if first == second else 0.0 if orthogonal else -0.5
+            sets += [
+                f"{task},0,{first},{second},{block},attention,{mean + 0.05 * rng.random()},1,1" for block in (0, 1)
+            ]
+    _put(folder / "set_gradients.csv", "\n".join(sets) + "\n")
 
 
 def _gates(rng: random.Random, task: int, sharpness: float) -> list[float]:
@@ -177,7 +185,15 @@ def _write_routing(folder: Path, rng: random.Random, second: int) -> None:
     for step in range(WINDOW - 1, STEPS, WINDOW):
         found = {task: [_gates(rng, i, step / 4) for _ in LAYERS] for i, task in enumerate(IMAGE_TASKS)}
         layers = [0.01 * (step + i) + 0.05 * rng.random() for i in range(len(LAYERS))]
-        row = {"step": step, "stage": 1 + (step >= second), "mutual_information": sum(layers) / len(layers)}
+        mean = sum(layers) / len(layers)
+        row = {
+            "step": step,
+            "stage": 1 + (step >= second),
+            "mutual_information": mean,
+            "untrained": 0.02,
+            "noise": 0.004,
+        }
+        row |= {"set_information": 1.5 * mean, "set_by_layer": [1.5 * layer for layer in layers]}
         windows.append(json.dumps(row | {"by_layer": layers, "use": found}) + "\n")
     for i, task in enumerate(IMAGE_TASKS):
         for side in ("query", "document"):
@@ -196,6 +212,17 @@ def _write_proxy(folder: Path, rng: random.Random) -> None:
                     f"{router},{layer},{pool},{r},{mean + 0.05 * rng.random()},99" for r in ("embedding", "answer")
                 ]
     _put(folder / "proxy.csv", "\n".join(rows) + "\n")
+    information = ["router,label,layer,information,noise"]
+    for router, value in (("trained", 0.2), ("random", 0.02), ("untrained", 0.01)):
+        for label, times in (("task", 1), ("set", 2)):
+            information.append(f"{router},{label},all,{times * value},0.005")
+            information += [f"{router},{label},{i},{times * value}," for i in range(len(LAYERS))]
+    _put(folder / "information.csv", "\n".join(information) + "\n")
+    weights = ["by,relation,negatives,share,weight,deviation,low,high,correlation"]
+    for by, most in (("query", 1.4), ("positive", 1.6), ("embedding", 2.0)):
+        weights.append(f"{by},all,90,1,1,0.3,0.5,{most},0.2")
+        weights.append(f"{by},same set,40,0.44,{most},0.1,1.1,{most},0.1")
+    _put(folder / "weights.csv", "\n".join(weights) + "\n")
 
 
 def write_model(folder: Path, shapes: dict[str, list[int]]) -> None:

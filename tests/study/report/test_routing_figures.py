@@ -39,7 +39,9 @@ def rows(**keys):
 def drawn():
     use = rows(when=["training, to step 8", "held-out pairs"], task=IMAGE_TASKS, layer=range(4), expert=range(4))
     routed = ["vl_moe_lora", "tsembed"]
-    history = rows(method=routed, seed=[0, 1], step=[7, 15]).assign(mutual_information=lambda t: 0.01 * t.step)
+    history = rows(method=routed, seed=[0, 1], step=[7, 15]).assign(
+        mutual_information=lambda t: 0.01 * t.step, set_information=lambda t: 0.02 * t.step, untrained=0.01, noise=0.005
+    )
     switches = pd.DataFrame({"method": ["tsembed", "tsembed_one_stage"], "seed": [0, 0], "step": [9, 0]})
     layers = rows(method=routed, layer=range(4)).assign(**INTERVAL)
     proxy = rows(
@@ -53,7 +55,11 @@ def drawn():
     methods = ["vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"]
     conflict = rows(pair=pairs, method=methods, same_task=[False, True]).assign(**INTERVAL)
     said = {"seeds": "2 seeds", "batches": 3, "interval": SAID["interval"]}
+    pairs_of_sets = [("a", "a"), ("a", "b"), ("b", "b")]
+    sets = rows(method=methods, task=IMAGE_TASKS, pair=pairs_of_sets).assign(cosine=-0.3)
+    sets["first"], sets["second"] = zip(*sets.pair, strict=True)
     return {
+        "between sets": expert_figures.between_sets(sets, seeds="2 seeds", batches=2),
         "ablations": interval_figures.ablations(ABLATIONS, **SAID),
         "use": expert_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),
         "specialisation": expert_figures.specialisation(history, switches, layers, BLOCKS, **SAID),
@@ -77,6 +83,7 @@ def texts(figure):
         ("specialisation", "(nats)"),
         ("proxy", "Spearman"),
         ("conflict", "cosine"),
+        ("between sets", "cosine"),
     ],
 )
 def test_figures_say_seeds_interval_and_units(name, unit):
