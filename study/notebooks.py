@@ -22,6 +22,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "30_tsembed": ("images",),
     "31_expert_routing": ("images",),
     "32_text_adapters": ("text_adapters",),
+    "33_specialised_experts": ("images_mixed",),
 }
 
 

@@ -1,5 +1,6 @@
 """What a training may be told: backbone, optimiser run, variant. Frozen, strict, the paper's values as defaults."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -120,7 +121,8 @@ class Variant(Strict):
     instruction: bool = True
     instructions: dict[str, str] | None = None  # route -> what is put before its inputs; None: the base model's own
     experts: dict[str, str] | None = None  # route -> expert; None: a dense model
-    # What a route of `experts` is: a task's, or a training set by name. Sets without one have the shared experts alone.
+    # What a route of `experts` is: a task's, or a training set by name. Sets without one have the shared experts alone;
+    # without `experts` each training set gets one of its own (`with_expert_per_set`).
     routed_by: Literal["task", "set"] = "task"
     token_routing: TokenRouting | None = None  # experts chosen by a learned router instead (Table 5)
     # Which blocks have experts (Table 6).
@@ -177,12 +179,14 @@ class Variant(Strict):
 
     @model_validator(mode="after")
     def _adapter_fits(self):
-        if self.adapter is not None and (self.experts is not None) != (self.adapter.router == "task"):
+        by_set = self.routed_by == "set"
+        if by_set and not (self.adapter and self.adapter.router == "task" and self.adapter.shared_experts):
+            raise ValueError(
+                "routed_by 'set' needs an adapter with router 'task' and shared_experts for all other sets"
+            )
+        has_experts = self.experts is not None or by_set
+        if self.adapter is not None and has_experts != (self.adapter.router == "task"):
             raise ValueError("experts are given with an adapter if, and only if, its router is 'task'")
-        if self.routed_by == "set" and (
-            self.adapter is None or self.experts is None or not self.adapter.shared_experts
-        ):
-            raise ValueError("routed_by 'set' needs experts and an adapter with shared_experts, which other sets take")
         if self.adapter is not None and self.token_routing is not None:
             raise ValueError("adapter and token_routing exclude each other")
         if self.adapter is not None and self.adapter.information_loss and self.adapter.information_of == "task":
@@ -221,6 +225,12 @@ class Variant(Strict):
             if missing := set(self.routes) - set(self.experts):
                 raise ValueError(f"experts has no expert for {sorted(missing)}")
         return self
+
+    def with_expert_per_set(self, sets: Iterable[str]) -> "Variant":
+        """The same variant; where it is routed by set and names no experts, with one for each of these sets."""
+        if self.routed_by == "task" or self.experts is not None:
+            return self
+        return self.model_copy(update={"experts": {name: name for name in sets}})
 
     @property
     def learns_routing(self) -> bool:

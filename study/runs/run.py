@@ -205,7 +205,7 @@ def _train(
     from tsembed.settings import BACKBONE
     from tsembed.training.loop import train
 
-    variant = settings.variant
+    variant = settings.variant.with_expert_per_set(tasks)
     if variant.average:
         encoder = Encoder.load(_model_of(variant.weights_of, folder), "cpu")
         encoder.backbone = average_experts(encoder.backbone)

@@ -36,6 +36,7 @@ def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
     text = preset.model_copy(update={"experiments": {"text_adapters": preset.experiments["text_adapters"]}})
     assert [name for name in analyses_of(text) if name.startswith("3")] == ["32_text_adapters"]
     lacking = {"27_scale": "two_blocks, three_blocks", "30_tsembed": "images", "31_expert_routing": "images"}
+    lacking["33_specialised_experts"] = "images_mixed"
     assert absent_from(text) == lacking
     assert not any(name.startswith("3") for name in analyses_of(load_preset("local-gpu")))
 

@@ -208,7 +208,7 @@ def test_a_merged_row_waits_for_all_rows_whose_weights_it_averages():
         (
             {},
             {"em": {"label": "E", "adapter": {"router": "task"}, "experts": {"c1": "x"}, "routed_by": "set"}},
-            "routed_by 'set' needs experts and an adapter with shared_experts",
+            "routed_by 'set' needs an adapter with router 'task' and shared_experts",
         ),
         ({}, {"em": {"label": "E", "batching": "mixed"}}, "mixed batches hold several tasks, so temperature must be a"),
         ({}, {"em": {"label": "E", "task_of_type": {"sts": "clustering"}}}, r"unknown types \['sts'\]; known: Retr"),

@@ -27,10 +27,23 @@ EFFECTS = {
     "tsembed_one_stage": 0.5,
     "tsembed_deviation": 2.0,
     "tsembed_centered": 3.0,
+    "vl_moe_lora_mixed": 1.0,
+    "vl_moe_lora_mixed_informed": 2.0,
+    "tsembed_mixed": 4.0,
 }
 STUDIES = {
     "captions": ("vl_base",),
     "images": ("vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"),
+    "images_mixed": (
+        "vl_lora_wide_mixed",
+        "vl_moe_lora_mixed",
+        "vl_moe_lora_mixed_informed",
+        "tsembed_mixed",
+        "tsembed_mixed_one_stage",
+        "tsembed_mixed_positive",
+        "tsembed_mixed_random",
+        "tsembed_mixed_hardness",
+    ),
     "images_adapter": (
         "vl_moe_lora_2",
         "vl_moe_lora_8",

@@ -1,4 +1,4 @@
-"""Notebooks 30 to 32 on runs that nobody trained, and 90 on a preset that lacks some of them.
+"""Notebooks 30 to 33 on runs that nobody trained, and 90 on a preset that lacks some of them.
 
 Invariants: they judge every claim that names them, and find the effects that the runs have; notebook 32 needs no runs
 on images; notebook 90 tells a notebook that the preset does not have from one that has not been executed.
@@ -83,6 +83,19 @@ def test_notebook_32_judges_its_claims_on_a_preset_without_images(execute):
 def test_notebook_32_takes_the_untrained_encoder_where_it_is_scored_on_the_same_sets(execute):
     _, saved = execute("32_text_adapters", ("text_adapters",))
     assert list(saved["tsembed_text_scores"][1].method.unique())[:2] == ["base", "lora"]
+
+
+def test_notebook_33_judges_its_claims(execute):
+    shown, saved = execute("33_specialised_experts", ("captions", "images", "images_mixed"))
+    found = verdicts(saved, "claims_specialised_experts")
+    absent = {"ts-router-rate", "ts-oracle", "ts-question"}
+    assert set(found) == {claim.id for claim in claims.claims("33_specialised_experts")} - absent
+    assert found.pop("ts-informed-experts") == "open", "no adapter has an effect on routing there"
+    assert found.pop("ts-mixed-positive") == "refuted"
+    assert set(found.values()) == {"supported"}
+    assert {"specialised_scores", "specialised_tests", "eans_mixed", "specialised_gains_vl_lora_wide"} <= names(saved)
+    assert "8 on mixed batches of the same pairs" in shown[0]
+    assert "**6** supported" in shown[-1]
 
 
 def test_notebook_90_says_which_notebooks_a_preset_does_not_have(execute, tmp_path):

@@ -181,9 +181,10 @@ def test_cached_gradients_change_nothing(base, tmp_path, micro):
 
 def test_experts_by_set_train_on_their_set_and_the_shared_one_on_all(base, tmp_path):
     adapter = Adapter(r=4, lora_alpha=16, router="task", shared_experts=1)
-    by_set = {"adapter": adapter, "experts": {"g": "G", "c": "C"}, "routed_by": "set"}
-    chosen = settings(variant=by_set, steps=2, task_sampling="balanced")
-    chosen = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"tasks": (TASKS["c"],)})})
+    chosen = settings(variant={"adapter": adapter, "routed_by": "set"}, steps=2, task_sampling="balanced")
+    variant = chosen.variant.model_copy(update={"tasks": (TASKS["c"],)}).with_expert_per_set(["g", "c"])
+    assert variant.experts == {"g": "g", "c": "c"}
+    chosen = chosen.model_copy(update={"variant": variant})
     encoder = make(base, chosen)
     assert encoder.routes == ("g", "c", "other sets")
     train(chosen, encoder, tables(), TASKS, tmp_path)
