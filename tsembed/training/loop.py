@@ -25,6 +25,7 @@ from .log import TrainingLog
 from .objective import Outputs, PairEncoder, contrastive_loss, weighting
 from .sampler import TaskSampler
 from .stages import SpecialisationSchedule
+from .workers import load_batches, number_of_workers
 
 if TYPE_CHECKING:
     import datasets
@@ -167,13 +168,7 @@ def _train(
     )
     start = resume_from(accelerator, folder, sampler, stages, resume)
     model.train()
-    loader = torch.utils.data.DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(start, steps),
-        num_workers=0 if accelerator.device.type == "cpu" else 2,
-        generator=torch.Generator(),  # of its own: drawing from the global one would change the dropout masks
-    )
+    loader = load_batches(batches, range(start, steps), number_of_workers(training.num_workers, accelerator.device))
     step = steps - 1
     with TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
         for step, micro in zip(range(start, steps), loader, strict=True):
