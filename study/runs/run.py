@@ -142,17 +142,17 @@ def _weights(settings: RunSettings, folder: Path) -> Path:
     variant = settings.variant
     if variant.weights_of is None:
         return folder / "model"
-    return folder / "model" if variant.average else _model_of(variant.weights_of, folder)
+    return folder / "model" if variant.average else _model_of(variant.weights_of, settings, folder)
 
 
-def _model_of(variant: str, folder: Path) -> Path:
-    """The model of another variant's run, of the same preset and seed as the run of `folder`.
+def _model_of(variant: str, settings: RunSettings, folder: Path) -> Path:
+    """The model of another variant's run, of the same preset as the run of `folder`, and of its seed if it has several.
 
     Raises:
         ValueError: If that run is not finished, or only its results are there.
     """
-    runs = folder.parent.parent
-    run, former = (runs / name / folder.name for name in (variant, former_name(variant)))
+    runs, seed = folder.parent.parent, load_preset(settings.preset).seed_of_weights(variant, settings.seed)
+    run, former = (runs / name / f"seed{seed}" for name in (variant, former_name(variant)))
     if (former / "done.json").is_file() and not run.is_dir():
         run = former
     if not (run / "done.json").is_file():
@@ -207,16 +207,16 @@ def _train(
 
     variant = settings.variant
     if variant.average:
-        encoder = Encoder.load(_model_of(variant.weights_of, folder), "cpu")
+        encoder = Encoder.load(_model_of(variant.weights_of, settings, folder), "cpu")
         encoder.backbone = average_experts(encoder.backbone)
     elif variant.merge:
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts)
         names = [name for name in variant.merge if name != BACKBONE]
-        models = {name: Encoder.load(_model_of(name, folder), "cpu").backbone for name in names}
+        models = {name: Encoder.load(_model_of(name, settings, folder), "cpu").backbone for name in names}
         parts = [models.get(name, encoder.backbone) for name in variant.merge]
         encoder.backbone.load_state_dict(average_models(parts, list(variant.merge.values())))
     else:
-        start = _model_of(variant.starts_from, folder) if variant.starts_from else None
+        start = _model_of(variant.starts_from, settings, folder) if variant.starts_from else None
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)
     learns = variant.trained and settings.training.steps != 0
     if learns and not train(

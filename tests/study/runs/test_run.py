@@ -226,6 +226,20 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-4)
 
 
+def test_all_seeds_start_from_the_one_run_of_weights_that_nobody_trains(tmp_path):
+    gpu = load_preset("gpu")
+    assert [seed for variant, seed in gpu.runs() if variant == "vl_base"] == [0]
+    assert [seed for variant, seed in gpu.runs() if variant == "vl_lora"] == [0, 1]
+    for variant, seed in (("vl_base", 0), ("mote", 0), ("mote", 1)):
+        folder = tmp_path / variant / f"seed{seed}"
+        (folder / "model").mkdir(parents=True)
+        (folder / "model" / "model.safetensors").touch()
+        (folder / "done.json").touch()
+    for variant, partner, expected in (("vl_lora", "vl_base", "seed0"), ("ea", "mote", "seed1")):
+        found = run._model_of(partner, resolve(gpu, variant, 1), tmp_path / variant / "seed1")
+        assert found == tmp_path / partner / expected / "model"
+
+
 def test_seconds_are_those_of_all_steps_also_before_an_interruption(tmp_path):
     chosen = resolve(load_preset("smoke"), "em", 0)  # 8 pairs in a batch
     rows = [{"step": 0, "examples_per_s": 4.0}, {"step": 1, "examples_per_s": 8.0}, {"step": 3, "examples_per_s": 16.0}]
