@@ -159,7 +159,7 @@ def _train(
         world_size=accelerator.num_processes,
     )
     if training.gradient_checkpointing:
-        _enable_checkpointing(encoder)
+        enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
     model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training))
     steps = len(sampler)
@@ -255,11 +255,13 @@ def _routing(outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
     return signatures, gather(tasks).repeat(2)
 
 
-def _enable_checkpointing(encoder: Encoder) -> None:
+def enable_checkpointing(encoder: Encoder) -> None:
+    """Recompute the activations of the blocks in the backward pass, where the blocks are in training mode."""
     from ..mote.experts import TaskRouted
 
     backbone: Any = encoder.backbone
-    if isinstance(backbone, TaskRouted | token_routing.TokenRouted) or hasattr(backbone, "peft_config"):
+    if isinstance(backbone, TaskRouted | token_routing.TokenRouted):
         backbone.gradient_checkpointing_enable()
     else:
-        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        model = backbone.base_model if hasattr(backbone, "peft_config") else backbone  # PEFT's has an outdated name
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
