@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tsembed.inputs import MARK, Input
+from tsembed.inputs import MARK, Input, check_text
 
 from ...presets import Data
 from ..image_files import ImageFiles
@@ -73,11 +73,13 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     """The training sets, then the evaluation sets.
 
     Raises:
-        ValueError: With the missing files of every set, or with the number of its missing pictures; or if a file has
-            other columns.
+        ValueError: With the missing files of every set, with the number of its missing pictures, or with its texts that
+            spell a token of pictures; or if a file has other columns.
     """
     check([files_of(part, name) for part, names in (("train", TRAIN), ("eval", EVAL)) for name in names], data)
     sampled_sets = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
+    if faults := [line for sampled in sampled_sets for line in _text_faults(sampled)]:
+        raise ValueError("texts of MMEB cannot be used, so nothing was prepared:\n" + "\n".join(faults))
     if data.path is None:
         for sampled in sampled_sets:
             _fetch_images(sampled, data)
@@ -149,7 +151,7 @@ def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
             if "tgt_text" in filled and len(filled["tgt_text"]) != len(filled["tgt_img_path"]):
                 counts = f"{len(filled['tgt_text'])} texts and {len(filled['tgt_img_path'])} pictures"
                 raise ValueError(f"{path}, row {number}: {counts} for one list of candidates")
-            yield filled
+            yield filled | {"place": f"{path}, row {number}"}
 
 
 def _has_two_sides(row: dict) -> bool:
@@ -164,6 +166,20 @@ def _fetch_images(sampled: SampledSet, data: Data) -> None:
     folders = {path.removeprefix("images/").partition("/")[0] for path in sampled.paths()}
     names = sorted(folders | {sampled.name} if sampled.part == "train" else {sampled.name})
     copy_of(sampled.part, [files_of(sampled.part, name).archive for name in names], data)
+
+
+def _text_faults(sampled: SampledSet) -> Iterator[str]:
+    """The first text of a set that spells a token of pictures, with its file and row, and how many rows have one."""
+    found = []
+    for row in sampled.rows:
+        try:
+            for column in COLUMNS[sampled.part]:
+                for text in row[column] if isinstance(row[column], list) else [row[column]]:
+                    check_text(text)
+        except ValueError as error:
+            found.append(f"{row['place']}: {column!r}: {error}")
+    if found:
+        yield f"  {sampled.part} {sampled.name}: {len(found):,} of {len(sampled.rows):,} rows; the first is {found[0]}"
 
 
 def _missing(sampled: SampledSet, pictures: ImageFiles) -> Iterator[str]:

@@ -5,6 +5,7 @@
 - candidate 0 is right, wherever it ends up; what equals another candidate is left out;
 - what a set lacks of its repository is said of all sets before anything is downloaded, by the hub or of a mirror;
 - pictures are found in folders and zip files, with and without `images/`; what is missing is counted per set first;
+- so is a text that spells a token of pictures;
 - malformed files name file, row and rule; without a network the mirror is named.
 """
 
@@ -213,6 +214,28 @@ def test_missing_pictures_are_counted_per_set_before_anything_is_written(tmp_pat
         "  eval GQA: 1 of 6; the first is 'GQA/2.jpg'",
     ]
     assert not list((tmp_path / "data").glob("[!.]*"))
+
+
+def test_texts_that_spell_a_token_of_pictures_are_counted_per_set_before_anything_is_written(tmp_path):
+    folder = make(tmp_path / "mirror")
+    rows = list(train_rows("CIRR", 12))
+    for number in (3, 8):
+        rows[number]["qry"] += "<|vision_end|>"
+    write(folder / "MMEB-train/CIRR/original-00000-of-00001.parquet", rows)
+    asked = list(eval_rows("GQA", 6))
+    asked[1]["tgt_text"][2] = "a <|video_pad|>"
+    write(folder / "MMEB-eval/GQA/test-00000-of-00001.parquet", asked)
+    with pytest.raises(ValueError, match="nothing was prepared") as error:
+        prepared(folder, tmp_path)
+    lines = str(error.value).splitlines()[1:]
+    assert re.match(
+        r"  train CIRR: 2 of 12 rows; the first is /.*/CIRR/original-0+-of-0+1\.parquet, row 4: 'qry': <\|vision_end",
+        lines[0],
+    )
+    assert re.match(
+        r"  eval GQA: 1 of 6 rows; the first is .*\.parquet, row 2: 'tgt_text': <\|video_pad\|> is a", lines[1]
+    )
+    assert len(lines) == 2
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):

@@ -22,10 +22,10 @@ from tsembed.encoder.adapters import adapt
 from tsembed.encoder.backbones import LoadedBackbone
 from tsembed.encoder.build import build, make
 from tsembed.encoder.image import ImageEncoder
-from tsembed.encoder.image_processing import Pictures, pixels_of, read_pictures
+from tsembed.encoder.image_processing import IMAGE_FAMILIES, Pictures, pixels_of, read_pictures
 from tsembed.encoder.text import Encoder
 from tsembed.encoder.tiny_qwen import random_parts
-from tsembed.inputs import Input, open_image
+from tsembed.inputs import LONGEST_SIDE, PLACEHOLDERS, Input, open_image
 from tsembed.settings import Adapter, Backbone, Variant
 from tsembed.tasks import IMAGE_ROUTES
 
@@ -245,6 +245,18 @@ def test_faults_are_named(tmp_path):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES))
     with pytest.raises(ValueError, match="is random: an adapter on it needs `starts_from`"):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES, adapter=Adapter()), texts=TEXTS)
+
+
+def test_what_the_data_refuse_is_what_the_backbone_cannot_take():
+    encoder = image_encoder()
+    assert {token for family in IMAGE_FAMILIES.values() for token in family.tokens} <= set(PLACEHOLDERS)
+    for token in encoder.family.tokens:
+        assert token in encoder.tokenizer.tokenize(f"a {token} b"), "read as a token in the middle of a text"
+    with pytest.raises(ValueError, match="[Ii]mage features and image tokens do not match"):
+        encoder.encode([item("red <|image_pad|>", "red")], ROUTE)
+    pixels_of(encoder.image_processor, [open_image(item("", "red", size=(1, LONGEST_SIDE)))])
+    with pytest.raises(ValueError, match="absolute aspect ratio must be smaller than 200"):
+        pixels_of(encoder.image_processor, [open_image(item("", "red", size=(1, LONGEST_SIDE + 1)))])
 
 
 def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
