@@ -123,6 +123,14 @@ class Preset(Experiment):
         data = self.all_experiments[experiment].data
         return next(name for name, each in self.all_experiments.items() if each.data == data)
 
+    def seed_of_weights(self, variant: str, seed: int) -> int:
+        """The seed of the run of `variant` whose weights a run of `seed` takes: the same, or its only one.
+
+        >>> load_preset("gpu").seed_of_weights("vl_base", 1), load_preset("gpu").seed_of_weights("mote", 1)
+        (0, 1)
+        """
+        return self.first_seed if resolve(self, variant, seed).draws_nothing else seed
+
     def runs(self, experiment: str | None = None) -> list[tuple[str, int]]:
         """All (variant, seed) of the preset or of one experiment, seed by seed: an early stop leaves whole seeds."""
         planned = self.all_experiments.values() if experiment is None else [self.all_experiments[experiment]]
@@ -142,6 +150,12 @@ class RunSettings(Strict):
     training: Training
     evaluation: Evaluation
     variant: Variant
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether the weights are those of the backbone as it was downloaded: one run stands for every seed."""
+        untrained = not self.variant.trained or self.training.steps == 0
+        return untrained and not self.variant.others and not self.backbone.name.startswith("random:")
 
     @model_validator(mode="before")
     @classmethod
@@ -214,7 +228,10 @@ def _has_its_images(preset: Preset, experiment: str) -> bool:
 
 
 def _check_variants(preset: Preset, file: str) -> None:
-    """That each variant is known, is in one experiment, and has the seeds of the one whose weights it takes."""
+    """That each variant is known, is in one experiment, and has no more seeds than the one whose weights it takes.
+
+    Of weights that nobody trains there is one run for all seeds.
+    """
     variants = load_variants()
     counts: dict[str, int] = {}
     for name, experiment in preset.all_experiments.items():
@@ -229,7 +246,8 @@ def _check_variants(preset: Preset, file: str) -> None:
         counts |= experiment.variants
     for name, seeds in counts.items():
         for partner in variants[name].others:
-            if counts.get(partner, 0) < seeds:
+            one_is_enough = partner in counts and resolve(preset, partner, preset.first_seed).draws_nothing
+            if counts.get(partner, 0) < (1 if one_is_enough else seeds):
                 raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {partner}'s weights, which has fewer")
 
 

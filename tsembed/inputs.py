@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 
 MARK = "<image>"  # where the picture stands in the text; without it the picture stands before the text
+# Tokens of Qwen2-VL that stand for a picture or a video, or beside one. Its tokenizer makes them of a text that spells
+# them, whatever it is asked, and the model then looks for pixels there.
+PLACEHOLDERS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+LONGEST_SIDE = 200  # of a picture, times the other side: Qwen2-VL's image processor refuses more
 _BLOCK = 65535  # bytes of one stored deflate block
 
 
@@ -57,6 +61,29 @@ def decode(data: bytes) -> "Image.Image":
         raise ValueError(f"not a readable image: no known format ({len(data)} bytes)") from None
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise ValueError(f"not a readable image: {error} ({len(data)} bytes)") from None
+
+
+def check_image(data: bytes) -> None:
+    """Go on if these are the bytes of a picture that backbones take.
+
+    Raises:
+        ValueError: If they are no whole picture, or if one side is more than `LONGEST_SIDE` times the other.
+    """
+    width, height = decode(data).size
+    if max(width, height) > LONGEST_SIDE * min(width, height):
+        raise ValueError(f"a picture of {width} x {height} pixels: no side may be over {LONGEST_SIDE} times the other")
+
+
+def check_text(text: str) -> None:
+    """Go on if the text spells none of `PLACEHOLDERS`.
+
+    Raises:
+        ValueError: With the token.
+    """
+    if token := next((token for token in PLACEHOLDERS if token in text), None):
+        at = text.index(token)
+        near = text[max(0, at - 20) : at + len(token) + 20]
+        raise ValueError(f"{token} is a token of pictures to a backbone, and no text: {near!r}")
 
 
 def encode_png(

@@ -300,6 +300,8 @@ class Training(Strict):
     # Queries whose scores are in memory at once; None: the whole batch's.
     loss_chunk_size: Positive | None = _renamed(None, "loss_chunk_size", "loss_rows")
     gradient_checkpointing: bool = False
+    # Processes per rank that make batches ahead of their step; None: 2 beside a GPU, 0 where training needs the CPU
+    num_workers: Annotated[int, Field(ge=0)] | None = None
     task_sampling: Literal["balanced", "proportional"] = "proportional"  # App. D.2: "sampling tasks"
     # Data of a task that has two kinds: natural pairs (title and body, as in the paper), or texts that share a label
     supervision: Supervision = "both"

@@ -49,8 +49,12 @@ class RunGraph:
     def needs(self, variant: str, seed: int) -> list[str]:
         """The nodes that a run reads: its data, and those of the runs whose weights it takes."""
         variants = self.settings.variants_of_node(variant, seed)
-        jobs = [self.settings.node_name(partner) for name in variants for partner in self._variants[name].others]
-        jobs = [f"{job}/seed{seed}" for job in jobs if job != variant]
+        partners = [partner for name in variants for partner in self._variants[name].others]
+        jobs = [
+            f"{job}/seed{self.settings.seed_of_weights(partner, seed)}"
+            for partner in partners
+            if (job := self.settings.node_name(partner)) != variant
+        ]
         return [self.data_node(self.settings.experiment_of(variants[0])), *dict.fromkeys(jobs)]
 
     @cached_property

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import paths
-from ..presets import RunSettings, load_preset, resolve
+from ..presets import load_preset, resolve
 
 SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 
@@ -130,16 +130,10 @@ def _of_all_seeds(preset: str, tables: dict[tuple[str, int], pd.DataFrame]) -> p
     plan, frames = load_preset(preset), []
     for (variant, seed), table in tables.items():
         rows = table.assign(variant=variant, method=METHOD_OF_VARIANT.get(variant, variant))
-        seeds = sorted({s for _, s in tables}) if _draws_nothing(resolve(plan, variant, seed)) else [seed]
+        seeds = sorted({s for _, s in tables}) if resolve(plan, variant, seed).draws_nothing else [seed]
         frames += [rows.assign(seed=s) for s in seeds if len(rows)]
     columns = list(next(iter(tables.values())).columns) + ["variant", "method", "seed"] if tables else []
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-
-
-def _draws_nothing(settings: RunSettings) -> bool:
-    variant = settings.variant
-    untrained = not variant.trained or settings.training.steps == 0
-    return untrained and not variant.others and not settings.backbone.name.startswith("random:")
 
 
 def load_similarity(preset: str, methods: Sequence[str]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tsembed.files import write_text
-from tsembed.inputs import decode
+from tsembed.inputs import check_image
 from tsembed.tasks import CAPTIONING, IMAGE_TASKS
 
 from ..presets import Data, Preset
@@ -230,25 +230,25 @@ def _rows(spec: DatasetSpec, table: str) -> Generator[Row, None, dict[str, str]]
         raise ValueError(f"{spec.part} dataset {spec.name!r} of format {spec.format} lacks the table {table!r}")
     row_class = FORMATS[spec.format]["rows" if table == "validation" else table]
     images = [name for name, kind in kinds(row_class).items() if kind.stored == "bytes"]
-    readable: set[int] = set()  # hashes of the images that are known to be readable
+    good: set[int] = set()  # hashes of the images that are known to be so
     rows = Noted(spec.tables[table])
     for number, row in enumerate(rows, start=1):
         try:
             parsed = row if isinstance(row, row_class) else parse(row_class, row)
             for name in images:
                 image = getattr(parsed, name)
-                if image is not None and hash(image) not in readable:
-                    _check_readable(image, name, row)
-                    readable.add(hash(image))
+                if image is not None and hash(image) not in good:
+                    _check_image(image, name, row)
+                    good.add(hash(image))
         except ValueError as error:
             raise ValueError(f"{spec.part} dataset {spec.name!r}, {table} row {number}: {error}") from None
         yield parsed
     return rows.notes
 
 
-def _check_readable(image: bytes, column: str, row: dict) -> None:
+def _check_image(image: bytes, column: str, row: dict) -> None:
     try:
-        decode(image)
+        check_image(image)
     except ValueError as error:
         raise ValueError(f"{column!r}, {row.get(f'{column}_path', 'without a file')}: {error}") from None
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from tsembed.inputs import MARK
+from tsembed.inputs import MARK, check_text
 
 from .columns import Binary, Image, Integer, Kind, Label, MaybeText, Number, Numbers, Places, Text, Texts
 
@@ -101,6 +101,10 @@ class Article(Row):
 
 
 def _has_content(text: str, image: bytes | None, name: str, column: str) -> None:
+    try:
+        check_text(text)
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from None
     marks = text.count(MARK)
     if image is None and not text.strip():
         raise ValueError(f"neither {name!r} nor {column!r}: an item has a text or a picture")

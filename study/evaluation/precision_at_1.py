@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 TYPE_OF_TASK = {task: task_type for task_type, task in TASK_OF_IMAGE_TYPE.items()}
 METRIC = "precision_at_1"
-BLOCK = 256  # items that are prepared together: an encoder holds the pixels of all of them
 
 
 def evaluate(
@@ -126,10 +125,8 @@ class Memory:
         keys = [(route, _digest(item)) for item in inputs]
         new = {key: item for key, item in zip(keys, inputs, strict=True) if key not in self._vectors}
         order = rng.sample(list(new), len(new))
-        for start in range(0, len(order), BLOCK):
-            block = order[start : start + BLOCK]
-            vectors = self.encoder.encode([new[key] for key in block], route, **self.settings)
-            self._vectors |= dict(zip(block, vectors, strict=True))
+        vectors = self.encoder.encode([new[key] for key in order], route, **self.settings) if order else ()
+        self._vectors |= dict(zip(order, vectors, strict=True))
         return np.stack([self._vectors[key] for key in keys])
 
 

@@ -5,18 +5,23 @@ The premise of task experts is that tasks pull shared parameters apart: "gradien
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from math import gcd
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from tsembed.contrastive.grad_cache import cached_backward
+from tsembed.encoder.adapters import quiet_peft
 from tsembed.encoder.precision import autocast
 from tsembed.encoder.text import Encoder
+from tsembed.mote.experts import TaskRouted
+from tsembed.mote.token_routing import TokenRouted
 from tsembed.tasks import TASKS
 from tsembed.training.batches import Batch, PairChunk, StepBatches
+from tsembed.training.loop import enable_checkpointing
 from tsembed.training.objective import Outputs, contrastive_loss
 from tsembed.training.sampler import Batching, TaskSampler
 
@@ -126,11 +131,9 @@ def _gradients_of(
 ) -> dict[str, list[Gradients]]:
     """Gradients of the batches by what they are of; the encoder is left as it was."""
     found: dict[str, list[Gradients]] = {}
-    was_training = encoder.training
-    encoder.eval()
-    for batch in batches:
-        found.setdefault(getattr(batch, label), []).append(_gradients(encoder, batch, settings.training.precision))
-    encoder.train(was_training)
+    with _measured(encoder, settings.training.gradient_checkpointing):
+        for batch in batches:
+            found.setdefault(getattr(batch, label), []).append(_gradients(encoder, batch, settings.training.precision))
     return found
 
 
@@ -192,6 +195,35 @@ def probe_batches(
     )
     for step in range(len(steps)):
         yield from steps[step]
+
+
+@contextmanager
+def _measured(encoder: Encoder, checkpointing: bool) -> Iterator[None]:
+    """Within it nothing is dropped; with checkpointing, activations are recomputed as in training."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    was_training = encoder.training
+    encoder.eval()
+    blocks = [module for module in encoder.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if checkpointing:
+        with quiet_peft():
+            enable_checkpointing(encoder)
+        for block in blocks:
+            block.training = True  # of itself alone, which has no dropout: transformers asks it for checkpointing
+    try:
+        yield
+    finally:
+        if checkpointing:
+            _model(encoder).activation_checkpointing_disable()
+        encoder.train(was_training)
+
+
+def _model(encoder: Encoder) -> Any:
+    """transformers' own model inside the backbone."""
+    backbone: Any = encoder.backbone
+    if hasattr(backbone, "get_base_model"):
+        return backbone.get_base_model()
+    return backbone.model if isinstance(backbone, TaskRouted | TokenRouted) else backbone
 
 
 def _gradients(encoder: Encoder, batch: Batch, precision: str) -> Gradients:

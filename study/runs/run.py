@@ -4,7 +4,8 @@
     python -m study run cpu images 0 --resume       (a study with `share_process`: all its variants of this seed)
     accelerate launch -m study run gpu mote 0 --resume
 
-A finished run is left alone; a half-finished one goes on where it was. done.json is written last.
+A finished run is left alone; a half-finished one goes on where it was. done.json is written last. The probes come after
+the scores: where one fails the run is not done, and the next call repeats them alone.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -27,6 +28,11 @@ from .. import paths
 from ..former_names import former_name
 from ..presets import RunSettings, load_preset, resolve
 from .launch import data_folder
+
+if TYPE_CHECKING:
+    from tsembed.encoder.text import Encoder
+
+SCORED = "scored.json"  # in a run's folder from its scores to its end: which model has them, and the seconds they took
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,27 +91,48 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     from tsembed.encoder.text import Encoder
 
     from ..analysis.cost import model_size
-    from ..evaluation import items
-    from .measure import probe, score
-    from .provenance import environment
+    from .measure import probe
 
     encoder = Encoder.load(model, state.device if state.device.type == "cuda" else "cpu")  # where it was trained
     if settings.variant.instructions is not None:
         encoder.instructions = dict(settings.variant.instructions)  # of weights that were trained with others, too
+    seconds = _score(settings, encoder, model, data, manifest, folder)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     began = time.time()
     if settings.variant.weights_of is None or settings.variant.instructions is not None:
         for name, table in probe(settings, encoder, data, manifest).items():
             table.to_csv(folder / f"{name}.csv", index=False)
-    scores = score(settings, encoder, data, manifest, folder / "mteb", folder / items.FILE)
-    _write(folder / "scores.json", scores)
-    _write(folder / "env.json", environment())
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    seconds = {"training": _seconds_of_steps(settings, folder), "evaluation": round(time.time() - began, 1)}
-    done = {"seconds": seconds, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    evaluation = round(seconds + time.time() - began, 1)
+    done = {
+        "seconds": {"training": _seconds_of_steps(settings, folder), "evaluation": evaluation},
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
     if (folder / "model").is_dir():
         parameters, size = model_size(folder / "model")
         done |= {"parameters": parameters, "bytes": size}
     _write(folder / "done.json", done)
+    (folder / SCORED).unlink()
+
+
+def _score(settings: RunSettings, encoder: "Encoder", model: Path, data: Path, manifest: dict, folder: Path) -> float:
+    """Write the scores and where they come from, unless they are there; how many seconds it took.
+
+    They are kept when the probes behind them fail, which need more memory: the next call repeats the probes alone.
+    """
+    from ..evaluation import items
+    from .measure import score
+    from .provenance import environment
+
+    mark = folder / SCORED
+    of_model = model.stat().st_mtime_ns  # a new training gives it another
+    if mark.is_file() and (scored := json.loads(mark.read_text()))["model"] == of_model:
+        return scored["seconds"]
+    began = time.time()
+    scores = score(settings, encoder, data, manifest, folder / "mteb", folder / items.FILE)
+    _write(folder / "scores.json", scores)
+    _write(folder / "env.json", environment())
+    _write(mark, {"model": of_model, "seconds": time.time() - began})
+    return time.time() - began
 
 
 @contextmanager
@@ -142,17 +169,17 @@ def _weights(settings: RunSettings, folder: Path) -> Path:
     variant = settings.variant
     if variant.weights_of is None:
         return folder / "model"
-    return folder / "model" if variant.average else _model_of(variant.weights_of, folder)
+    return folder / "model" if variant.average else _model_of(variant.weights_of, settings, folder)
 
 
-def _model_of(variant: str, folder: Path) -> Path:
-    """The model of another variant's run, of the same preset and seed as the run of `folder`.
+def _model_of(variant: str, settings: RunSettings, folder: Path) -> Path:
+    """The model of another variant's run, of the same preset as the run of `folder`, and of its seed if it has several.
 
     Raises:
         ValueError: If that run is not finished, or only its results are there.
     """
-    runs = folder.parent.parent
-    run, former = (runs / name / folder.name for name in (variant, former_name(variant)))
+    runs, seed = folder.parent.parent, load_preset(settings.preset).seed_of_weights(variant, settings.seed)
+    run, former = (runs / name / f"seed{seed}" for name in (variant, former_name(variant)))
     if (former / "done.json").is_file() and not run.is_dir():
         run = former
     if not (run / "done.json").is_file():
@@ -207,16 +234,16 @@ def _train(
 
     variant = settings.variant.with_expert_per_set(tasks)
     if variant.average:
-        encoder = Encoder.load(_model_of(variant.weights_of, folder), "cpu")
+        encoder = Encoder.load(_model_of(variant.weights_of, settings, folder), "cpu")
         encoder.backbone = average_experts(encoder.backbone)
     elif variant.merge:
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts)
         names = [name for name in variant.merge if name != BACKBONE]
-        models = {name: Encoder.load(_model_of(name, folder), "cpu").backbone for name in names}
+        models = {name: Encoder.load(_model_of(name, settings, folder), "cpu").backbone for name in names}
         parts = [models.get(name, encoder.backbone) for name in variant.merge]
         encoder.backbone.load_state_dict(average_models(parts, list(variant.merge.values())))
     else:
-        start = _model_of(variant.starts_from, folder) if variant.starts_from else None
+        start = _model_of(variant.starts_from, settings, folder) if variant.starts_from else None
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)
     learns = variant.trained and settings.training.steps != 0
     if learns and not train(

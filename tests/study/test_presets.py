@@ -251,6 +251,20 @@ def test_runs_that_share_a_process_are_one_node(configs):
         configs({"experiments": {"all": {"variants": {"ic": 1}}}}, variants)
 
 
+def test_weights_that_nobody_trains_have_one_run_for_all_seeds(configs):
+    variants = {"em": {"label": "EM"}, "more": {"label": "more", "starts_from": "em"}}
+    two = {"variants": {"em": 1, "more": 2}}
+    with pytest.raises(ValueError, match="more has 2 seeds of em's weights, which has fewer"):
+        configs(two, variants)
+    untrained = variants | {"em": {"label": "EM", "trained": False}}
+    preset = configs(two | {"first_seed": 3}, untrained)
+    assert [preset.seed_of_weights(name, 4) for name in ("em", "more")] == [3, 4]
+    assert preset.runs() == [("em", 3), ("more", 3), ("more", 4)]
+    assert resolve(preset, "em", 3).draws_nothing
+    with pytest.raises(ValueError, match="more has 2 seeds of em's weights, which has fewer"):
+        configs(two | {"backbone": {"name": "random:qwen2-vl"}}, untrained)  # other weights for every seed
+
+
 def test_a_preset_of_former_key_names_still_loads(configs):
     variants = {name: {"label": name} for name in ("em", "ic")}
     more = {"variants": {"ic": 1}, "together": True}

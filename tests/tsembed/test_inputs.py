@@ -3,6 +3,8 @@
 - another reader finds our pixels in our PNGs, in all three colour types, also where they are longer than one block;
 - its bytes depend on the pixels alone; transparency shows white; the picture is RGB whatever the file is;
 - bytes that are no whole picture are one error that says so; an item without a picture too;
+- a picture over 200 times as wide as high, or as high as wide, is refused, and so is a text that spells a token of
+  pictures;
 - an item has a text or a picture, and a mark only with a picture.
 """
 
@@ -13,8 +15,8 @@ import pytest
 from PIL import Image
 
 from study.data.folder.images import ImageRow
-from study.data.schema import ImagePair, parse
-from tsembed.inputs import Input, encode_png, open_image
+from study.data.schema import FORMATS, ImagePair, parse
+from tsembed.inputs import PLACEHOLDERS, Input, check_image, check_text, encode_png, open_image
 
 
 def noise(*shape):
@@ -132,3 +134,27 @@ def test_an_optional_column_may_be_missing_none_or_empty():
     for column in ("text", "image_side"):
         with pytest.raises(ValueError, match=f"'{column}' must be a text, not 3"):
             parse(ImageRow, {"image": "a.png", column: 3})
+
+
+@pytest.mark.parametrize(("size", "good"), [((1, 201), (1, 200)), ((402, 2), (400, 2))])
+def test_a_picture_far_longer_than_wide_is_refused(size, good):
+    with pytest.raises(ValueError, match=rf"a picture of {size[1]} x {size[0]} pixels: no side may be over 200 times"):
+        check_image(encode_png(np.zeros(size, np.uint8)))
+    check_image(encode_png(np.zeros(good, np.uint8)))
+    with pytest.raises(ValueError, match="not a readable image"):
+        check_image(b"torn")
+
+
+@pytest.mark.parametrize("token", PLACEHOLDERS)
+def test_a_text_that_spells_a_token_of_pictures_is_refused(token):
+    check_text("a <image> of <|im_end|> and of <| image_pad |>")
+    with pytest.raises(ValueError, match=r"is a token of pictures to a backbone, and no text: 'what is .* here"):
+        check_text(f"what is {token} here")
+    bare = {"document": "a", "document_image": None, "query_image": None, "group": 1}
+    for side in ("query", "document"):
+        with pytest.raises(ValueError, match=f"'{side}': .* is a token of pictures"):
+            parse(ImagePair, bare | {"query": "a", side: f"see {token}"})
+    for table, row in (("queries", {"query": token, "candidates": [0], "positives": [0]}), ("candidates", {})):
+        image = {"query_image": None} if row else {"image": None, "text": token}
+        with pytest.raises(ValueError, match="is a token of pictures"):
+            parse(FORMATS["ranking"][table], row | image)

@@ -2,6 +2,7 @@
 
 - A failure blocks only what depends on it; the call ends with node, log and last lines, and status 1.
 - One study at a time; SIGTERM and kill -9 of the group leave no process, and finished nodes are not run again.
+- A run waits for the run whose weights it takes, of its own seed or the only one.
 - With nothing changed nothing runs; an edited notebook runs alone; changed settings run their runs again.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests import checkout
+from workflow.nodes import RunGraph
 
 
 @pytest.fixture
@@ -177,3 +179,11 @@ def test_processes_of_another_machine_are_let_be(root):
     answer = subprocess.run([sys.executable, "-c", code], env=variables, cwd=root, capture_output=True, text=True)
     assert answer.stdout == "None -9\n", answer.stderr
     assert "Jobs go on at elsewhere" in answer.stderr, answer.stderr
+
+
+def test_a_run_waits_for_the_run_whose_weights_it_takes():
+    nodes = RunGraph("gpu")
+    assert [nodes.needs("vl_lora", seed)[1:] for seed in (0, 1)] == [["vl_base/seed0"]] * 2
+    assert nodes.needs("ea", 1)[1:] == ["mote/seed1"]
+    planned = {f"{variant}/seed{seed}" for variant, seed in nodes.runs}
+    assert all(set(nodes.needs(variant, seed)[1:]) <= planned for variant, seed in nodes.runs)

@@ -1,19 +1,24 @@
 """Text, pictures, or both in; unit-norm embedding out. The encoder of a multimodal language model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..inputs import MARK, Input, open_image
+from ..inputs import MARK, Input
 from .chunks import Chunk
-from .image_processing import IMAGE_FAMILIES, Picture, Pictures, pixels_of
+from .image_processing import IMAGE_FAMILIES, Picture, Pictures, read_pictures
 from .text import Encoder
 
 if TYPE_CHECKING:
     from .backbones import BackboneModel
+
+
+BLOCK = 256  # inputs of `encode` that are prepared together: the pixels of two blocks are in memory
 
 
 class ImageEncoder(Encoder):
@@ -89,7 +94,7 @@ class ImageEncoder(Encoder):
             raise ValueError(f"routes {unknown} are unknown; routes: {', '.join(self.routes)}")
         items = [Input(x) if isinstance(x, str) else x for x in inputs]
         at = [i for i, item in enumerate(items) if item.image is not None]
-        pixels = pixels_of(self.image_processor, [open_image(items[i]) for i in at])
+        pixels = read_pictures(self.image_processor, [items[i] for i in at])
         pictures: dict[int, Picture] = dict(zip(at, pixels, strict=True))
         tokens = self._sequences(items, pictures, max_tokens)
         parts = []
@@ -97,6 +102,20 @@ class ImageEncoder(Encoder):
             inside = [pictures[i] for i in part.positions.tolist() if i in pictures]
             parts.append(part._replace(pictures=Pictures(inside) if inside else None))
         return parts, sum(map(len, tokens))
+
+    def _prepared(
+        self, inputs: list[Input | str], route: str, max_tokens: int, token_budget: int
+    ) -> Iterator[tuple[slice, list[Chunk]]]:
+        """The chunks of `BLOCK` inputs after the other; the next ones are prepared while the caller embeds some."""
+        prepare = partial(self.prepare, routes=route, max_tokens=max_tokens, token_budget=token_budget)
+        blocks = [slice(start, start + BLOCK) for start in range(0, len(inputs), BLOCK)]
+        with ThreadPoolExecutor(1) as background:
+            pending = background.submit(prepare, inputs[blocks[0]])
+            for places, following in zip(blocks, [*blocks[1:], None], strict=True):
+                parts, _ = pending.result()
+                if following is not None:
+                    pending = background.submit(prepare, inputs[following])
+                yield places, parts
 
     def _sequences(self, items: list[Input], pictures: dict[int, Picture], max_tokens: int) -> list[list[int]]:
         """Token ids per item, cut in the text at `max_tokens`, never in the picture."""

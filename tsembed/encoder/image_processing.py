@@ -2,11 +2,18 @@
 
 import importlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..inputs import Input, open_image
+
+MOST_THREADS = 8  # of one process that read pictures
+PIECE = 4  # pictures of one call: it copies the pixels of all of them once more, and of few that is quicker
+LARGE = 8000  # bytes of an encoded picture, in the mean: what smaller ones cost is Python's, and it lets nobody work
 
 
 class ImageFamily(NamedTuple):
@@ -83,6 +90,29 @@ def image_processor(model_type: str, name: str | None = None, revision: str | No
     module, _, kind = IMAGE_FAMILIES[model_type].processor.partition(":")
     processor = getattr(importlib.import_module(module), kind)
     return processor(**settings) if name is None else processor.from_pretrained(name, revision=revision, **settings)
+
+
+def read_pictures(processor: Any, items: Sequence[Input]) -> list[Picture]:
+    """The pictures of items in patches; large ones by several threads, for Pillow and numpy let others work meanwhile.
+
+    There are as many threads as torch has, which is one in a data loader's worker.
+
+    Args:
+        processor: As `image_processor` returns it.
+        items: Each with a picture.
+
+    Raises:
+        ValueError: If a picture cannot be read.
+    """
+
+    def read(piece: Sequence[Input]) -> list[Picture]:
+        return pixels_of(processor, [open_image(item) for item in piece])
+
+    if sum(len(item.image or b"") for item in items) < LARGE * len(items):
+        return read(items)
+    pieces = [items[start : start + PIECE] for start in range(0, len(items), PIECE)]
+    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), MOST_THREADS))) as pool:
+        return [picture for pictures in pool.map(read, pieces) for picture in pictures]
 
 
 def pixels_of(processor: Any, images: Sequence[Any]) -> list[Picture]:

@@ -6,7 +6,7 @@ encoder.encode(["What is BM25?"], "search_query")
 
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,13 +247,22 @@ class Encoder(nn.Module):
         out = torch.zeros(len(listed), dim, device=self.device if convert_to_tensor else "cpu")
         if listed:
             max_tokens = self.max_tokens if max_tokens is None else max_tokens
-            parts, _ = self.prepare(listed, route, max_tokens=max_tokens, token_budget=token_budget)
-            self._embed_into(out, parts, precision, show_progress_bar)
+            blocks = self._prepared(listed, route, max_tokens, token_budget)
+            self._embed_into(out, blocks, precision, show_progress_bar)
         vectors = out if convert_to_tensor else out.numpy()
         return vectors[0] if single else vectors
 
+    def _prepared(
+        self, inputs: list[Any], route: str, max_tokens: int, token_budget: int
+    ) -> Iterator[tuple[slice, list[Chunk]]]:
+        """The chunks of inputs that are prepared together, and where these inputs stand: here of all at once."""
+        parts, _ = self.prepare(inputs, route, max_tokens=max_tokens, token_budget=token_budget)
+        yield slice(0, len(inputs)), parts
+
     @torch.inference_mode()
-    def _embed_into(self, out: Tensor, parts: Sequence[Chunk], precision: str, show_progress_bar: bool) -> None:
+    def _embed_into(
+        self, out: Tensor, blocks: Iterable[tuple[slice, list[Chunk]]], precision: str, show_progress_bar: bool
+    ) -> None:
         """Write the chunks' embeddings into `out` (inputs, dim), cut to its dim, without dropout."""
         from transformers.utils.logging import tqdm  # tqdm's own, unless progress bars are off in transformers
 
@@ -263,12 +272,13 @@ class Encoder(nn.Module):
             autocast(self.device, precision),
             tqdm(total=len(out), unit="input", disable=not show_progress_bar) as bar,
         ):
-            for part in parts:
-                vectors = self.embed_chunk(part)[:, : out.shape[1]]  # (batch, dim)
-                if out.shape[1] < self.dim:
-                    vectors = nn.functional.normalize(vectors, dim=-1)
-                out[part.positions.to(out.device)] = vectors.to(out)
-                bar.update(len(vectors))
+            for places, parts in blocks:
+                for part in parts:
+                    vectors = self.embed_chunk(part)[:, : out.shape[1]]  # (batch, dim)
+                    if out.shape[1] < self.dim:
+                        vectors = nn.functional.normalize(vectors, dim=-1)
+                    out[places][part.positions.to(out.device)] = vectors.to(out)
+                    bar.update(len(vectors))
         self.train(was_training)
 
     def save(self, folder: str | Path) -> None:

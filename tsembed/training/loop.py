@@ -25,6 +25,7 @@ from .log import TrainingLog
 from .objective import Outputs, PairEncoder, contrastive_loss, information_loss, weighting
 from .sampler import TaskSampler
 from .stages import Routed, SpecialisationSchedule
+from .workers import load_batches, number_of_workers
 
 if TYPE_CHECKING:
     import datasets
@@ -170,7 +171,7 @@ def _train(
         world_size=accelerator.num_processes,
     )
     if training.gradient_checkpointing:
-        _enable_checkpointing(encoder)
+        enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
     model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training, variant.adapter))
     steps = len(sampler)
@@ -179,13 +180,7 @@ def _train(
     start = resume_from(accelerator, folder, sampler, stages, resume)
     _observe_untrained(model, batches, stages, variant, start)
     model.train()
-    loader = torch.utils.data.DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(start, steps),
-        num_workers=0 if accelerator.device.type == "cpu" else 2,
-        generator=torch.Generator(),  # of its own: drawing from the global one would change the dropout masks
-    )
+    loader = load_batches(batches, range(start, steps), number_of_workers(training.num_workers, accelerator.device))
     step = steps - 1
     with TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
         for step, micro in zip(range(start, steps), loader, strict=True):
@@ -294,11 +289,13 @@ def _observe_untrained(
     stages.set_untrained(found)
 
 
-def _enable_checkpointing(encoder: Encoder) -> None:
+def enable_checkpointing(encoder: Encoder) -> None:
+    """Recompute the activations of the blocks in the backward pass, where the blocks are in training mode."""
     from ..mote.experts import TaskRouted
 
     backbone: Any = encoder.backbone
-    if isinstance(backbone, TaskRouted | token_routing.TokenRouted) or hasattr(backbone, "peft_config"):
+    if isinstance(backbone, TaskRouted | token_routing.TokenRouted):
         backbone.gradient_checkpointing_enable()
     else:
-        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        model = backbone.base_model if hasattr(backbone, "peft_config") else backbone  # PEFT's has an outdated name
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
+from tsembed.inputs import check_text
 from tsembed.tasks import CAPTIONING
 
 from ...presets import Data
@@ -123,10 +124,15 @@ def _read(folder: Path, faults: Faults) -> Set | None:
 
 
 def _rows(path: Path, faults: Faults) -> Iterator[Row]:
-    """The rows that break no rule; the labels of a file are all texts, or all 0 and 1."""
+    """The rows that break no rule: no text spells a token of pictures; the labels are all texts, or all 0 and 1."""
     truth: bool | None = None
     for number, row in read(path, ImageRow, faults):
         text, label = row.text or "", row.label or ""
+        for said in (text, label, *(row.keywords or ())):
+            try:
+                check_text(said)
+            except ValueError as error:
+                faults.add(path, number, str(error))
         if label:
             truth = label in ("0", "1") if truth is None else truth
             if (label in ("0", "1")) != truth:

@@ -5,7 +5,8 @@ training set is its split `original`, that of the paper. A picture is named by i
 there in zip files.
 
 `data.path` may name a folder with copies of both repositories, `MMEB-train` and `MMEB-eval`, pictures unpacked or not;
-then no network is needed. All pictures that the chosen rows name are looked for before anything is written.
+then no network is needed. The files of all sets are looked for before anything is downloaded (`mmeb_files`), and all
+pictures that the chosen rows name before anything is written.
 """
 
 import random
@@ -14,17 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tsembed.inputs import MARK, Input
+from tsembed.inputs import MARK, Input, check_text
 
 from ...presets import Data
 from ..image_files import ImageFiles
 from ..pairs import reservoir
 from ..ranking import RankingExample, pair, tables
 from ..schema import DatasetSpec
+from .mmeb_files import EVAL_REVISION, REPOSITORIES, check, copy_of, files_of, revision_of
 
-REPOSITORIES = {"train": "TIGER-Lab/MMEB-train", "eval": "TIGER-Lab/MMEB-eval"}  # `data.revision` pins the first
-EVAL_REVISION = "2f069730be515ea60778413777816b53e2d2a697"
-SPLITS = {"train": "original", "eval": "test"}
 LICENCE = "Apache-2.0 as stated there; pictures and texts that of each original source"
 THEIR_MARK = "<|image_1|>"
 VERSION = 1  # of the sets that are made of the same files
@@ -74,9 +73,13 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     """The training sets, then the evaluation sets.
 
     Raises:
-        ValueError: If a file is missing or has other columns, or with the number of missing pictures of every set.
+        ValueError: With the missing files of every set, with the number of its missing pictures, or with its texts that
+            spell a token of pictures; or if a file has other columns.
     """
+    check([files_of(part, name) for part, names in (("train", TRAIN), ("eval", EVAL)) for name in names], data)
     sampled_sets = [_choose(name, "train", data) for name in TRAIN] + [_choose(name, "eval", data) for name in EVAL]
+    if faults := [line for sampled in sampled_sets for line in _text_faults(sampled)]:
+        raise ValueError("texts of MMEB cannot be used, so nothing was prepared:\n" + "\n".join(faults))
     if data.path is None:
         for sampled in sampled_sets:
             _fetch_images(sampled, data)
@@ -117,10 +120,9 @@ def _item(text: str, picture: bytes | None) -> Input:
 
 def _choose(name: str, part: str, data: Data) -> SampledSet:
     """The rows that the settings allow, drawn by seed; those with an empty side are left out, as in VLM2Vec."""
-    folder = _folder(part, [f"{name}/{SPLITS[part]}-*.parquet"], data)
-    files = sorted((folder / name).glob(f"{SPLITS[part]}-*.parquet"))
-    if not files:
-        raise ValueError(f"{folder} has no {name}/{SPLITS[part]}-*.parquet")
+    pattern = files_of(part, name).rows
+    folder = copy_of(part, [pattern], data)
+    files = sorted(folder.glob(pattern))
     rows = [row for path in files for row in _rows(path, COLUMNS[part])]
     whole = [row for row in rows if _has_two_sides(row)]
     notes = {"empty": f"{len(rows) - len(whole)} rows left out: an empty side"} if len(whole) < len(rows) else {}
@@ -149,7 +151,7 @@ def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
             if "tgt_text" in filled and len(filled["tgt_text"]) != len(filled["tgt_img_path"]):
                 counts = f"{len(filled['tgt_text'])} texts and {len(filled['tgt_img_path'])} pictures"
                 raise ValueError(f"{path}, row {number}: {counts} for one list of candidates")
-            yield filled
+            yield filled | {"place": f"{path}, row {number}"}
 
 
 def _has_two_sides(row: dict) -> bool:
@@ -159,35 +161,25 @@ def _has_two_sides(row: dict) -> bool:
     return bool(row["qry_text"].strip() or row["qry_img_path"]) and len(row["tgt_text"]) > 1 and all(map(any, sides))
 
 
-def _folder(part: str, patterns: list[str], data: Data) -> Path:
-    """A copy of the repository with at least the files of the patterns: the mirror's, or the cache of the hub."""
-    repository = REPOSITORIES[part]
-    if data.path is not None:
-        folder = data.path / repository.partition("/")[2]
-        if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder; a mirror of MMEB has {' and '.join(_mirrored())}")
-        return folder
-    from huggingface_hub import snapshot_download
-
-    revision = data.revision if part == "train" else EVAL_REVISION
-    try:
-        return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{repository}@{revision} cannot be reached ({reason}); --data FOLDER takes a mirror"
-        ) from error
-
-
-def _mirrored() -> list[str]:
-    return [repository.partition("/")[2] for repository in REPOSITORIES.values()]
-
-
 def _fetch_images(sampled: SampledSet, data: Data) -> None:
     """Downloads the zip files of a set: one of the set's own name, and of each folder that its paths name."""
     folders = {path.removeprefix("images/").partition("/")[0] for path in sampled.paths()}
-    names = [f"images_zip/{name}.zip" for name in sorted(folders | {sampled.name})]
-    _folder(sampled.part, names if sampled.part == "train" else ["images.zip"], data)
+    names = sorted(folders | {sampled.name} if sampled.part == "train" else {sampled.name})
+    copy_of(sampled.part, [files_of(sampled.part, name).archive for name in names], data)
+
+
+def _text_faults(sampled: SampledSet) -> Iterator[str]:
+    """The first text of a set that spells a token of pictures, with its file and row, and how many rows have one."""
+    found = []
+    for row in sampled.rows:
+        try:
+            for column in COLUMNS[sampled.part]:
+                for text in row[column] if isinstance(row[column], list) else [row[column]]:
+                    check_text(text)
+        except ValueError as error:
+            found.append(f"{row['place']}: {column!r}: {error}")
+    if found:
+        yield f"  {sampled.part} {sampled.name}: {len(found):,} of {len(sampled.rows):,} rows; the first is {found[0]}"
 
 
 def _missing(sampled: SampledSet, pictures: ImageFiles) -> Iterator[str]:
@@ -199,8 +191,8 @@ def _missing(sampled: SampledSet, pictures: ImageFiles) -> Iterator[str]:
 
 
 def _spec(sampled: SampledSet, pictures: ImageFiles, data: Data) -> DatasetSpec:
-    revision = data.revision if sampled.part == "train" else EVAL_REVISION
-    origin = f"{REPOSITORIES[sampled.part]}@{revision}/{sampled.name}" + (" (mirror)" if data.path else "")
+    repository = f"{REPOSITORIES[sampled.part]}@{revision_of(sampled.part, data)}"
+    origin = f"{repository}/{sampled.name}" + (" (mirror)" if data.path else "")
     if sampled.part == "train":
         parts = {"rows": _pairs(sampled, pictures)}
         return DatasetSpec(

@@ -3,13 +3,17 @@
 - Part and block of every parameter: feed-forward is what makes up an expert, in every family.
 - The cosine is that of the gradients that `backward` gives; gradients of opposite losses have -1, of one batch 1.
 - Tasks with experts of their own share attention and embeddings alone; a shared expert is compared, a norm and all.
+- With gradient checkpointing, where the training had it, they are the same, dropout or not.
 - All methods see the same batches, which no training seed draws; the encoder is left as it was.
 """
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from study.analysis import experts
 from study.analysis.results import read
@@ -17,11 +21,13 @@ from study.analysis.statistics import intervals
 from study.probes import gradients
 from study.probes.parameters import locate_parameter
 from tests.tiny import FAMILIES, run_settings, tiny
+from tsembed.encoder.adapters import adapt
 from tsembed.encoder.text import Encoder
 from tsembed.mote.experts import upcycle
 from tsembed.mote.families import FAMILIES as NAMES
 from tsembed.mote.per_expert import PerExpert
-from tsembed.settings import Training, Variant
+from tsembed.mote.token_routing import route_tokens
+from tsembed.settings import Adapter, TokenRouting, Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES, TASKS, TEXT_TASKS
 from tsembed.training.batches import StepBatches
 from tsembed.training.objective import contrastive_loss
@@ -101,6 +107,42 @@ def test_chunks_of_a_batch_give_the_gradient_of_the_whole(tokenizer, tables):
     np.testing.assert_allclose(pieces.cosine, whole.cosine, atol=1e-4)
     np.testing.assert_allclose(pieces.norm_first, whole.norm_first, rtol=1e-4)
     assert all(p.grad is None for p in encoder.parameters())
+
+
+def kinds_of_backbone(model_type="bert"):
+    """What a run may have trained, with dropout in it: name -> backbone and the settings of its variant."""
+    plain = partial(tiny, model_type, dropout=0.3)
+    yield "dense", plain(), {}
+    yield "MoTE", upcycle(plain(), OWN), {"experts": OWN}
+    yield "TLR", route_tokens(plain(), num_experts=2), {"token_routing": TokenRouting(num_experts=2)}
+    for adapter in (Adapter(kind="lora", r=2), Adapter(r=2)):
+        yield adapter.kind, adapt(plain(), adapter, None, seed=0), {"adapter": adapter}
+
+
+@pytest.mark.parametrize("model_type", ["bert", "nomic_bert", "qwen2"])
+def test_checkpointing_recomputes_and_changes_nothing(tokenizer, tables, model_type):
+    for name, backbone, variant in kinds_of_backbone(model_type):
+        for key, p in backbone.named_parameters():
+            if "lora_B" in key:
+                torch.nn.init.normal_(p, std=0.1, generator=torch.Generator().manual_seed(len(key)))
+        encoder = Encoder(backbone, tokenizer, instructions=dict(INSTRUCTIONS)).eval()
+        block = next(m for m in encoder.modules() if isinstance(m, GradientCheckpointingLayer))
+        attention = next(m for n, m in block.named_modules() if n.endswith("attention") or n.endswith("attn"))
+        passes, found = [], []
+        hook = attention.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        for checkpointing in (False, True):
+            chosen = settings(**variant)
+            update = {"gradient_checkpointing": checkpointing}
+            chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update=update)})
+            found.append(gradients.task_gradients_conflict(encoder, tables, TASK_OF, chosen, batches=2))
+            found.append(len(passes))
+            passes.clear()
+        hook.remove()
+        rows, forward, checkpointed_rows, recomputed = found
+        assert recomputed > forward, name
+        np.testing.assert_allclose(checkpointed_rows.cosine, rows.cosine, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(checkpointed_rows.norm_first, rows.norm_first, rtol=1e-5, err_msg=name)
+        assert not any(m.training or getattr(m, "gradient_checkpointing", False) for m in encoder.modules()), name
 
 
 def test_one_and_opposite_gradients():

@@ -323,6 +323,19 @@ def test_a_picture_that_cannot_be_read_names_dataset_row_and_file(tmp_path):
         prepared(tmp_path / "own", tmp_path)
 
 
+def test_a_picture_far_longer_than_wide_names_dataset_row_and_file(tmp_path):
+    train, test = [row(i, keywords=[]) for i in range(SHAPES)], [row(i, keywords=[]) for i in range(100, 130)]
+    pictures = {
+        n: encode_png(pixels(int(n.split("/")[1][:-4]))) for r in train + test for n in (r["image"], r["image_bw"])
+    }
+    long = encode_png(np.zeros((1, 201), np.uint8))
+    write(tmp_path / "own/images/long", train, test, pictures | {"colour/105.png": long})
+    place = r"eval dataset 'long_label', queries row 6: 'query_image', long/images\.zip: colour/105\.png"
+    with pytest.raises(ValueError, match=rf"{place}: a picture of 201 x 1 pixels: no side may be over 200 times"):
+        prepared(tmp_path / "own", tmp_path)
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
 def test_a_damaged_zip_file_names_the_picture(folder, tmp_path):
     path = folder / "images/shapes/images.zip"
     damaged = bytearray(path.read_bytes())
@@ -341,6 +354,8 @@ def test_a_damaged_zip_file_names_the_picture(folder, tmp_path):
         (row(101, keywords="red"), r"test\.jsonl:2: 'keywords' must be a list"),
         (row(101, label=1), r"test\.jsonl:2: label '1': the labels of a file are all texts, or all 0 and 1"),
         (row(101, image_bw=7), r"test\.jsonl:2: 'image_bw' must be a text"),
+        (row(101, text="a <|image_pad|>"), r"test\.jsonl:2: <\|image_pad\|> is a token of pictures to a backbone"),
+        (row(101, keywords=["a", "<|vision_start|>"]), r"test\.jsonl:2: <\|vision_start\|> is a token of pictures"),
     ],
 )
 def test_a_bad_row_names_file_line_and_rule(tmp_path, bad, message):

@@ -3,7 +3,9 @@
 - 20 training sets and 36 evaluation sets in the paper's meta-tasks and distributions, with pinned revisions;
 - the instruction stays, their mark becomes ours, and goes where there is no picture;
 - candidate 0 is right, wherever it ends up; what equals another candidate is left out;
+- what a set lacks of its repository is said of all sets before anything is downloaded, by the hub or of a mirror;
 - pictures are found in folders and zip files, with and without `images/`; what is missing is counted per set first;
+- so is a text that spells a token of pictures;
 - malformed files name file, row and rule; without a network the mirror is named.
 """
 
@@ -15,9 +17,9 @@ import numpy as np
 import pytest
 
 from study.data import prepare
-from study.data.hub import mmeb
+from study.data.hub import mmeb, mmeb_files
 from study.data.manifest import load_table
-from study.presets import Data, Preset
+from study.presets import Data, Preset, load_preset
 from tsembed.inputs import Input, encode_png
 
 INSTRUCTION = "<|image_1|>\nRepresent the given image for classification\n"
@@ -123,7 +125,7 @@ def test_the_sets_are_the_papers():
     assert len(mmeb.TRAIN) == 20
     assert len(mmeb.EVAL) == 36
     assert len(mmeb.UNSEEN) == 16
-    assert re.fullmatch("[0-9a-f]{40}", mmeb.EVAL_REVISION)
+    assert re.fullmatch("[0-9a-f]{40}", mmeb_files.EVAL_REVISION)
     assert set(mmeb.EVAL) - set(mmeb.UNSEEN) == {n.replace("ImageNet_1K", "ImageNet-1K") for n in mmeb.TRAIN}
 
 
@@ -134,7 +136,7 @@ def test_every_set_becomes_a_source_with_its_distribution(mirror):
     assert Counter(groups.values()) == {"seen": 20, "unseen": 16}
     assert groups["GQA"] == "unseen"
     assert all_["eval", "RefCOCO"].task == "visual_grounding"
-    assert all_["eval", "GQA"].origin == f"TIGER-Lab/MMEB-eval@{mmeb.EVAL_REVISION}/GQA (mirror)"
+    assert all_["eval", "GQA"].origin == f"TIGER-Lab/MMEB-eval@{mmeb_files.EVAL_REVISION}/GQA (mirror)"
 
 
 def test_instructions_stay_and_the_mark_becomes_ours(mirror):
@@ -214,6 +216,28 @@ def test_missing_pictures_are_counted_per_set_before_anything_is_written(tmp_pat
     assert not list((tmp_path / "data").glob("[!.]*"))
 
 
+def test_texts_that_spell_a_token_of_pictures_are_counted_per_set_before_anything_is_written(tmp_path):
+    folder = make(tmp_path / "mirror")
+    rows = list(train_rows("CIRR", 12))
+    for number in (3, 8):
+        rows[number]["qry"] += "<|vision_end|>"
+    write(folder / "MMEB-train/CIRR/original-00000-of-00001.parquet", rows)
+    asked = list(eval_rows("GQA", 6))
+    asked[1]["tgt_text"][2] = "a <|video_pad|>"
+    write(folder / "MMEB-eval/GQA/test-00000-of-00001.parquet", asked)
+    with pytest.raises(ValueError, match="nothing was prepared") as error:
+        prepared(folder, tmp_path)
+    lines = str(error.value).splitlines()[1:]
+    assert re.match(
+        r"  train CIRR: 2 of 12 rows; the first is /.*/CIRR/original-0+-of-0+1\.parquet, row 4: 'qry': <\|vision_end",
+        lines[0],
+    )
+    assert re.match(
+        r"  eval GQA: 1 of 6 rows; the first is .*\.parquet, row 2: 'tgt_text': <\|video_pad\|> is a", lines[1]
+    )
+    assert len(lines) == 2
+
+
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     folder = make(tmp_path / "mirror")
     (folder / "MMEB-train/images/CIRR/Train/c3.png").write_bytes(b"torn")
@@ -262,36 +286,107 @@ def test_empty_rows_are_counted(mirror, tmp_path):
     assert chosen.notes["empty"].startswith("2 rows left out")
 
 
-def test_what_is_not_there_is_named(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="MMEB-train is no folder; a mirror of MMEB has MMEB-train and MMEB-eval"):
-        found(tmp_path)
-    (tmp_path / "MMEB-train").mkdir()
-    with pytest.raises(ValueError, match=r"MMEB-train has no ImageNet_1K/original-\*\.parquet"):
-        found(tmp_path)
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The two repositories as the hub shows them, each set's pictures in a zip file; what is downloaded is noted."""
+    import huggingface_hub
 
+    for part, names in (("train", mmeb.TRAIN), ("eval", mmeb.EVAL)):
+        folder = tmp_path / mmeb_files.REPOSITORIES[part].partition("/")[2]
+        for name in names:
+            rows = list(train_rows(name, 3) if part == "train" else eval_rows(name, 3))
+            write(folder / name / f"{mmeb_files.SPLITS[part]}-00000-of-00001.parquet", rows)
+            write(folder / name / "train-00000-of-00001.parquet", rows)
+            archive = folder / mmeb_files.files_of(part, name).archive
+            archive.parent.mkdir(exist_ok=True)
+            with zipfile.ZipFile(archive, "a") as pictures:
+                for path in sorted(set(named(rows))):
+                    pictures.writestr(path, picture(1))
+    asked = []
+
+    def list_files(repository, *, repo_type, revision):
+        folder = tmp_path / repository.partition("/")[2]
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+    def download(repository, *, repo_type, revision, allow_patterns, local_files_only=False):
+        asked.append((repository, revision, tuple(allow_patterns)))
+        return str(tmp_path / repository.partition("/")[2])
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", list_files)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return tmp_path, asked
+
+
+REVISION = "f" * 40
+
+
+def test_the_hub_is_asked_for_the_files_of_each_set(hub):
+    _, asked = hub
+    list(mmeb.specs(settings(None, revision=REVISION)))
+    assert ("TIGER-Lab/MMEB-train", REVISION, ("CIRR/original-*.parquet",)) in asked
+    assert ("TIGER-Lab/MMEB-train", REVISION, ("images_zip/CIRR.zip",)) in asked
+    assert ("TIGER-Lab/MMEB-eval", mmeb_files.EVAL_REVISION, ("images.zip",)) in asked
+
+
+def test_what_sets_lack_is_said_of_each_before_anything_is_downloaded(hub):
+    folder, asked = hub
+    (folder / "MMEB-train/CIRR/original-00000-of-00001.parquet").unlink()
+    (folder / "MMEB-train/images_zip/DocVQA.zip").unlink()
+    for path in (folder / "MMEB-train").glob("*/WebQA*"):
+        path.unlink()
+    (folder / "MMEB-train/WebQA/original-00000-of-00001.parquet").unlink()
+    (folder / "MMEB-eval/GQA/test-00000-of-00001.parquet").unlink()
+    with pytest.raises(ValueError, match="nothing was downloaded") as error:
+        list(mmeb.specs(settings(None, revision=REVISION)))
+    train, evaluation = f"TIGER-Lab/MMEB-train@{REVISION}", f"TIGER-Lab/MMEB-eval@{mmeb_files.EVAL_REVISION}"
+    assert str(error.value).splitlines() == [
+        "files of MMEB are missing, so nothing was downloaded:",
+        f"  train DocVQA: no images_zip/DocVQA.zip in {train}",
+        f"  train CIRR: no CIRR/original-*.parquet in {train}",
+        f"  train WebQA: no WebQA/original-*.parquet, no images_zip/WebQA.zip in {train}",
+        f"  eval GQA: no GQA/test-*.parquet in {evaluation}",
+    ]
+    assert not asked
+    (folder / "MMEB-eval/images.zip").unlink()
+    with pytest.raises(ValueError, match="nothing was downloaded") as error:
+        list(mmeb.specs(settings(None, revision=REVISION)))
+    assert sum("no images.zip" in line or "no GQA" in line for line in str(error.value).splitlines()) == 36
+
+
+def test_the_presets_pin_one_state_of_the_training_sets():
+    """`eed7c6d`, which was pinned before, is an upload of NIGHTS on the way there."""
+    data = [each.data for name in ("gpu", "paper") for each in load_preset(name).experiments.values()]
+    assert {each.revision for each in data} == {"76dd0a440b6d4c02776830a804443fffbb2d0bfa"}
+    assert len(data) == 4
+
+
+def test_a_mirror_lacks_rows_not_archives(hub):
+    folder, _ = hub
+    (folder / "MMEB-train/images_zip/DocVQA.zip").rename(folder / "MMEB-train/other.zip")
+    assert len(found(folder)) == 56
+    (folder / "MMEB-train/CIRR/original-00000-of-00001.parquet").unlink()
+    with pytest.raises(ValueError, match=r"downloaded:\n  train CIRR: no CIRR/original-\*\.parquet in /.*/MMEB-train$"):
+        found(folder)
+    with pytest.raises(ValueError, match="MMEB-train is no folder; a mirror of MMEB has MMEB-train and MMEB-eval"):
+        found(folder / "MMEB-train")
+
+
+def test_without_a_network_the_copy_in_the_cache_is_taken_or_the_mirror_named(hub, monkeypatch):
     import huggingface_hub
 
     def offline(*_, **__):
-        raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode is enabled\nmore")
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode\n\nis enabled")
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(
-        ValueError, match=r"MMEB-train@0{40} cannot be reached \(offline mode is enabled\); --data FOLDER"
-    ):
-        list(mmeb.specs(settings(None, revision="0" * 40)))
+    def broken(*_, **__):  # what the hub's client raises where a connection fails
+        raise huggingface_hub.errors.HTTPError("connection refused")
 
+    def uncached(*_, **__):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no such snapshot")
 
-def test_the_hub_is_asked_for_the_files_of_each_set(mirror, monkeypatch):
-    import huggingface_hub
-
-    asked = []
-
-    def download(repository, *, repo_type, revision, allow_patterns):
-        asked.append((repository, revision, tuple(allow_patterns)))
-        return str(mirror / repository.partition("/")[2])
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    list(mmeb.specs(settings(None, revision="f" * 40)))
-    assert ("TIGER-Lab/MMEB-train", "f" * 40, ("CIRR/original-*.parquet",)) in asked
-    assert ("TIGER-Lab/MMEB-train", "f" * 40, ("images_zip/CIRR.zip",)) in asked
-    assert ("TIGER-Lab/MMEB-eval", mmeb.EVAL_REVISION, ("images.zip",)) in asked
+    for fails, reason in ((offline, "offline mode is enabled"), (broken, "connection refused")):
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", fails)
+        assert len(list(mmeb.specs(settings(None, revision=REVISION)))) == 56
+        with monkeypatch.context() as without_cache:
+            without_cache.setattr(huggingface_hub, "snapshot_download", uncached)
+            with pytest.raises(ValueError, match=rf"MMEB-train@f{{40}} cannot be reached \({reason}\); --data FOLDER"):
+                list(mmeb.specs(settings(None, revision=REVISION)))

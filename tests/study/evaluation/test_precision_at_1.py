@@ -15,7 +15,7 @@ from study.data import prepare, ranking
 from study.data.ranking import RankingExample
 from study.data.schema import DatasetSpec
 from study.evaluation.items import read
-from study.evaluation.precision_at_1 import BLOCK, evaluate, is_first
+from study.evaluation.precision_at_1 import evaluate, is_first
 from study.presets import Data, Preset
 from study.suites.digits import suite
 from tsembed.inputs import Input, encode_png
@@ -62,7 +62,7 @@ class Fake:
         self.vector, self.asked = vector, []
 
     def encode(self, items, route, **settings):
-        assert 0 < len(items) <= BLOCK
+        assert items
         self.asked += [(route, one, tuple(sorted(settings))) for one in items]
         return np.stack([self.vector(one) for one in items]).astype(np.float32)
 

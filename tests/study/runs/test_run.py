@@ -2,6 +2,7 @@
 
 - kill -9 in the middle of the training, then the same command: it resumes from its checkpoint, and weights and scores
   equal those of an undisturbed run. A finished run is left alone.
+- Where a probe fails, the scores are there, the run is not done, and the next call repeats the probes alone.
 - A changed setting under an existing run's name is an error that names the setting; nothing is overwritten.
 - A machine with several GPUs launches through Accelerate, any other plainly.
 """
@@ -14,13 +15,15 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
 from study import paths
 from study.evaluation.items import read
 from study.presets import OWN_EXPERIMENT, load_preset, load_variants, resolve
-from study.runs import run
+from study.probes import gradients
+from study.runs import measure, run
 from study.runs.launch import launch_command
 from tests.tiny import tiny
 from tsembed.tasks import ROUTES
@@ -151,6 +154,52 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
 
 
 @pytest.mark.slow
+def test_a_probe_that_fails_costs_no_scores_and_is_repeated_alone(checkout, monkeypatch):
+    monkeypatch.setattr(paths, "CONFIGS", checkout / "configs")
+    preset = checkout / "configs" / "presets" / "test.yaml"
+    preset.write_text(preset.read_text().replace("steps: 60", "steps: 6"))
+    chosen, folder = resolve(load_preset("test"), "mote", 0), checkout / "runs" / "test" / "mote" / "seed0"
+    assert chosen.variant.probe
+    calls = []
+    plain_score, plain_probe = measure.score, gradients.task_gradients_conflict
+
+    def score(*arguments):
+        calls.append("score")
+        return plain_score(*arguments)
+
+    def fail(*_, **__):
+        calls.append("probe")
+        raise torch.OutOfMemoryError("no memory for the gradients")
+
+    monkeypatch.setattr(measure, "score", score)
+    monkeypatch.setattr(gradients, "task_gradients_conflict", fail)
+    data = checkout / "runs" / "test" / "data"
+    with pytest.raises(torch.OutOfMemoryError, match="no memory for the gradients"):
+        run.run(chosen, folder, data=data)
+    scores, items = (folder / "scores.json").read_bytes(), (folder / "items.parquet").read_bytes()
+    assert (folder / "env.json").is_file()
+    assert not (folder / "done.json").exists()
+    assert not (folder / "gradients.csv").exists()
+    with pytest.raises(torch.OutOfMemoryError):
+        run.run(chosen, folder, data=data)
+    assert calls == ["score", "probe", "probe"]
+
+    monkeypatch.setattr(gradients, "task_gradients_conflict", plain_probe)
+    run.run(chosen, folder, data=data)
+    assert calls == ["score", "probe", "probe"], "the scores are not made again"
+    assert (folder / "scores.json").read_bytes() == scores
+    assert (folder / "items.parquet").read_bytes() == items
+    assert (folder / "gradients.csv").is_file()
+    assert json.loads((folder / "done.json").read_text())["seconds"]["evaluation"] > 0
+    assert not (folder / run.SCORED).exists()
+
+    (folder / "done.json").unlink()  # trained anew: its scores are another model's
+    run._write(folder / run.SCORED, {"model": 1, "seconds": 1.0})
+    run.run(chosen, folder, data=data)
+    assert calls.count("score") == 2
+
+
+@pytest.mark.slow
 def test_averaged_and_rerouted_models_take_the_trained_weights(checkout):
     preset = checkout / "configs" / "presets" / "test.yaml"
     content = yaml.safe_load(preset.read_text())
@@ -224,6 +273,20 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     ]
     assert [r["task"] for r in rows[0]] == [r["task"] for r in rows[1]]
     assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-4)
+
+
+def test_all_seeds_start_from_the_one_run_of_weights_that_nobody_trains(tmp_path):
+    gpu = load_preset("gpu")
+    assert [seed for variant, seed in gpu.runs() if variant == "vl_base"] == [0]
+    assert [seed for variant, seed in gpu.runs() if variant == "vl_lora"] == [0, 1]
+    for variant, seed in (("vl_base", 0), ("mote", 0), ("mote", 1)):
+        folder = tmp_path / variant / f"seed{seed}"
+        (folder / "model").mkdir(parents=True)
+        (folder / "model" / "model.safetensors").touch()
+        (folder / "done.json").touch()
+    for variant, partner, expected in (("vl_lora", "vl_base", "seed0"), ("ea", "mote", "seed1")):
+        found = run._model_of(partner, resolve(gpu, variant, 1), tmp_path / variant / "seed1")
+        assert found == tmp_path / partner / expected / "model"
 
 
 def test_seconds_are_those_of_all_steps_also_before_an_interruption(tmp_path):

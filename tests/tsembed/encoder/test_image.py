@@ -2,25 +2,30 @@
 
 - Its embedding is that of transformers' own forward pass on the same tokens and pixels.
 - Texts, pictures and texts with a picture share a batch, and none depends on its batch-mates.
+- Pictures are read by several threads, those of the next inputs while some are embedded; nothing changes by that.
 - `<image>` says where the picture stands; the text is cut at max_tokens, the picture never.
 - A frozen tower is computed once per chunk, a trained one in every pass, with gradient.
 - Saving and loading change nothing, with and without adapters. Faults are named.
 """
+
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from study.probes.parameters import locate_parameter
-from tests.tiny_images import BACKBONE, TEXTS, image_encoder, item, parts
+from tests.tiny_images import BACKBONE, COLOURS, TEXTS, image_encoder, item, parts
+from tsembed.encoder import image, image_processing
 from tsembed.encoder.adapters import adapt
 from tsembed.encoder.backbones import LoadedBackbone
 from tsembed.encoder.build import build, make
 from tsembed.encoder.image import ImageEncoder
-from tsembed.encoder.image_processing import Pictures, pixels_of
+from tsembed.encoder.image_processing import IMAGE_FAMILIES, Pictures, pixels_of, read_pictures
 from tsembed.encoder.text import Encoder
 from tsembed.encoder.tiny_qwen import random_parts
-from tsembed.inputs import Input, open_image
+from tsembed.inputs import LONGEST_SIDE, PLACEHOLDERS, Input, open_image
 from tsembed.settings import Adapter, Backbone, Variant
 from tsembed.tasks import IMAGE_ROUTES
 
@@ -60,6 +65,74 @@ def test_an_embedding_does_not_depend_on_its_batch_mates():
     np.testing.assert_allclose(together, alone, atol=2e-5)
     np.testing.assert_allclose(encoder.encode(MIXED[::-1], ROUTE, token_budget=8)[::-1], alone, atol=2e-5)
     assert np.abs(alone @ alone.T - np.eye(5)).max() < 0.9999, "embeddings must differ"
+
+
+@pytest.fixture
+def threads():
+    """Torch, and so the reading of pictures, with three threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_pictures_are_read_by_several_threads_and_are_those_of_one(threads, monkeypatch):
+    processor, readers = image_encoder().image_processor, []
+    items = [item("", colour, size=(64 + 8 * (i % 3), 64), seed=i) for i, colour in enumerate([*COLOURS] * 4)]
+    one = pixels_of(processor, [open_image(each) for each in items])
+    plain = image_processing.open_image
+
+    def noted(each):
+        readers.append(threading.get_ident())
+        time.sleep(0.01)
+        return plain(each)
+
+    monkeypatch.setattr(image_processing, "open_image", noted)
+    several = read_pictures(processor, items)
+    assert len(set(readers)) == 3
+    assert len(several) == len(one) == 16
+    for found, expected in zip(several, one, strict=True):
+        assert torch.equal(found.pixels, expected.pixels)
+        assert torch.equal(found.grid, expected.grid)
+        assert found.tokens == expected.tokens
+    assert read_pictures(processor, []) == []
+    torch.set_num_threads(1)
+    readers.clear()
+    read_pictures(processor, items)
+    assert len(set(readers)) == 1, "a loader's worker has one thread"
+    with pytest.raises(ValueError, match="not a readable image"):
+        read_pictures(processor, [*items, Input("", b"torn")])
+    torch.set_num_threads(3)
+    readers.clear()
+    read_pictures(processor, [item("", "red")] * 16)
+    assert set(readers) == {threading.get_ident()}, "small pictures are read at once"
+
+
+def test_the_next_inputs_are_prepared_while_some_are_embedded(monkeypatch):
+    monkeypatch.setattr(image, "BLOCK", 2)
+    encoder, events = image_encoder(), []
+    prepare, embed_chunk, ahead = encoder.prepare, encoder.embed_chunk, threading.Event()
+    expected = np.concatenate([encoder.encode(MIXED[start : start + 2], ROUTE) for start in (0, 2, 4)])
+
+    def prepared(inputs, *arguments, **settings):
+        events.append(("prepare", threading.current_thread() is threading.main_thread()))
+        if len(events) > 1:
+            ahead.set()
+        return prepare(inputs, *arguments, **settings)
+
+    def embedded(chunk):
+        assert ahead.wait(60), "the second block is prepared before the first is embedded"
+        events.append(("embed", threading.current_thread() is threading.main_thread()))
+        return embed_chunk(chunk)
+
+    monkeypatch.setattr(encoder, "prepare", prepared)
+    monkeypatch.setattr(encoder, "embed_chunk", embedded)
+    assert np.array_equal(encoder.encode(MIXED, ROUTE), expected)
+    assert events.count(("prepare", False)) == 3
+    assert ("embed", True) in events
+    assert {("prepare", False), ("embed", True)} == set(events)
+    with pytest.raises(ValueError, match="not a readable image"):
+        encoder.encode([*MIXED, Input("red", b"torn")], ROUTE)
 
 
 def test_texts_may_be_given_as_they_are():
@@ -172,6 +245,18 @@ def test_faults_are_named(tmp_path):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES))
     with pytest.raises(ValueError, match="is random: an adapter on it needs `starts_from`"):
         build(BACKBONE, Variant(label="x", tasks=IMAGE_ROUTES, adapter=Adapter()), texts=TEXTS)
+
+
+def test_what_the_data_refuse_is_what_the_backbone_cannot_take():
+    encoder = image_encoder()
+    assert {token for family in IMAGE_FAMILIES.values() for token in family.tokens} <= set(PLACEHOLDERS)
+    for token in encoder.family.tokens:
+        assert token in encoder.tokenizer.tokenize(f"a {token} b"), "read as a token in the middle of a text"
+    with pytest.raises(ValueError, match="[Ii]mage features and image tokens do not match"):
+        encoder.encode([item("red <|image_pad|>", "red")], ROUTE)
+    pixels_of(encoder.image_processor, [open_image(item("", "red", size=(1, LONGEST_SIDE)))])
+    with pytest.raises(ValueError, match="absolute aspect ratio must be smaller than 200"):
+        pixels_of(encoder.image_processor, [open_image(item("", "red", size=(1, LONGEST_SIDE + 1)))])
 
 
 def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
