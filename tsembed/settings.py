@@ -272,7 +272,8 @@ class Backbone(Strict):
     name: str = "nomic-ai/nomic-bert-2048"  # MoTE §4, footnote 3. Or a folder, embedded:…, random:… (backbones.py)
     revision: str | None = None  # commit on the hub; None only for a folder or the embedded weights
     key_mapping: dict[str, str] = {}  # checkpoint key prefix -> ours, e.g. {"^bert\\.": ""} for nomic-bert-2048
-    pooling: Literal["mean", "last"] = "mean"  # Nussbaum et al. 2024
+    # None: what a sentence-transformers folder says, else the mean (Nussbaum et al. 2024).
+    pooling: Literal["mean", "cls", "last"] | None = None
     num_layers: Positive | None = None  # keep only the first blocks (smoke tests)
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None keeps the checkpoint's
     min_pixels: Positive | None = None  # of a picture, which keeps its proportions; None: the image processor's own

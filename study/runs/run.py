@@ -245,6 +245,9 @@ def _train(
     else:
         start = _model_of(variant.starts_from, settings, folder) if variant.starts_from else None
         encoder = build(settings.backbone, variant, seed=settings.seed, texts=texts, start=start)
+    for setting in ("training.max_query_tokens", "training.max_document_tokens", "evaluation.max_tokens"):
+        section, _, name = setting.partition(".")
+        encoder.check_max_tokens(getattr(getattr(settings, section), name), setting)
     learns = variant.trained and settings.training.steps != 0
     if learns and not train(
         encoder, tables, tasks, folder, training=settings.training, variant=variant, seed=settings.seed, resume=resume

@@ -39,6 +39,8 @@ class LoadedBackbone(NamedTuple):
     model: "BackboneModel"
     tokenizer: "PreTrainedTokenizerBase"
     image_processor: Any = None  # of a backbone that takes images
+    pooling: str = "mean"  # what the model was trained with, where its folder says so
+    prompts: Mapping[str, str] = {}  # those of a sentence-transformers folder
 
 
 def embedded_folder(name: str) -> str:
@@ -137,6 +139,25 @@ def _quiet():
         logging.set_verbosity(verbosity)
         if bar:
             logging.enable_progress_bar()
+
+
+def check_tokenizer(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """That the tokenizer is the model's, and pads; one without a padding token takes the end-of-text token for it.
+
+    Raises:
+        ValueError: If there is none but special tokens, it has more tokens than the model's table of words, or it has
+            neither a padding token nor one that could stand for it.
+    """
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        files = "tokenizer.json, or the vocabulary that its tokenizer_config.json names"
+        raise ValueError(f"{name}: its tokenizer has {len(tokenizer)} tokens, all of them special; it lacks {files}")
+    rows = len(model.get_input_embeddings().get_parameter("weight"))
+    if len(tokenizer) > rows:
+        raise ValueError(f"{name}: its tokenizer has {len(tokenizer)} tokens, the model's table of words {rows} rows")
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ValueError(f"{name}: its tokenizer has no pad_token, and no eos_token to pad with; set one, save it")
+        tokenizer.pad_token = tokenizer.eos_token  # the mask says which is which
 
 
 def truncate(model: "PreTrainedModel", num_layers: int) -> None:

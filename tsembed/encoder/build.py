@@ -14,9 +14,10 @@ from ..mote.token_routing import TokenRouted, route_tokens
 from ..settings import Backbone, Variant, check
 from ..tasks import INSTRUCTIONS
 from .adapters import adapt, load_adapters
-from .backbones import LoadedBackbone, embedded_folder, from_checkpoint, truncate
+from .backbones import LoadedBackbone, check_tokenizer, embedded_folder, from_checkpoint, truncate
 from .image import ImageEncoder
 from .image_processing import IMAGE_FAMILIES, image_processor
+from .sentence_transformers_folder import folder_settings
 from .text import Encoder
 from .tiny_qwen import random_parts
 
@@ -35,21 +36,28 @@ def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 
         seed: Of random weights.
 
     Raises:
-        ValueError: If the checkpoint lacks weights, or the embedded weights are not the official ones.
+        ValueError: If the checkpoint lacks weights, the embedded weights are not the official ones, the folder has a
+            module or a pooling that is not known here, or the tokenizer is not the model's.
     """
     from transformers import AutoTokenizer
 
     if backbone.name.startswith("random:"):
         return random_parts(backbone, texts, seed)
     name = embedded_folder(backbone.name)
+    said = folder_settings(name, backbone.revision)  # before the weights are read: it may refuse them
     model = from_checkpoint(name, backbone.revision, backbone.key_mapping, backbone.dropout)
     if backbone.num_layers is not None:
         truncate(model, backbone.num_layers)
     tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
+    check_tokenizer(backbone.name, model, tokenizer)
+    if said is not None and said.max_tokens is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, said.max_tokens)
+    pooling, prompts = ("mean", {}) if said is None else (said.pooling, said.prompts)
     if model.config.model_type not in IMAGE_FAMILIES:
-        return LoadedBackbone(model, tokenizer)
+        return LoadedBackbone(model, tokenizer, None, pooling, prompts)
     bounds = {key: getattr(backbone, key) for key in ("min_pixels", "max_pixels") if getattr(backbone, key)}
-    return LoadedBackbone(model, tokenizer, image_processor(model.config.model_type, name, backbone.revision, **bounds))
+    processor = image_processor(model.config.model_type, name, backbone.revision, **bounds)
+    return LoadedBackbone(model, tokenizer, processor, pooling, prompts)
 
 
 def build(
@@ -74,7 +82,8 @@ def build(
         base: dict[str, Any] = {"backbone": backbone.model_dump(mode="json", exclude_defaults=True)}
     else:
         loaded = load(start, "cpu")  # the training chooses the device
-        parts = LoadedBackbone(loaded.backbone, loaded.tokenizer, getattr(loaded, "image_processor", None))
+        processor = getattr(loaded, "image_processor", None)
+        parts = LoadedBackbone(loaded.backbone, loaded.tokenizer, processor, loaded.pooling)
         base = {"folder": start}
     # In the order of the routes' indices, whatever order the settings have.
     experts = {route: variant.experts.get(route) for route in variant.routes} if variant.experts else None
@@ -92,7 +101,7 @@ def build(
     instructions = dict(variant.instructions or INSTRUCTIONS) if variant.instruction and not variant.of_images else None
     return make(
         parts._replace(model=model),
-        pooling=backbone.pooling,
+        pooling=backbone.pooling or parts.pooling,
         instructions=instructions,
         routes=variant.routes,
         base=base if variant.adapter is not None else None,

@@ -42,7 +42,7 @@ class Encoder(nn.Module):
     Args:
         backbone: A Hugging Face encoder, a `TaskRouted` one, or one with adapters (a `PeftModel`).
         tokenizer: Its tokenizer.
-        pooling: "mean" over the tokens of the mask, instruction included, or "last" token.
+        pooling: "mean" over the tokens of the mask, instruction included, the first ("cls") or the "last" of them.
         instructions: Route -> text put before the input; None for an encoder without instructions.
         routes: Names that a route may have, in the order of their indices.
         base: Of an encoder with adapters: where its frozen backbone comes from, {"backbone": settings} or
@@ -62,8 +62,8 @@ class Encoder(nn.Module):
         base: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        if pooling not in ("mean", "last"):
-            raise ValueError(f"pooling must be 'mean' or 'last', got {pooling!r}")
+        if pooling not in ("mean", "cls", "last"):
+            raise ValueError(f"pooling must be 'mean', 'cls' or 'last', got {pooling!r}")
         self.backbone, self.tokenizer = backbone, tokenizer
         self.pooling, self.instructions = pooling, instructions
         self.routes, self.base = tuple(routes), base
@@ -108,6 +108,20 @@ class Encoder(nn.Module):
             limits.append(positions - _first_position(config))
         return min([limit for limit in limits if limit < _NO_LIMIT], default=512)
 
+    def check_max_tokens(self, max_tokens: int, setting: str = "max_tokens") -> None:
+        """That the model has a learned position for every token of an input of this length.
+
+        Raises:
+            ValueError: If it has fewer; names the setting.
+        """
+        modules = self.backbone.named_modules()
+        tables = [m for name, m in modules if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+        if not tables:
+            return
+        positions = tables[0].num_embeddings - _first_position(self.backbone.config.get_text_config())
+        if max_tokens > positions:
+            raise ValueError(f"{setting} {max_tokens} must be <= {positions}, the positions that the backbone has")
+
     @property
     def specialised(self) -> bool:
         """Whether the embedding of a text depends on the route."""
@@ -142,11 +156,13 @@ class Encoder(nn.Module):
     def pool(
         self, hidden: Float[Tensor, "batch seq dim"], mask: Int[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch dim"]:
-        """Mean over the tokens of the mask, or the last of them, in fp32."""
+        """Mean over the tokens of the mask, or the first or last of them, in fp32."""
         hidden = hidden.float()
-        if self.pooling == "last":
-            last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (batch,)
-            return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        if self.pooling != "mean":
+            places = torch.arange(mask.shape[1], device=mask.device)
+            places = places.flip(0) if self.pooling == "cls" else places  # the largest is the first token's
+            chosen = (places * mask).argmax(1)  # (batch,)
+            return hidden[torch.arange(len(hidden), device=hidden.device), chosen]
         weights = mask.unsqueeze(-1).float()  # (batch, seq, 1)
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
@@ -170,7 +186,11 @@ class Encoder(nn.Module):
             routes: One of `routes` for all, or one per input.
             max_tokens: Longer inputs are cut.
             token_budget: Upper bound of a chunk's size, padding included.
+
+        Raises:
+            ValueError: If a route is unknown, or the backbone has fewer positions than `max_tokens`.
         """
+        self.check_max_tokens(max_tokens)
         names = [routes] * len(inputs) if isinstance(routes, str) else list(routes)
         tokens: list[list[int]] = [[]] * len(inputs)
         for route in dict.fromkeys(names):

@@ -80,6 +80,7 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
     _dump(folder / "modules.json", modules)
     pooling = {
         "word_embedding_dimension": encoder.backbone.config.hidden_size,
+        "pooling_mode_cls_token": encoder.pooling == "cls",
         "pooling_mode_mean_tokens": encoder.pooling == "mean",
         "pooling_mode_lasttoken": encoder.pooling == "last",
         "include_prompt": True,

@@ -262,7 +262,7 @@ def test_what_the_data_refuse_is_what_the_backbone_cannot_take():
 def test_qwen2_5_vl_is_a_row_of_the_tables_alone():
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
-    small, tokenizer, processor = parts()
+    small, tokenizer, processor, *_ = parts()
     known = small.config
     text = known.text_config.to_dict()
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
