@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from study.runs import estimate
 from tsembed.encoder.adapters import adapt
 from tsembed.encoder.build import make
 from tsembed.encoder.tiny_qwen import random_parts
@@ -27,7 +28,7 @@ from tsembed.training.loop import train
 
 from .timing import machine
 
-PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16 operations per second without sparsity, as published
+PEAK = estimate.PEAK | {"H200": estimate.PEAK["H100"]}
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 TASK = "image_retrieval"
 WARM = 3  # first steps, not counted

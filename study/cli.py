@@ -11,6 +11,7 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "run": ("study.runs.run", "train, save and evaluate one variant with one seed"),
     "notebook": ("study.report.notebook", "execute a notebook with parameters; it is done only if every cell ran"),
     "site": ("study.report.site", "render a preset's finished notebooks as an offline HTML report"),
+    "estimate": ("study.runs.estimate", "print how long a preset takes on a GPU, with what it is computed from"),
     "export": ("study.runs.export", "write a finished run as a folder that SentenceTransformer loads"),
     "keep": ("study.report.reference.keep", "copy the results of finished runs to reports/kept/, to be committed"),
     "restore": ("study.report.reference.restore", "put kept results back, so that their runs count as finished"),
