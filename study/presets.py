@@ -17,14 +17,14 @@ from . import paths
 from .former_names import current_name, current_negatives
 
 Suite = Literal["docstrings", "icd10"]
-SOURCES_WITHOUT_PATH = ("embedded", "digits")  # sources that come with the installed packages
+SOURCES_WITHOUT_PATH = ("embedded", "digits", "glyphs")  # sources that come with the installed packages
 OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
 
 
 class Data(Strict):
     """Which text, or which text and images, and how much of it."""
 
-    source: Literal["embedded", "local", "hub", "digits", "local_images", "mmeb"] = "hub"
+    source: Literal["embedded", "local", "hub", "digits", "glyphs", "local_images", "mmeb"] = "hub"
     suites: Annotated[tuple[Literal["docstrings", "icd10"], ...], Field(min_length=1)] = (
         "docstrings",
     )  # of "embedded"

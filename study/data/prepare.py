@@ -25,6 +25,7 @@ from .schema import FORMATS, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, ki
 ORIGINS = {  # `data.source` of a preset -> the module whose `specs` and `fingerprint` read it
     "embedded": "study.suites.embedded",
     "digits": "study.suites.digits.suite",
+    "glyphs": "study.suites.glyphs.suite",
     "local": "study.data.folder.text",
     "local_images": "study.data.folder.images",
     "hub": "study.data.hub.embedding_training_data",

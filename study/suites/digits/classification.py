@@ -9,7 +9,8 @@ import random
 from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
-from .glyphs import INKS, NAMES, Glyph, Pool, picture
+from ..inks import INKS
+from .glyphs import NAMES, Glyph, Pool, picture
 
 PARITY, HALF = ("even", "odd"), ("less than five", "five or more")
 LABELS = (*NAMES, *PARITY, *HALF, *INKS)

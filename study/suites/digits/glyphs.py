@@ -1,7 +1,6 @@
 """Pictures of the digits suite: scikit-learn's handwritten digits in coloured ink, alone and on canvases.
 
-Each of the 1,797 digits (8 x 8 grey values 0..16, in the package, no download) is shown at 16 x 16 pixels on black. The
-ink is our choice: a second thing to see in the same picture, so that two tasks can want different neighbours for it.
+Each of the 1,797 digits (8 x 8 grey values 0..16, in the package, no download) is shown at 16 x 16 pixels on black.
 """
 
 import gzip
@@ -16,13 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from tsembed.inputs import encode_png
+from .. import inks
+from ..inks import INKS, SIZE
 
-SIZE = 16  # pixels of a digit's side, twice those of the original
-LEVELS = 17  # grey values 0..16
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-INKS = ("red", "green", "blue", "yellow")
-_COLOURS = ((255, 64, 64), (64, 224, 64), (96, 128, 255), (255, 224, 32))
 SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # of all grey values and digits, in order
 SHARES = {"eval": 0.3, "validation": 0.1}  # of each digit's instances; the others train
 BANK = 8  # instances per digit and ink that are documents in evaluation
@@ -74,11 +70,6 @@ class Pool:
         return Pool({key: rng.sample(list(found), BANK) for key, found in self.instances.items()})
 
 
-def another(rng: random.Random, names: Sequence[str], value: int) -> int:
-    """An index of `names` other than `value`, each equally often."""
-    return (value + rng.randrange(1, len(names))) % len(names)
-
-
 @cache
 def pools() -> dict[str, Pool]:
     """The pools "train", "validation" and "eval". No instance is in two; the division is fixed, by the pixels' hash.
@@ -110,13 +101,8 @@ def picture(glyph: Glyph) -> bytes:
 
 def canvas(cells: Sequence[Sequence[Glyph | None]]) -> bytes:
     """PNG of rows of cells, 16 x 16 pixels each; None leaves a cell black."""
-    pixels = np.zeros((SIZE * len(cells), SIZE * len(cells[0])), np.uint8)
-    for row, line in enumerate(cells):
-        for column, glyph in enumerate(line):
-            if glyph is not None:
-                place = (slice(SIZE * row, SIZE * (row + 1)), slice(SIZE * column, SIZE * (column + 1)))
-                pixels[place] = _enlarged()[glyph.instance] + LEVELS * glyph.ink
-    return encode_png(pixels, _palette())
+    grey = _enlarged()
+    return inks.canvas([[None if cell is None else (grey[cell.instance], cell.ink) for cell in row] for row in cells])
 
 
 @cache
@@ -131,10 +117,3 @@ def _digits() -> tuple[UInt8[np.ndarray, "images 8 8"], UInt8[np.ndarray, " imag
 @cache
 def _enlarged() -> UInt8[np.ndarray, "images 16 16"]:
     return _digits()[0].repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
-
-
-@cache
-def _palette() -> UInt8[np.ndarray, "68 3"]:
-    """Colour ink * LEVELS + level: the ink, as bright as the grey value."""
-    bright = np.arange(LEVELS) / (LEVELS - 1)
-    return np.rint(np.array(_COLOURS)[:, None, :] * bright[None, :, None]).astype(np.uint8).reshape(-1, 3)

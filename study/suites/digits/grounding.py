@@ -12,7 +12,8 @@ from itertools import count
 from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
-from .glyphs import INKS, NAMES, Glyph, Pool, another, canvas, picture
+from ..inks import INKS, another
+from .glyphs import NAMES, Glyph, Pool, canvas, picture
 from .questions import place
 
 CANDIDATES = 20

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
-from .glyphs import INKS, NAMES, Glyph, Pool, another, canvas
+from ..inks import INKS, another
+from .glyphs import NAMES, Glyph, Pool, canvas
 
 NUMBERS = (*NAMES, *"ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen".split())
 ANSWERS = (*NUMBERS, *INKS, "yes", "no")

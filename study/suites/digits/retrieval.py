@@ -11,8 +11,9 @@ from itertools import count
 from tsembed.inputs import Input
 
 from ...data.ranking import RankingExample
+from ..inks import INKS, another
 from .classification import PAIRS, PARITY, parity
-from .glyphs import INKS, NAMES, Glyph, Pool, another, picture
+from .glyphs import NAMES, Glyph, Pool, picture
 
 CANDIDATES = 20  # pictures that a query ranks
 TEMPTING = 6  # of them, those that agree with the query in what is not asked for

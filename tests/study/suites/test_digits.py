@@ -19,10 +19,12 @@ import pytest
 
 from study.data import prepare
 from study.presets import Data, Preset
+from study.suites import drawn as drawn_suites
 from study.suites.digits import glyphs, suite
 from study.suites.digits.classification import LABELS
-from study.suites.digits.glyphs import INKS, LEVELS, NAMES, SIZE, Pool, canvas, picture, pools
+from study.suites.digits.glyphs import NAMES, Pool, canvas, picture, pools
 from study.suites.digits.questions import ANSWERS, NUMBERS
+from study.suites.inks import COLOURS, INKS, LEVELS, SIZE
 from tsembed.inputs import Input, open_image
 from tsembed.tasks import IMAGE_TASKS
 
@@ -43,7 +45,7 @@ def written():
 def seen_in(image):
     """What a picture shows, from its pixels alone: rows of (digit, ink, instance) or None."""
     shown = np.asarray(open_image(Input("", image))).astype(int)
-    colours = np.array(glyphs._COLOURS)
+    colours = np.array(COLOURS)
     rows = []
     for top in range(0, shown.shape[0], SIZE):
         row = []
@@ -431,9 +433,12 @@ PINNED = "bb4e4cac946f4e00"  # on any machine
 
 
 def test_the_command_line_prints_chance(capsys):
-    suite.main(["--counts", "10"])
+    def specs_of(rows):
+        return suite.specs(data(eval_rows=rows))
+
+    drawn_suites.print_counts(["--counts", "10"], "study.suites.digits.suite", specs_of)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(suite.SETS)
     assert "| image_classification | digits_parity | seen | 10 | 18 | 18 | 5.6 |" in lines
-    with pytest.raises(SystemExit, match="usage"):
-        suite.main([])
+    with pytest.raises(SystemExit, match="usage: python -m study.suites.digits.suite --counts"):
+        drawn_suites.print_counts([], "study.suites.digits.suite", specs_of)
