@@ -36,6 +36,14 @@ def _first_position(config: Any) -> int:
     return 2 if config.model_type == "mpnet" else 0  # MPNet's padding index is 1 whatever its config says
 
 
+def _learned_positions(backbone: "BackboneModel") -> int | None:
+    """How many tokens have a learned position; None where positions are computed."""
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - _first_position(backbone.config.get_text_config())
+    return None
+
+
 class Encoder(nn.Module):
     """Backbone, pooling and unit norm, under a route.
 
@@ -67,6 +75,7 @@ class Encoder(nn.Module):
         self.backbone, self.tokenizer = backbone, tokenizer
         self.pooling, self.instructions = pooling, instructions
         self.routes, self.base = tuple(routes), base
+        self.positions = _learned_positions(backbone)  # kept: a copy without weights checks lengths too
 
     def _as_list(self, inputs: Any) -> list[Any]:
         """The inputs by position, each of a type that this encoder embeds."""
@@ -114,13 +123,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: If it has fewer; names the setting.
         """
-        modules = self.backbone.named_modules()
-        tables = [m for name, m in modules if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
-        if not tables:
-            return
-        positions = tables[0].num_embeddings - _first_position(self.backbone.config.get_text_config())
-        if max_tokens > positions:
-            raise ValueError(f"{setting} {max_tokens} must be <= {positions}, the positions that the backbone has")
+        if self.positions is not None and max_tokens > self.positions:
+            raise ValueError(f"{setting} {max_tokens} must be <= {self.positions}, the positions that the backbone has")
 
     @property
     def specialised(self) -> bool:

@@ -203,6 +203,7 @@ def test_of_text_adapters_a_sentence_transformer_is_made(tokenizer, tmp_path):
         ("task", Adapter(r=4, router="task"), "clustering"),
     ):
         tiny("bert").save_pretrained(tmp_path / "tiny")
+        tokenizer.save_pretrained(tmp_path / "tiny")
         backbone = adapt(tiny("bert"), adapter, experts, seed=0)
         for key, p in backbone.named_parameters():
             if "lora_B" in key:
