@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, Field, model_validator
 
-from tsembed.settings import Backbone, Positive, Strict, Training, Variant, check
+from tsembed.settings import Backbone, Training, Variant
+from tsembed.strict import Positive, Strict, check
 
 from . import paths
 from .former_names import current_name, current_negatives

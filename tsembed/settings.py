@@ -1,29 +1,16 @@
 """What a training may be told: backbone, optimiser run, variant. Frozen, strict, the paper's values as defaults."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from .strict import Positive, Strict, renamed
 from .tasks import CAPTIONING, IMAGE_ROUTES, OTHER_SETS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS, TEXT_TASKS
 
-Positive = Annotated[int, Field(gt=0)]
 Supervision = Literal["pairs", "labels", "both"]
-
-
-def _renamed(default: Any, name: str, former: str) -> Any:
-    """A field that is also read under its former name, so that configurations saved with results still load."""
-    return Field(default, validation_alias=AliasChoices(name, former))
-
-
 Block = Annotated[int, Field(ge=0)]
 BACKBONE = "backbone"  # in `Variant.merge`: the pre-trained model that every variant starts from
-
-
-class Strict(BaseModel):
-    """Base of all settings: unknown keys and later changes are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TokenRouting(Strict):
@@ -85,7 +72,7 @@ class Negatives(Strict):
     weights: Literal["eans", "hardness", "random"] = "eans"  # by routing | by embedding (LLaVE) | EANS's, permuted
     beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     # The unit of beta: 1 / that, the latter of a query's negatives.
-    beta_unit: Literal["similarity", "deviation"] = _renamed("similarity", "beta_unit", "beta_per")
+    beta_unit: Literal["similarity", "deviation"] = renamed("similarity", "beta_unit", "beta_per")
     top_k: Positive | None = None  # keep only so many negatives per query
     signature: Literal["mean", "last"] = "mean"  # routing of all tokens, or of the last one
     similarity: Literal["cosine", "kl"] = "cosine"
@@ -94,11 +81,11 @@ class Negatives(Strict):
     compared_with: Literal["query", "positive"] = "query"
     centered: bool = False  # compare signatures by their difference from the batch's mean, of queries and of documents
     # How long the first stage is: until the experts have specialised, or its share of the steps.
-    first_stage: Literal["specialised"] | Annotated[float, Field(ge=0, lt=1)] = _renamed(
+    first_stage: Literal["specialised"] | Annotated[float, Field(ge=0, lt=1)] = renamed(
         "specialised", "first_stage", "stage_one"
     )
     # Its share of the steps where the experts do not specialise.
-    first_stage_max: Annotated[float, Field(gt=0, le=1)] = _renamed(0.6, "first_stage_max", "at_most")
+    first_stage_max: Annotated[float, Field(gt=0, le=1)] = renamed(0.6, "first_stage_max", "at_most")
     window: Positive = 8  # steps over which specialisation is measured
     # Specialised: above the untrained routers by so many times their noise, and growing by no more than their noise.
     margin: Annotated[float, Field(ge=0)] = 3.0
@@ -297,9 +284,9 @@ class Training(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "bf16"  # auto: bf16 where the processor has it
     micro_batch_size: Positive | None = None  # pairs per accumulation step; None: the whole batch at once (App. D.3)
     # Gradient cache: pairs per forward pass of a batch that counts as one.
-    grad_cache_chunk_size: Positive | None = _renamed(None, "grad_cache_chunk_size", "cached_pairs")
+    grad_cache_chunk_size: Positive | None = renamed(None, "grad_cache_chunk_size", "cached_pairs")
     # Queries whose scores are in memory at once; None: the whole batch's.
-    loss_chunk_size: Positive | None = _renamed(None, "loss_chunk_size", "loss_rows")
+    loss_chunk_size: Positive | None = renamed(None, "loss_chunk_size", "loss_rows")
     gradient_checkpointing: bool = False
     # Processes per rank that make batches ahead of their step; None: 2 beside a GPU, 0 where training needs the CPU
     num_workers: Annotated[int, Field(ge=0)] | None = None
@@ -308,14 +295,3 @@ class Training(Strict):
     supervision: Supervision = "both"
     checkpoint_every: Positive = 500  # steps
     log_every: Positive = 1  # steps
-
-
-def check(model: type[Strict], content: Any, place: str):
-    """Validate with one line per fault: place, key, rule, value."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()
-        ]
-        raise ValueError(f"{place}: " + "; ".join(faults)) from None

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from pydantic import model_validator
 
-from tsembed.settings import Strict, check
+from tsembed.strict import Strict, check
 
 from .. import paths
 from ..former_names import current_verdict

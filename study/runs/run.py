@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tsembed.files import write_folder, write_text
-from tsembed.settings import check
+from tsembed.strict import check
 
 from .. import paths
 from ..former_names import former_name

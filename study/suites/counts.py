@@ -31,13 +31,19 @@ def counts(specs: Iterable[DatasetSpec]) -> Iterator[str]:
         yield f"| {spec.part} | {spec.name} | {spec.format} | {rows} | {len(labels) or ''} | {mean:.1f} |"
 
 
-def print_counts(arguments: list[str], module: str, specs_of: Callable[[int], Iterable[DatasetSpec]]) -> None:
+def print_counts(
+    arguments: list[str],
+    module: str,
+    specs_of: Callable[[int], Iterable[DatasetSpec]],
+    table: Callable[[Iterable[DatasetSpec]], Iterator[str]] = counts,
+) -> None:
     """Print the table of a suite's datasets for the documentation.
 
     Args:
         arguments: `--counts`, and how many evaluation rows a dataset may have (400 by default).
         module: Name of the suite's module, for the message.
         specs_of: Evaluation rows -> datasets.
+        table: Datasets -> the table's lines.
 
     Raises:
         SystemExit: For other arguments, or with the reason why the datasets cannot be made.
@@ -45,6 +51,6 @@ def print_counts(arguments: list[str], module: str, specs_of: Callable[[int], It
     if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
         raise SystemExit(f"usage: python -m {module} --counts [EVAL_ROWS]")
     try:
-        print("\n".join(counts(specs_of(int(arguments[1]) if len(arguments) == 2 else 400))))
+        print("\n".join(table(specs_of(int(arguments[1]) if len(arguments) == 2 else 400))))
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -5,7 +5,6 @@ that are documents: each is embedded once for all sets.
 """
 
 import random
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -104,22 +103,3 @@ def counts(specs_of_suite: Iterable[DatasetSpec]) -> Iterator[str]:
             percent = 100 * chance(spec.tables)
             about = f"| {spec.task} | {spec.name} | {spec.group} | {len(queries):,} "
             yield f"{about}| {len(candidates):,} | {size} | {percent:.1f} |"
-
-
-def print_counts(arguments: list[str], module: str, specs_of: Callable[[int], Iterable[DatasetSpec]]) -> None:
-    """Print the table of a suite's sets for the documentation.
-
-    Args:
-        arguments: `--counts`, and how many evaluation rows a set may have (400 by default).
-        module: Name of the suite's module, for the message.
-        specs_of: Evaluation rows -> datasets.
-
-    Raises:
-        SystemExit: For other arguments, or with the reason why the sets cannot be made.
-    """
-    if not arguments or arguments[0] != "--counts" or len(arguments) > 2:
-        raise SystemExit(f"usage: python -m {module} --counts [EVAL_ROWS]")
-    try:
-        print("\n".join(counts(specs_of(int(arguments[1]) if len(arguments) == 2 else 400))))
-    except ValueError as error:
-        sys.exit(f"error: {error}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
-    ("tasks", "inputs", "files"),
+    ("tasks", "inputs", "files", "strict"),
     ("settings",),
     ("mote", "moe_lora", "contrastive"),
     ("encoder",),

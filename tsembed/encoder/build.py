@@ -11,7 +11,8 @@ from ..mote.checkpoint import local_folder
 from ..mote.experts import TaskRouted, upcycle
 from ..mote.offload import load_offloaded
 from ..mote.token_routing import TokenRouted, route_tokens
-from ..settings import Backbone, Variant, check
+from ..settings import Backbone, Variant
+from ..strict import check
 from ..tasks import INSTRUCTIONS
 from .adapters import adapt, load_adapters
 from .backbones import LoadedBackbone, check_tokenizer, embedded_folder, from_checkpoint, truncate

@@ -19,29 +19,13 @@ from ..mote.experts import TaskRouted
 from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
 from .chunks import Chunk, chunks
+from .positions import learned_positions, longest_input
 from .precision import autocast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from .backbones import BackboneModel
-
-_NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer's limit is unknown
-
-
-def _first_position(config: Any) -> int:
-    """Index of a text's first position: RoBERTa and its kin count from behind the padding's index."""
-    if config.model_type in ("roberta", "xlm-roberta"):
-        return config.pad_token_id + 1
-    return 2 if config.model_type == "mpnet" else 0  # MPNet's padding index is 1 whatever its config says
-
-
-def _learned_positions(backbone: "BackboneModel") -> int | None:
-    """How many tokens have a learned position; None where positions are computed."""
-    for name, module in backbone.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - _first_position(backbone.config.get_text_config())
-    return None
 
 
 class Encoder(nn.Module):
@@ -75,7 +59,7 @@ class Encoder(nn.Module):
         self.backbone, self.tokenizer = backbone, tokenizer
         self.pooling, self.instructions = pooling, instructions
         self.routes, self.base = tuple(routes), base
-        self.positions = _learned_positions(backbone)  # kept: a copy without weights checks lengths too
+        self.positions = learned_positions(backbone)  # kept: a copy without weights checks lengths too
 
     def _as_list(self, inputs: Any) -> list[Any]:
         """The inputs by position, each of a type that this encoder embeds."""
@@ -111,11 +95,7 @@ class Encoder(nn.Module):
 
         A tokenizer that knows no limit says a huge number; where the model has no positions either, it is 512.
         """
-        limits = [self.tokenizer.model_max_length]
-        config = self.backbone.config.get_text_config()
-        if positions := getattr(config, "max_position_embeddings", None):
-            limits.append(positions - _first_position(config))
-        return min([limit for limit in limits if limit < _NO_LIMIT], default=512)
+        return longest_input(self.tokenizer, self.backbone.config.get_text_config())
 
     def check_max_tokens(self, max_tokens: int, setting: str = "max_tokens") -> None:
         """That the model has a learned position for every token of an input of this length.

@@ -13,6 +13,7 @@ from tsembed.tasks import CAPTIONING
 from ...data.schema import DatasetSpec
 from ...presets import Data
 from .. import drawn
+from ..counts import print_counts
 from ..drawn import DrawnSet
 from . import captions, classification, glyphs, grounding, questions, retrieval
 from .glyphs import pools
@@ -74,4 +75,4 @@ def fingerprint(data: Data) -> list[str]:
 
 if __name__ == "__main__":
     MODULE = "study.suites.digits.suite"
-    drawn.print_counts(sys.argv[1:], MODULE, lambda rows: specs(Data(source="digits", eval_rows=rows)))
+    print_counts(sys.argv[1:], MODULE, lambda rows: specs(Data(source="digits", eval_rows=rows)), drawn.counts)

@@ -13,6 +13,7 @@ from tsembed.tasks import CAPTIONING
 from ...data.schema import DatasetSpec
 from ...presets import Data
 from .. import drawn
+from ..counts import print_counts
 from ..drawn import DrawnSet
 from . import captions, classification, fonts, grounding, questions, retrieval
 from .pool import pools
@@ -76,4 +77,4 @@ def fingerprint(data: Data) -> list[str]:
 
 if __name__ == "__main__":
     MODULE = "study.suites.glyphs.suite"
-    drawn.print_counts(sys.argv[1:], MODULE, lambda rows: specs(Data(source="glyphs", eval_rows=rows)))
+    print_counts(sys.argv[1:], MODULE, lambda rows: specs(Data(source="glyphs", eval_rows=rows)), drawn.counts)

@@ -76,12 +76,15 @@ STUDIES = {
 FEW = ("images_adapter", "images_negatives")  # one seed
 
 
-def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, experiments=tuple(STUDIES), configs=None) -> None:
+def write_study(
+    root: Path, preset: str = "tiny", *, seeds: int = 3, experiments=tuple(STUDIES), configs=None, first_seed=0
+) -> None:
     """Write configs/, the prepared data's manifest and runs/ of a preset under a root that `paths` points to.
 
     Args:
         experiments: Those of `STUDIES` that the preset has.
         configs: The folder of the real configs, for the variants.
+        first_seed: The preset's.
     """
     shutil.copytree(configs / "variants", root / "configs/variants", dirs_exist_ok=True)
     vl = {"backbone": {"name": "random:qwen2-vl"}, "data": {"source": "digits"}}
@@ -99,6 +102,7 @@ def write_study(root: Path, preset: str = "tiny", *, seeds: int = 3, experiments
         "data": {"source": "embedded"},
         "training": {"batch_size": 8},
         "variants": {"base": 1},
+        "first_seed": first_seed,
         "experiments": also,
     }
     _put(root / f"configs/presets/{preset}.yaml", yaml.safe_dump(own, sort_keys=False))

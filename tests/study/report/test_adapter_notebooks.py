@@ -22,17 +22,17 @@ def execute(tmp_path_factory):
     """Run a notebook's cells, once; returns what it displayed, and by name the tables and figures that it saved."""
 
     @functools.cache
-    def run(name: str, experiments: tuple[str, ...], seeds: int = 3):
-        return run_in(tmp_path_factory.mktemp(name), name, experiments, seeds)
+    def run(name: str, experiments: tuple[str, ...], **more: int):
+        return run_in(tmp_path_factory.mktemp(name), name, experiments, **more)
 
     return run
 
 
-def run_in(folder, name, experiments, seeds=3):
+def run_in(folder, name, experiments, seeds=3, first_seed=0):
     with pytest.MonkeyPatch.context() as patch:
         use_folder(patch, folder)
         patch.setattr(paths, "REFERENCES", REFERENCES)
-        write_study(folder, configs=CONFIGS, experiments=experiments, seeds=seeds)
+        write_study(folder, configs=CONFIGS, experiments=experiments, seeds=seeds, first_seed=first_seed)
         return executed(patch, NOTEBOOKS / f"{name}.ipynb", "tiny")
 
 
@@ -60,7 +60,7 @@ def test_notebook_30_judges_its_claims(execute):
 
 
 def test_notebook_31_judges_its_claims(execute):
-    shown, saved = execute("31_expert_routing", ("captions", "images"))
+    shown, saved = execute("31_expert_routing", ("captions", "images"), first_seed=10)
     found = verdicts(saved, "claims_expert_routing")
     assert list(found) == [claim.id for claim in claims.claims("31_expert_routing")]
     assert found.pop("ts-specialise") == "open", "no stage has an effect there"

@@ -13,6 +13,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from study.data import prepare
 from study.presets import Data, Preset
 from study.suites import drawn as drawn_suites
+from study.suites.counts import print_counts
 from study.suites.digits import glyphs, suite
 from study.suites.digits.classification import LABELS
 from study.suites.digits.glyphs import NAMES, Pool, canvas, picture, pools
@@ -436,9 +438,11 @@ def test_the_command_line_prints_chance(capsys):
     def specs_of(rows):
         return suite.specs(data(eval_rows=rows))
 
-    drawn_suites.print_counts(["--counts", "10"], "study.suites.digits.suite", specs_of)
+    print_counts(["--counts", "10"], "study.suites.digits.suite", specs_of, drawn_suites.counts)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(suite.SETS)
     assert "| image_classification | digits_parity | seen | 10 | 18 | 18 | 5.6 |" in lines
+    page = (Path(__file__).parents[3] / "docs" / "digits_benchmark.md").read_text()
+    assert "\n".join(drawn_suites.counts(specs_of(400))) in page, "python -m study.suites.digits.suite --counts"
     with pytest.raises(SystemExit, match="usage: python -m study.suites.digits.suite --counts"):
-        drawn_suites.print_counts([], "study.suites.digits.suite", specs_of)
+        print_counts([], "study.suites.digits.suite", specs_of)

@@ -10,11 +10,13 @@
 import random
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from study.presets import Data
+from study.suites.drawn import counts
 from study.suites.glyphs import fonts, suite
 from study.suites.glyphs.classification import LABELS
 from study.suites.glyphs.fonts import FACES, looks
@@ -24,6 +26,7 @@ from study.suites.inks import INKS, SIZE
 from tsembed.inputs import open_image
 from tsembed.tasks import IMAGE_TASKS
 
+PAGE = Path(__file__).parents[3] / "docs" / "glyphs_benchmark.md"
 BY_NAME = {chosen.name: chosen for chosen in suite.SETS}
 
 
@@ -141,18 +144,18 @@ def test_a_name_is_sought_among_all_characters():
 
 
 def test_every_set_has_400_queries_and_every_task_a_form_that_is_never_trained():
-    found = {
-        spec.name: spec
-        for spec in suite.specs(Data(source="glyphs", train_rows=8, eval_rows=400))
-        if spec.part == "eval"
-    }
+    specs = list(suite.specs(Data(source="glyphs", train_rows=8, eval_rows=400)))
+    assert "\n".join(counts(specs)) in PAGE.read_text(), "python -m study.suites.glyphs.suite --counts"
+    found = {spec.name: spec for spec in specs if spec.part == "eval"}
     assert {name: len(spec.tables["queries"]) for name, spec in found.items()} == dict.fromkeys(BY_NAME, 400)
     for task in IMAGE_TASKS:
         groups = [chosen.group for chosen in suite.SETS if chosen.task == task]
         assert set(groups) == {"seen", "unseen"}
         assert groups.count("seen") >= 3
-    distinct = {row["image"] for spec in found.values() for row in spec.tables["queries"] if row.get("image")}
-    assert len(distinct) < 15_000
+    sides = {"queries": ("query", "query_image"), "candidates": ("text", "image")}
+    rows = [(sides[side], row) for spec in found.values() for side in sides for row in spec.tables[side]]
+    distinct = {tuple(row[column] for column in columns) for columns, row in rows}
+    assert 10_000 < len(distinct) < 16_000, "what a whole evaluation embeds"
 
 
 def test_examples_are_seeded_and_pictures_are_small():

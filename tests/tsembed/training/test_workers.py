@@ -16,7 +16,8 @@ from datasets import Dataset
 from tests.tiny import run_settings, train
 from tests.tiny_images import image_encoder, mosaic
 from tsembed.encoder.image_processing import Pictures
-from tsembed.settings import Training, Variant, check
+from tsembed.settings import Training, Variant
+from tsembed.strict import check
 from tsembed.training import workers
 from tsembed.training.batches import StepBatches
 from tsembed.training.sampler import TaskSampler
