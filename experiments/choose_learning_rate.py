@@ -21,9 +21,9 @@ from pathlib import Path
 import pandas as pd
 
 from study import paths
-from study.data.manifest import load_table, read_manifest, training_tasks
 from study.presets import load_preset, resolve
 from study.runs.launch import data_folder
+from tsembed.data.manifest import load_table, read_manifest, training_tasks
 from tsembed.encoder.build import build
 from tsembed.evaluation.recall import held_out_scores
 from tsembed.settings import Variant

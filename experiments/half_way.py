@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from study import paths
-from study.data.manifest import read_manifest
 from study.presets import load_preset, resolve
 from study.runs.launch import data_folder
 from study.runs.measure import score
+from tsembed.data.manifest import read_manifest
 from tsembed.encoder.build import build
 from tsembed.encoder.text import Encoder
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from study.data.manifest import load_table, read_manifest, training_tasks
 from study.presets import load_preset, resolve
+from tsembed.data.manifest import load_table, read_manifest, training_tasks
 from tsembed.encoder.build import build
 from tsembed.evaluation.recall import held_out_scores
 from tsembed.training.loop import train

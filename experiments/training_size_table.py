@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pandas as pd
 
-from study.data.manifest import read_manifest, training_tasks
+from tsembed.data.manifest import read_manifest, training_tasks
 
 from .training_size import KEY
 

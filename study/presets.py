@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, Field, model_validator
 
+import tsembed.settings
 from tsembed.settings import Backbone, Training, Variant
 from tsembed.strict import Positive, Strict, check
 
@@ -22,20 +23,14 @@ SOURCES_WITHOUT_PATH = ("embedded", "digits", "glyphs")  # sources that come wit
 OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
 
 
-class Data(Strict):
+class Data(tsembed.settings.Data):
     """Which text, or which text and images, and how much of it."""
 
     source: Literal["embedded", "local", "hub", "digits", "glyphs", "local_images", "mmeb"] = "hub"
     suites: Annotated[tuple[Literal["docstrings", "icd10"], ...], Field(min_length=1)] = (
         "docstrings",
     )  # of "embedded"
-    path: Path | None = None  # the folder of a local source, or a mirror of the hub files
     revision: str | None = None  # commit of the hub dataset
-    train_rows: Positive | None = None  # at most so many pairs per training dataset
-    eval_rows: Positive | None = None  # at most so many queries / texts per evaluation set
-    validation_rows: Annotated[int, Field(ge=0)] = 0  # pairs held out of each training dataset, for choosing settings
-    seed: int = 0  # of every draw made while preparing
-    task_of_pairs: dict[str, Literal["retrieval", "classification", "clustering"]] = {}  # set of pairs -> its task
 
     @model_validator(mode="after")
     def _hub_is_pinned(self):

@@ -1,6 +1,7 @@
 """What a training may be told: backbone, optimiser run, variant. Frozen, strict, the paper's values as defaults."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -266,6 +267,17 @@ class Backbone(Strict):
     min_pixels: Positive | None = None  # of a picture, which keeps its proportions; None: the image processor's own
     max_pixels: Positive | None = None
     patch_size: Positive = 14  # pixels; of a random backbone
+
+
+class Data(Strict):
+    """Which part of the data, and how much of it."""
+
+    path: Path | None = None  # the user's folder; of a source on the hub, a mirror of its files
+    train_rows: Positive | None = None  # at most so many pairs per training dataset
+    eval_rows: Positive | None = None  # at most so many queries / texts per evaluation set
+    validation_rows: Annotated[int, Field(ge=0)] = 0  # pairs held out of each training dataset, for choosing settings
+    seed: int = 0  # of every draw made while preparing
+    task_of_pairs: dict[str, Literal["retrieval", "classification", "clustering"]] = {}  # set of pairs -> its task
 
 
 class Training(Strict):

@@ -135,7 +135,7 @@ def evaluation_sets(preset: str, experiment: str) -> pd.DataFrame:
     Columns task_type, dataset, group ("seen" or "unseen" in training), chance (per cent, of a choice among all
     candidates) and answers (per cent, among the answers that the question can have).
     """
-    from ..data.manifest import read_manifest
+    from tsembed.data.manifest import read_manifest
 
     types = {task: name for name, task in TASK_OF_IMAGE_TYPE.items()}
     manifest = read_manifest(paths.data_dir(preset, load_preset(preset).experiment_with_same_data(experiment)))

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from tsembed.data.manifest import load_table, read_manifest
+
 from .. import paths
-from ..data.manifest import load_table, read_manifest
 from ..presets import load_preset
 from .contrasts import Weights
 from .results import load_items

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from tsembed.data.schema import MTEB_TYPE
 from tsembed.tasks import TEXT_TASKS
 
 from .. import paths
 from ..presets import SOURCES_WITHOUT_PATH, Experiment, load_preset
 from .prepare import prepare
-from .schema import MTEB_TYPE
 
 
 def line_of(entry: dict) -> str:

@@ -6,12 +6,12 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`.
 import re
 from collections.abc import Iterator
 
+from tsembed.data.folder.images import ImageRow
+from tsembed.data.folder.text import USED, TitledDocument
+from tsembed.data.schema import FORMATS, Document, Row, kinds
 from tsembed.files import write_text
 
 from .. import paths
-from .folder.images import ImageRow
-from .folder.text import USED, TitledDocument
-from .schema import FORMATS, Document, Row, kinds
 
 PAGE = paths.ROOT / "docs" / "data_layout.md"
 BECOMES = {

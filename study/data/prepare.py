@@ -1,38 +1,25 @@
-"""Prepared data: every dataset of a preset as Arrow tables, and a manifest that says what they are.
+"""The data of a preset's experiment, prepared: which module reads each origin, and what it takes from the preset."""
 
-A dataset is written to `.partial/` and renamed; the manifest comes last, by rename. So a kill loses one dataset at
-most, and a folder with a manifest is complete.
-"""
-
-import hashlib
 import importlib
-import json
-import os
-import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tsembed.files import write_text
-from tsembed.inputs import check_image
-from tsembed.tasks import CAPTIONING, IMAGE_TASKS
+import tsembed.data.prepare
+from tsembed.data.prepare import settings_of
+from tsembed.data.scorable import FEWEST
 
-from ..presets import Data, Preset
-from . import pairs, ranking, scorable, subsample
-from .manifest import folder_of, former_keys, read_manifest
-from .schema import FORMATS, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
+from ..presets import Preset
 
 ORIGINS = {  # `data.source` of a preset -> the module whose `specs` and `fingerprint` read it
     "embedded": "study.suites.embedded",
     "digits": "study.suites.digits.suite",
     "glyphs": "study.suites.glyphs.suite",
-    "local": "study.data.folder.text",
-    "local_images": "study.data.folder.images",
+    "local": "tsembed.data.folder.text",
+    "local_images": "tsembed.data.folder.images",
     "hub": "study.data.hub.embedding_training_data",
     "mmeb": "study.data.hub.mmeb",
 }
-VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
-RECORD = "record.json"  # in a dataset's folder: its manifest entries and the settings that it was made with
 
 
 def prepare(
@@ -47,227 +34,17 @@ def prepare(
         report: Called with each manifest entry as soon as its dataset is complete.
 
     Raises:
-        ValueError: If `folder` holds complete data of other settings, or if the data break a rule. All evaluation sets
-            that break a rule of `scorable` are in one error, and no manifest is written.
+        ValueError: As `tsembed.data.prepare.prepare`.
     """
     data = preset.all_experiments[experiment].data
-    settings = _settings(data)
-    if (folder / "manifest.json").is_file():
-        complete = read_manifest(folder)
-        _must_equal(complete["settings"], settings, preset.name, folder)
-        if all(folder_of(folder, entry).is_dir() for entry in complete["datasets"]):
-            for entry in complete["datasets"]:
-                report(entry)
-            return complete
-        (folder / "manifest.json").unlink()
-    key = _sha256(json.dumps(settings, sort_keys=True))
-    partial = folder / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    datasets, unused, refused = [], [], []
-    for spec in _specs(data):
-        if spec.part == "unused":
-            row = {"name": spec.name, "format": spec.format, "origin": spec.origin, "licence": spec.licence}
-            unused.append(row | dict(spec.notes))
-            continue
-        try:
-            entries = _complete(folder, spec, key) or _write(folder, spec, data, key)
-        except scorable.NotScorable as error:
-            refused.append(str(error))
-            continue
-        datasets += entries
-        for entry in entries:
-            report(entry)
-    if refused:
-        what = "these evaluation sets cannot tell one model from another, so no manifest was written"
-        raise ValueError(f"{data.path or data.source}: {what}:\n" + "\n".join(refused))
-    _remove_others(folder, datasets)
-    total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
-    manifest = {
-        "source": data.source,
-        "seed": data.seed,
-        "sha256": _sha256(total),
-        "path": str(data.path) if data.path else None,
-        "settings": settings,
-        "datasets": datasets,
-        "unused": unused,
-    }
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
-    shutil.rmtree(partial)
-    return manifest
-
-
-def _specs(data: Data) -> Iterator[DatasetSpec]:
-    """The datasets of the data's origin, each name once per part."""
-    seen = set()
-    for spec in importlib.import_module(ORIGINS[data.source]).specs(data):
-        place = f"{spec.part} dataset {spec.name!r}"
-        if not NAME.fullmatch(spec.name):
-            raise ValueError(f"{place}: a name has letters, digits, '_', '-' and '.' only")
-        if spec.part != "unused":
-            if (spec.part, spec.name) in seen:
-                raise ValueError(f"{place}: the name is used twice")
-            seen.add((spec.part, spec.name))
-            allowed = TRAINING_FORMATS if spec.part == "train" else FORMATS.keys() - {"image_pairs"}
-            if spec.format not in allowed:
-                raise ValueError(f"{place}: the format {spec.format!r} cannot be one of part {spec.part!r}")
-            tasks = (*IMAGE_TASKS, CAPTIONING) if spec.part == "train" else IMAGE_TASKS
-            if spec.format in ("image_pairs", "ranking") and spec.task not in tasks:
-                raise ValueError(f"{place}: task {spec.task!r} is none of {', '.join(tasks)}")
-        yield spec
-
-
-def _settings(data: Data) -> dict:
-    """What decides the prepared rows: the data settings, this module's version and a cheap mark of the input."""
     module = importlib.import_module(ORIGINS[data.source])
-    mark = getattr(module, "fingerprint", lambda data: [])(data)
-    content = data.model_dump(mode="json", exclude={"path"})
-    return content | {"version": VERSION, "input": _sha256("\n".join(mark))}
-
-
-def _must_equal(old: dict, new: dict, preset: str, folder: Path) -> None:
-    old = Data.model_construct().model_dump(mode="json", exclude={"path"}) | old  # defaults for newer settings
-    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
-    if changed:
-        names = {"input": "the input files", "version": "the code that prepares them"}
-        what = "; ".join(names.get(k, f"{k}: {old.get(k)!r} there, {new.get(k)!r} asked for") for k in changed)
-        raise ValueError(
-            f"{folder} holds data of other settings ({what} changed). `./run_all.sh clean {preset}` removes them "
-            "and the runs that were made with them; then start again"
-        )
-
-
-def _complete(folder: Path, spec: DatasetSpec, key: str) -> list[dict] | None:
-    """The entries of a dataset that an interrupted call has finished, if it was made with the same settings."""
-    record = folder / spec.part / spec.name / RECORD
-    if not record.is_file():
-        return None
-    content = json.loads(record.read_text(encoding="utf-8"))
-    former_keys(content["datasets"])
-    whole = all(folder_of(folder, entry).is_dir() for entry in content["datasets"])
-    return content["datasets"] if whole and content["key"] == key else None
-
-
-def _write(folder: Path, spec: DatasetSpec, data: Data, key: str) -> list[dict]:
-    partial = folder / ".partial" / "dataset"
-    entries = (_write_train if spec.part == "train" else _write_eval)(spec, data, partial)
-    record = json.dumps({"key": key, "datasets": entries}, ensure_ascii=False)
-    (partial / spec.part / RECORD).write_text(record, encoding="utf-8")
-    # The part with the record comes last, so that a record means that all parts are there.
-    for entry in sorted(entries, key=lambda entry: entry["part"] == spec.part):
-        place = folder_of(folder, entry)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove(folder, place)
-        os.rename(partial / entry["part"], place)
-    partial.rmdir()
-    return entries
-
-
-def _entry(spec: DatasetSpec, part: str, rows: dict[str, int], sha256: str, notes: dict[str, str]) -> dict[str, Any]:
-    """What the manifest says about a dataset."""
-    task = pairs.task_of(spec) if spec.part == "train" else spec.task or ""
-    entry = {"name": spec.name, "part": part, "format": spec.format, "task": task, "group": spec.group}
-    return entry | {"rows": rows, "sha256": sha256, "origin": spec.origin, "licence": spec.licence, "notes": notes}
-
-
-def _write_train(spec: DatasetSpec, data: Data, partial: Path) -> list[dict]:
-    from .arrow import TableWriter
-
-    writers = {part: TableWriter(partial / part, pairs.columns_of(spec.format)) for part in ("train", "validation")}
-    held_out = _rows(spec, "validation") if "validation" in spec.tables else None
-    rows = Noted(_rows(spec, "rows"))
-    made = Noted(pairs.pairs(spec, rows, data, held_out))
-    for part, row in made:
-        writers[part].add(row)
-    if not writers["train"].rows:
-        raise ValueError(f"training dataset {spec.name!r} ({spec.origin}) gives no pair")
-    notes = {**spec.notes, **rows.notes, **made.notes}
-    if writers["validation"].rows < data.validation_rows:
-        notes["validation"] = f"{writers['validation'].rows} of {data.validation_rows} rows: a tenth at most"
-    entries = []
-    for part, writer in writers.items():
-        if writer.rows:
-            count, sha256 = {"rows": writer.rows}, writer.close()
-            entries.append(_entry(spec, part, count, sha256, notes if part == "train" else {}))
-        else:
-            writer.discard()
-    return entries
-
-
-def _write_eval(spec: DatasetSpec, data: Data, partial: Path) -> list[dict]:
-    from .arrow import TableWriter
-
-    classes = row_classes(spec.format, "eval")
-    read = {table: Noted(_rows(spec, table)) for table in classes}
-    whole = {table: [vars(row) for row in rows] for table, rows in read.items()}
-    if spec.format == "ranking":
-        if fault := next(ranking.faults(whole), None):
-            raise ValueError(f"evaluation dataset {spec.name!r} ({spec.origin}): {fault}")
-    scorable.check(spec, whole, fewest=scorable.FEWEST if data.source == "local" else 0)
-    tables, left_out = subsample.subsample(spec, whole, data)
-    # The whole set comes first, so that a fault of the data is not put down to the draw.
-    scorable.check(spec, tables, place=f"as scored, with eval_rows {data.eval_rows}: ")
-    counts, hashes = {}, []
-    for table, row_class in classes.items():
-        writer = TableWriter(partial / "eval" / table, kinds(row_class))
-        for row in tables[table]:
-            writer.add(row)
-        counts[table] = writer.rows
-        hashes.append(f"{table} {writer.close()}")
-    notes = dict(spec.notes)
-    for rows in read.values():
-        notes |= rows.notes
-    entry = _entry(spec, "eval", counts, _sha256("\n".join(hashes)), notes | left_out)
-    if spec.format == "ranking":
-        entry["chance"] = 100 * ranking.chance(tables)  # per cent, of a choice among all candidates
-    if spec.answers:
-        entry["answers"] = 100 / spec.answers  # per cent, of a choice among the answers that the question can have
-    return [entry]
-
-
-def _rows(spec: DatasetSpec, table: str) -> Generator[Row, None, dict[str, str]]:
-    """The rows of a table, each checked once, here or by its origin; returns the notes that they end with."""
-    if table not in spec.tables:
-        raise ValueError(f"{spec.part} dataset {spec.name!r} of format {spec.format} lacks the table {table!r}")
-    row_class = FORMATS[spec.format]["rows" if table == "validation" else table]
-    images = [name for name, kind in kinds(row_class).items() if kind.stored == "bytes"]
-    good: set[int] = set()  # hashes of the images that are known to be so
-    rows = Noted(spec.tables[table])
-    for number, row in enumerate(rows, start=1):
-        try:
-            parsed = row if isinstance(row, row_class) else parse(row_class, row)
-            for name in images:
-                image = getattr(parsed, name)
-                if image is not None and hash(image) not in good:
-                    _check_image(image, name, row)
-                    good.add(hash(image))
-        except ValueError as error:
-            raise ValueError(f"{spec.part} dataset {spec.name!r}, {table} row {number}: {error}") from None
-        yield parsed
-    return rows.notes
-
-
-def _check_image(image: bytes, column: str, row: dict) -> None:
-    try:
-        check_image(image)
-    except ValueError as error:
-        raise ValueError(f"{column!r}, {row.get(f'{column}_path', 'without a file')}: {error}") from None
-
-
-def _remove(folder: Path, place: Path) -> None:
-    """By rename first, so that no half-removed dataset stands in its place."""
-    if place.exists():
-        os.rename(place, folder / ".partial" / "old")
-        shutil.rmtree(folder / ".partial" / "old")
-
-
-def _remove_others(folder: Path, datasets: list[dict]) -> None:
-    known = {folder_of(folder, entry) for entry in datasets}
-    for part in ("train", "validation", "eval"):
-        for place in (folder / part).glob("*"):
-            if place not in known:
-                _remove(folder, place)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return tsembed.data.prepare.prepare(
+        module.specs(data),
+        folder,
+        data,
+        settings_of(data, getattr(module, "fingerprint", lambda data: [])(data)),
+        source=data.source,
+        fewest=FEWEST if data.source == "local" else 0,
+        remedy=f"`./run_all.sh clean {preset.name}` removes them and the runs made with them; then start again",
+        report=report,
+    )

@@ -68,7 +68,7 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
     """
     import yaml
 
-    from ..data.manifest import read_manifest
+    from tsembed.data.manifest import read_manifest
 
     if (folder / "tsembed.json").is_file():
         return folder, None
@@ -93,11 +93,10 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
 @torch.inference_mode()
 def _routing_of_pairs(encoder: "Encoder", run: Run) -> list:
     """What the routers say of the first pairs of every dataset that the run was trained on."""
+    from tsembed.data.manifest import load_table, training_tasks
     from tsembed.moe_lora import routing
     from tsembed.settings import Variant
     from tsembed.training.batches import inputs_of
-
-    from ..data.manifest import load_table, training_tasks
 
     variant = Variant.model_validate(run.config["variant"])
     part = "validation" if training_tasks(run.manifest, "validation", variant) else "train"

@@ -32,7 +32,7 @@ def score(
     """
     evaluation, encode = settings.evaluation, _encoding(settings)
     if settings.variant.of_images:
-        from ..evaluation import precision_at_1
+        from tsembed.evaluation import precision_at_1
 
         few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type, "items_file": items_file}
         return precision_at_1.evaluate(encoder, data, manifest, **few, **encode)
@@ -48,7 +48,7 @@ def score(
     selected_tasks = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
     if items_file is None or evaluation.benchmark is not None:
         return evaluate(model, selected_tasks, cache)
-    from ..evaluation import items
+    from tsembed.evaluation import items
 
     pieces = cache / "items" / revision
     scores = evaluate(model, selected_tasks, cache, pieces)
@@ -58,9 +58,9 @@ def score(
 
 def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[str, pd.DataFrame]":
     """What is measured of a model beside its scores: name -> table."""
+    from tsembed.data.manifest import load_table, training_tasks
     from tsembed.encoder.build import build
 
-    from ..data.manifest import load_table, training_tasks
     from ..probes import lora_experts
     from ..probes.drift import expert_drift
     from ..probes.gradients import set_gradients_conflict, task_gradients_conflict
@@ -107,7 +107,7 @@ def _encoding(settings: RunSettings) -> dict[str, Any]:
 def mteb_tasks(evaluation: Evaluation, data: Path) -> list:
     """The MTEB tasks of a benchmark, or of the prepared evaluation sets."""
     if evaluation.benchmark is None:
-        from ..evaluation.text_tasks import tasks
+        from tsembed.evaluation.text_tasks import tasks
 
         all_tasks = tasks(data)
     else:

@@ -66,7 +66,7 @@ def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
-    from ..data.manifest import load_table, read_manifest, training_tasks
+    from tsembed.data.manifest import load_table, read_manifest, training_tasks
 
     data = data or data_folder(settings.preset, settings.variant_name)
     manifest = read_manifest(data)
@@ -119,7 +119,8 @@ def _score(settings: RunSettings, encoder: "Encoder", model: Path, data: Path, m
 
     They are kept when the probes behind them fail, which need more memory: the next call repeats the probes alone.
     """
-    from ..evaluation import items
+    from tsembed.evaluation import items
+
     from .measure import score
     from .provenance import environment
 

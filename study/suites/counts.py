@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from ..data.schema import DatasetSpec
+from tsembed.data.schema import DatasetSpec
 
 
 def texts(row: dict) -> Iterator[str]:

@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from tsembed.data.ranking import RankingExample, chance, pair, tables
+from tsembed.data.schema import DatasetSpec
 from tsembed.inputs import Input
 
-from ..data.ranking import RankingExample, chance, pair, tables
-from ..data.schema import DatasetSpec
 from ..presets import Data
 
 TRAIN_ROWS, EVAL_ROWS = 2000, 1000  # of a set, where the settings say nothing

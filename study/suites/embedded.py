@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..data.schema import DatasetSpec
+from tsembed.data.schema import DatasetSpec
+
 from ..presets import Data
 from .docstrings import suite as docstrings
 from .icd10 import suite as icd10

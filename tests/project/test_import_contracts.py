@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("tasks", "inputs", "files", "strict"),
     ("settings",),
+    ("data",),
     ("mote", "moe_lora", "contrastive"),
     ("encoder",),
     ("training", "evaluation", "export"),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data.folder.images import ImageRow
-from study.data.schema import FORMATS, ImagePair, parse
+from tsembed.data.folder.images import ImageRow
+from tsembed.data.schema import FORMATS, ImagePair, parse
 from tsembed.inputs import PLACEHOLDERS, Input, check_image, check_text, encode_png, open_image
 
 

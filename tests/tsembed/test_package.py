@@ -25,7 +25,8 @@ PACKAGE = ROOT / "tsembed"
 EXTRAS = {  # of a part or file: packages that its extra brings
     "moe_lora": {"peft"},
     "training": {"accelerate", "datasets"},
-    "evaluation": {"mteb", "datasets"},
+    "data": {"datasets", "pyarrow", "yaml", "PIL"},
+    "evaluation": {"mteb", "datasets", "pandas", "pyarrow", "scipy"},
     "export": {"sentence_transformers", "yaml", "huggingface_hub"},
     "encoder/adapters.py": {"peft"},
     "encoder/tiny_qwen.py": {"tokenizers"},

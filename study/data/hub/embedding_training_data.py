@@ -16,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from tsembed.data.pairs import reservoir
+from tsembed.data.schema import DatasetSpec, Pair, parse
+
 from ...presets import Data
-from ..pairs import reservoir
-from ..schema import DatasetSpec, Pair, parse
 
 REPOSITORY = "sentence-transformers/embedding-training-data"  # pinned by `data.revision`
 REDDIT = "sentence-transformers/reddit-title-body"

@@ -15,13 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tsembed.data.image_files import ImageFiles
+from tsembed.data.pairs import reservoir
+from tsembed.data.ranking import RankingExample, pair, tables
+from tsembed.data.schema import DatasetSpec
 from tsembed.inputs import MARK, Input, check_text
 
 from ...presets import Data
-from ..image_files import ImageFiles
-from ..pairs import reservoir
-from ..ranking import RankingExample, pair, tables
-from ..schema import DatasetSpec
 from .mmeb_files import EVAL_REVISION, REPOSITORIES, check, copy_of, files_of, revision_of
 
 LICENCE = "Apache-2.0 as stated there; pictures and texts that of each original source"

@@ -24,11 +24,11 @@ from urllib.parse import unquote, urldefrag
 
 import yaml
 
+from tsembed.data.manifest import read_manifest
+from tsembed.evaluation import items
 from tsembed.files import move_folder
 
 from ... import paths
-from ...data.manifest import read_manifest
-from ...evaluation import items
 from ...notebooks import analyses_of
 from ...presets import Preset, RunSettings, load_preset, resolve
 from .. import site

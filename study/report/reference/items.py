@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ...evaluation.items import FILE, read, sha256
+from tsembed.evaluation.items import FILE, read, sha256
 
 
 def lines(

@@ -13,10 +13,10 @@ import argparse
 import shutil
 from pathlib import Path
 
+from tsembed.evaluation import items
 from tsembed.files import write_folder
 
 from ... import paths
-from ...evaluation import items
 from .freeze import copy_results, planned_runs
 
 FILES = ("metrics.jsonl", items.FILE, "model/config.json")  # beside what a reference has of a run

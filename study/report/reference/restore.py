@@ -25,7 +25,7 @@ def restore(preset: str) -> list[str]:
         ValueError: If the data are not prepared, or a kept run has other settings or other data than the preset has
             now; then nothing is put anywhere.
     """
-    from ...data.manifest import read_manifest
+    from tsembed.data.manifest import read_manifest
 
     plan, contents, faults = load_preset(preset), {}, []
     for run, target in planned_runs(preset).items():

@@ -9,9 +9,9 @@ import random
 from collections.abc import Sequence
 from itertools import count
 
+from tsembed.data.ranking import RankingExample
 from tsembed.inputs import Input
 
-from ...data.ranking import RankingExample
 from ..inks import INKS, another
 from .glyphs import NAMES, Glyph, Pool, canvas, picture
 from .questions import place

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Iterable
 from itertools import count
 
+from tsembed.data.ranking import RankingExample
 from tsembed.inputs import Input
 
-from ...data.ranking import RankingExample
 from ..inks import INKS, another
 from .classification import PAIRS, PARITY, parity
 from .glyphs import NAMES, Glyph, Pool, picture

@@ -8,9 +8,9 @@ What every set asks, and what the suite does not measure: docs/digits_benchmark.
 import sys
 from collections.abc import Iterator
 
+from tsembed.data.schema import DatasetSpec
 from tsembed.tasks import CAPTIONING
 
-from ...data.schema import DatasetSpec
 from ...presets import Data
 from .. import drawn
 from ..counts import print_counts

@@ -9,7 +9,8 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from ...data.schema import DatasetSpec
+from tsembed.data.schema import DatasetSpec
+
 from ...presets import Data
 from ..counts import print_counts
 from ..words import normalised

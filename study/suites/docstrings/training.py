@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from ...data.schema import DatasetSpec
+from tsembed.data.schema import DatasetSpec
+
 from ..words import normalised
 from .labels import description, first_words, masked, question
 from .packages import Record
@@ -14,7 +15,7 @@ REPEATS = 3  # most rows of a dataset with the same parameter description
 
 
 def specs(train: list[Record], avoid: set[str], about: dict[str, tuple[str, str]]) -> Iterator[DatasetSpec]:
-    """Training datasets; at most as many rows as there are: `study.data.pairs.pairs` draws `train_rows` of them.
+    """Training datasets; at most as many rows as there are: `tsembed.data.pairs.pairs` draws `train_rows` of them.
 
     Args:
         train: Records of `Pools.train`.

@@ -6,9 +6,9 @@ evaluation set has a caption's form.
 
 import random
 
+from tsembed.data.ranking import RankingExample
 from tsembed.inputs import Input
 
-from ...data.ranking import RankingExample
 from .descriptions import description
 from .pool import Glyph, Pool, canvas, picture
 from .questions import in_rows, place

@@ -6,9 +6,9 @@ question is right in one of the sets at most.
 
 import random
 
+from tsembed.data.ranking import RankingExample
 from tsembed.inputs import Input
 
-from ...data.ranking import RankingExample
 from ..inks import INKS
 from .characters import CASES, KINDS, MARKS
 from .fonts import FAMILIES, SLOPES, WEIGHTS

@@ -7,9 +7,9 @@ kind, and others. What is right is the very cell.
 import random
 from collections.abc import Sequence
 
+from tsembed.data.ranking import RankingExample
 from tsembed.inputs import Input
 
-from ...data.ranking import RankingExample
 from ..inks import INKS
 from .characters import KINDS, LETTERS
 from .pool import Glyph, Pool, canvas, picture

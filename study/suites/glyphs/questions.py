@@ -7,9 +7,9 @@ the commonest answer gains nothing.
 import random
 from collections.abc import Sequence
 
+from tsembed.data.ranking import RankingExample
 from tsembed.inputs import Input
 
-from ...data.ranking import RankingExample
 from ..inks import INKS
 from .characters import KINDS
 from .pool import Glyph, Pool, canvas

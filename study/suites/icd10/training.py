@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from ...data.schema import DatasetSpec
+from tsembed.data.schema import DatasetSpec
+
 from ..words import normalised
 from .labels import labelled
 from .tree import LICENCE, ORIGIN, Code
@@ -13,7 +14,7 @@ REPEATS = 5  # most terms of one code
 
 
 def specs(train: list[Code]) -> Iterator[DatasetSpec]:
-    """Training datasets; at most as many rows as there are: `study.data.pairs.pairs` draws `train_rows` of them.
+    """Training datasets; at most as many rows as there are: `tsembed.data.pairs.pairs` draws `train_rows` of them.
 
     Args:
         train: Codes of `Pools.train`.

@@ -30,7 +30,7 @@ from study.analysis.items import (
     v_measure,
 )
 from study.analysis.results import load_scores
-from study.evaluation.items import Items, write
+from tsembed.evaluation.items import Items, write
 
 
 def mean(reference, values):

@@ -17,10 +17,11 @@ import pytest
 import yaml
 
 from study import paths, presets
-from study.data import manifest, prepare
+from study.data import prepare
 from study.data.hub import embedding_training_data
 from study.presets import Data, Preset
 from study.runs.measure import mteb_tasks
+from tsembed.data import manifest
 from tsembed.tasks import TASK_OF_TYPE, TEXT_TASKS, route_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -18,8 +18,8 @@ import pytest
 
 from study.data import prepare
 from study.data.hub import mmeb, mmeb_files
-from study.data.manifest import load_table
 from study.presets import Data, Preset, load_preset
+from tsembed.data.manifest import load_table
 from tsembed.inputs import Input, encode_png
 
 INSTRUCTION = "<|image_1|>\nRepresent the given image for classification\n"

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from study import presets
-from study.evaluation import items
 from study.report.notebook import mark_of
 from study.report.reference import freeze, machine_names
+from tsembed.evaluation import items
 
 ENVIRONMENT = {
     "commit": "a" * 40,

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from study.analysis import numerics
-from study.evaluation import items
 from study.report.reference import freeze, verify
+from tsembed.evaluation import items
 
 from .test_reference import ENVIRONMENT, finish, finished, put
 

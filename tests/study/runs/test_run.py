@@ -20,12 +20,12 @@ import yaml
 from safetensors.torch import load_file
 
 from study import paths
-from study.evaluation.items import read
 from study.presets import OWN_EXPERIMENT, load_preset, load_variants, resolve
 from study.probes import gradients
 from study.runs import measure, run
 from study.runs.launch import launch_command
 from tests.tiny import tiny
+from tsembed.evaluation.items import read
 from tsembed.tasks import ROUTES
 
 pytestmark = pytest.mark.processor

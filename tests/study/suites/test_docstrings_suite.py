@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from study.data.schema import MTEB_TYPE, parse, row_classes
 from study.presets import Data
 from study.suites.counts import texts
 from study.suites.docstrings import packages, suite
@@ -17,6 +16,7 @@ from study.suites.docstrings.parsing import sentences
 from study.suites.docstrings.split import split_records
 from study.suites.docstrings.unseen_types import grade
 from study.suites.words import normalised
+from tsembed.data.schema import MTEB_TYPE, parse, row_classes
 
 WORDS = [
     a + b for a in "ba de fi go lu mo ne pa ri so tu va ze".split() for b in "lor mint sten dun rap kel gos".split()

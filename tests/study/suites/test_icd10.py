@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from study.data.prepare import prepare
-from study.data.schema import MTEB_TYPE, parse, row_classes
 from study.presets import Data, Preset
 from study.suites import embedded
 from study.suites.counts import counts, texts
@@ -22,6 +21,7 @@ from study.suites.icd10 import seen_types, split, suite, training, tree, unseen_
 from study.suites.icd10.labels import labelled
 from study.suites.icd10.tree import Code, cleaned, grade, is_above_or_below
 from study.suites.words import normalised
+from tsembed.data.schema import MTEB_TYPE, parse, row_classes
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "embedded_benchmark.md"
 ROWS = 60

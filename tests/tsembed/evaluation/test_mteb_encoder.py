@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from study.data.schema import MTEB_TYPE
 from tests.tiny import tiny
+from tsembed.data.schema import MTEB_TYPE
 from tsembed.encoder.text import Encoder
 from tsembed.evaluation.mteb_encoder import MtebEncoder, evaluate, weights_hash
 from tsembed.mote.experts import upcycle
@@ -109,7 +109,7 @@ def prepared(folder):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path):
-    from study.evaluation.text_tasks import tasks
+    from tsembed.evaluation.text_tasks import tasks
 
     folder = prepared(tmp_path)
     spy = Spy(encoder.backbone, encoder.tokenizer, instructions=encoder.instructions).eval()
@@ -130,7 +130,7 @@ def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path)
 
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
-    from study.evaluation.text_tasks import tasks
+    from tsembed.evaluation.text_tasks import tasks
 
     spy = Spy(tiny("bert"), tokenizer, instructions=None).eval()
     evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "alike"], tmp_path / "cache")

@@ -16,9 +16,9 @@ pytest.importorskip("mteb")
 
 from sklearn.metrics import average_precision_score, v_measure_score
 
-from study.data.manifest import load_table
-from study.evaluation import items, text_tasks
-from tests.study.evaluation.test_text_tasks import Hashing, prepared  # noqa: F401
+from tests.tsembed.evaluation.test_text_tasks import Hashing, prepared  # noqa: F401
+from tsembed.data.manifest import load_table
+from tsembed.evaluation import items, text_tasks
 from tsembed.evaluation.mteb_encoder import evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of scikit-learn and scipy about a collapsed encoder

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tsembed.files import write_bytes
+from ..files import write_bytes
 
 FILE = "items.parquet"
 DIGITS = 6
@@ -49,7 +49,9 @@ def of_classifiers(predictions: Sequence[Sequence[int]], labels: Sequence[int]) 
     return Items("score", _rows(len(labels)), right.mean(axis=0).tolist())
 
 
-def of_clusters(clusters: Iterable[Sequence[int]], sets: Sequence[Sequence[int]], labels: Sequence[Any]) -> Items:
+def of_clusters(
+    clusters: Iterable[Sequence[int]], sets: Sequence[Sequence[int]], labels: Mapping[int, Any] | Sequence[Any]
+) -> Items:
     """Cluster of each text, set by set.
 
     Args:

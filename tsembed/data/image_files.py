@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from tsembed.inputs import decode
+from ..inputs import decode
 
 
 class ImageFiles:

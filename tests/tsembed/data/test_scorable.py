@@ -10,10 +10,11 @@ import json
 
 import pytest
 
-from study.data import prepare, ranking, scorable
-from study.data.schema import DatasetSpec
+from study.data import prepare
 from study.presets import Data, Preset
 from study.suites.digits import suite
+from tsembed.data import ranking, scorable
+from tsembed.data.schema import DatasetSpec
 
 SUMMARY = {"human_summaries": ["h"], "machine_summaries": ["m", "n"]}
 # One sound set of every format: file -> rows.

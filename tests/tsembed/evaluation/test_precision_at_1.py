@@ -11,13 +11,14 @@ import random
 import numpy as np
 import pytest
 
-from study.data import prepare, ranking
-from study.data.ranking import RankingExample
-from study.data.schema import DatasetSpec
-from study.evaluation.items import read
-from study.evaluation.precision_at_1 import evaluate, is_first
+from study.data import prepare
 from study.presets import Data, Preset
 from study.suites.digits import suite
+from tsembed.data import ranking
+from tsembed.data.ranking import RankingExample
+from tsembed.data.schema import DatasetSpec
+from tsembed.evaluation.items import read
+from tsembed.evaluation.precision_at_1 import evaluate, is_first
 from tsembed.inputs import Input, encode_png
 from tsembed.tasks import IMAGE_ROUTES, IMAGE_TASKS, OTHER_SETS, TASK_OF_IMAGE_TYPE
 

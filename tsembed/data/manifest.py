@@ -4,8 +4,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from tsembed.settings import Variant
-from tsembed.tasks import CAPTIONING
+from ..settings import Variant
+from ..tasks import CAPTIONING
 
 
 def read_manifest(folder: Path) -> dict:

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from study.data import prepare
-from study.data.manifest import read_manifest
 from study.presets import Data, Preset
+from tsembed.data.manifest import read_manifest
 
 mteb = pytest.importorskip("mteb")
 from mteb.models import ModelMeta  # noqa: E402
 from mteb.models.abs_encoder import AbsEncoder  # noqa: E402
 
-from study.evaluation import text_tasks  # noqa: E402
+from tsembed.evaluation import text_tasks  # noqa: E402
 
 MAIN_SCORES = {
     "Retrieval": "ndcg_at_10",

@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 
-from ..presets import Data
+from ..settings import Data
 from . import ranking
 from .schema import DatasetSpec
 

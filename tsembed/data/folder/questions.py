@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tsembed.inputs import Input, encode_png
-
+from ...inputs import Input, encode_png
 from ..image_files import ImageZip
 from ..ranking import RankingExample
 
@@ -218,4 +217,5 @@ def _first_keywords(row: Row) -> tuple[str, ...]:
 
 def _content(item: Input) -> tuple[str]:
     """Equal pictures are one answer, in whatever set."""
+    assert item.image is not None
     return (hashlib.blake2b(item.image, digest_size=16).hexdigest(),)

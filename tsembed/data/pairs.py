@@ -13,11 +13,11 @@ import random
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
-from ..presets import Data
+from ..settings import Data
 from .columns import Kind
-from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, LabelledText, Pair, Row, kinds
+from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, Row, kinds
 
 TEXT, NUMBER = Kind("text", "text"), Kind("int", "integer")
 COLUMNS = {"query": TEXT, "document": TEXT, "group": NUMBER}
@@ -79,7 +79,7 @@ def reservoir(rows: Iterable[dict], size: int, rng: random.Random) -> list[dict]
     return [row for _, row in sorted(kept, key=lambda item: item[0])]
 
 
-def _paired(rows: Iterable[Pair]) -> Iterator[dict]:
+def _paired(rows: Iterable[Any]) -> Iterator[dict]:
     for row in rows:
         yield {"query": row.anchor, "document": row.positive, "group": group_of(row.positive)}
 
@@ -118,7 +118,7 @@ def _split(rows: Iterable[dict], data: Data, rng: random.Random) -> Generator[tu
 
 
 def _labelled(
-    name: str, rows: Iterable[LabelledText], data: Data, rng: random.Random
+    name: str, rows: Iterable[Any], data: Data, rng: random.Random
 ) -> Generator[tuple[Part, dict], None, dict[str, str]]:
     """Same-label pairs: every text once as query, its partner drawn among the label's other training texts.
 
@@ -135,7 +135,8 @@ def _labelled(
     queries = [(label, i) for label, places in free.items() for i in places]
     if data.train_rows is not None and len(queries) > data.train_rows:
         queries = [queries[i] for i in sorted(rng.sample(range(len(queries)), data.train_rows))]
-    for part, drawn in (("train", queries), ("validation", sorted(held_out))):
+    drawn_by_part: dict[Part, list[tuple[str, int]]] = {"train": queries, "validation": sorted(held_out)}
+    for part, drawn in drawn_by_part.items():
         for label, i in drawn:
             partners = free[label]
             partner = partners[rng.randrange(len(partners))]

@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import PlainValidator, ValidationInfo
 
+Stored = Literal["text", "int", "float", "texts", "floats", "bytes", "ints"]
+
 
 class Kind(NamedTuple):
     """The kind of a column: how it is stored, and in words what it must be."""
 
-    stored: Literal["text", "int", "float", "texts", "floats", "bytes", "ints"]
+    stored: Stored
     rule: str
 
 
-def _column(check: Callable[[Any, str], Any], stored: str, rule: str) -> tuple[PlainValidator, Kind]:
+def _column(check: Callable[[Any, str], Any], stored: Stored, rule: str) -> tuple[PlainValidator, Kind]:
     return PlainValidator(lambda value, info: check(value, _name(info))), Kind(stored, rule)
 
 
@@ -69,10 +71,12 @@ def _optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
 _binary = _holds("0 or 1", lambda value: type(value) is int and value in (0, 1))
 _maybe = _holds("a text, empty or not", lambda value: isinstance(value, str))
 _integer = _holds("an integer", lambda value: type(value) is int)
-_image = _holds("the bytes of a picture, or None", lambda value: value is None or (isinstance(value, bytes) and value))
+_image = _holds(
+    "the bytes of a picture, or None", lambda value: value is None or (isinstance(value, bytes) and bool(value))
+)
 _places = _holds(
     "a list of at least one row number",
-    lambda value: isinstance(value, list) and value and all(type(item) is int and item >= 0 for item in value),
+    lambda value: isinstance(value, list) and bool(value) and all(type(item) is int and item >= 0 for item in value),
 )
 
 Text = Annotated[str, *_column(_text, "text", "text")]

@@ -13,16 +13,15 @@ from datasets import Dataset, Image
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from tsembed.inputs import Input, encode_png
-from tsembed.tasks import TASKS
-
 from ..data import manifest
+from ..inputs import Input, encode_png
+from ..tasks import TASKS
 
 if TYPE_CHECKING:
     import mteb
     from torch.utils.data import DataLoader
 
-    from tsembed.encoder.text import Encoder
+    from ..encoder.text import Encoder
 
 
 # Meta-task -> MTEB's type with a list of candidates per query. Grounding has no type of its own: it ranks pictures.
@@ -42,21 +41,24 @@ def tasks(folder: Path) -> "list[mteb.AbsTask]":
     return [task(folder, entry) for entry in entries if entry["part"] == "eval" and entry["format"] == "ranking"]
 
 
-def task(folder: Path, entry: dict) -> "mteb.AbsTask":
+def task(folder: Path, entry: dict) -> Any:
     """The MTEB task of one manifest entry; its class is made here, since MTEB asks it for metadata."""
     tables = manifest.load_table(folder, "eval", entry["name"])
     query_modalities = _modalities(tables["queries"], "query", "query_image")
     candidate_modalities = _modalities(tables["candidates"], "text", "image")
+    kind: Any = TYPES[entry["task"]]
+    category: Any = f"{LETTERS[query_modalities]}2{LETTERS[candidate_modalities]}"
+    modalities: Any = sorted({*query_modalities, *candidate_modalities})
     metadata = TaskMetadata(
         name=entry["name"],
         description=f"{entry['task']} set {entry['name']}; origin: {entry['origin']}",
-        type=TYPES[entry["task"]],
+        type=kind,
         main_score="accuracy",
         dataset={"path": entry["name"], "revision": entry["sha256"]},
         eval_splits=["test"],
         eval_langs=["eng-Latn"],
-        modalities=sorted({*query_modalities, *candidate_modalities}),
-        category=f"{LETTERS[query_modalities]}2{LETTERS[candidate_modalities]}",
+        modalities=modalities,
+        category=category,
     )
     return type(entry["name"], (Ranking,), {"metadata": metadata, "folder": folder})()
 
@@ -72,7 +74,7 @@ class Ranking(AbsTaskRetrieval):
             return
         tables = manifest.load_table(self.folder, "eval", self.metadata.name)
         rows = list(zip(tables["queries"]["candidates"], tables["queries"]["positives"], strict=True))
-        split = {
+        split: Any = {
             "queries": _columns(tables["queries"], "q", "query", "query_image"),
             "corpus": _columns(tables["candidates"], "d", "text", "image"),
             "relevant_docs": {f"q{i}": {f"d{j}": 1 for j in positives} for i, (_, positives) in enumerate(rows)},
@@ -113,7 +115,7 @@ class ImageMteb:
         inputs_of_batches = [item for batch in inputs for item in _items(batch)]
         used = TASKS[self.task_of[task_metadata.name]]
         route = used.query_route if getattr(prompt_type, "value", prompt_type) == "query" else used.document_route
-        return self.encoder.encode(inputs_of_batches, route, **self.settings)
+        return np.asarray(self.encoder.encode(inputs_of_batches, route, **self.settings))
 
     def similarity(self, a: np.ndarray, b: np.ndarray):
         """Cosine similarity (n, m); the embeddings have unit norm."""

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from tsembed.inputs import Input
-from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASKS, route_of_set
-
 from ..data.manifest import load_table
+from ..inputs import Input
+from ..tasks import TASK_OF_IMAGE_TYPE, TASKS, route_of_set
 from .items import Items, write
 
 if TYPE_CHECKING:
     import datasets
 
-    from tsembed.encoder.text import Encoder
+    from ..encoder.text import Encoder
 
 
 TYPE_OF_TASK = {task: task_type for task_type, task in TASK_OF_IMAGE_TYPE.items()}

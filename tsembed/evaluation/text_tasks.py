@@ -48,13 +48,14 @@ def tasks(folder: Path, task_types: tuple[str, ...] | None = None) -> list:
     return [task(folder, entry) for entry in entries if MTEB_TYPE[entry["format"]] in wanted_types]
 
 
-def task(folder: Path, entry: dict):
+def task(folder: Path, entry: dict) -> Any:
     """The MTEB task of one manifest entry of part "eval"; its class is made here, since MTEB asks it for metadata."""
-    form_class = CLASSES[entry["format"]]
+    form_class: Any = CLASSES[entry["format"]]
+    kind: Any = MTEB_TYPE[entry["format"]]
     metadata = TaskMetadata(
         name=entry["name"],
         description=f"{entry['format']} set {entry['name']}; origin: {entry['origin']}",
-        type=MTEB_TYPE[entry["format"]],
+        type=kind,
         main_score=form_class.main_score,
         dataset={"path": entry["name"], "revision": entry["sha256"]},
         eval_splits=["test"],
@@ -76,6 +77,9 @@ class Prepared:
     folder: Path
     metadata: TaskMetadata
     dataset: Any
+    data_loaded: bool
+    convert: Any
+    items: Any
 
     def load_data(self, num_proc: int | None = None, **_) -> None:
         """Read the prepared tables into `dataset`, once; mteb calls it before it evaluates."""
@@ -188,7 +192,8 @@ class Reranking(Ranked, AbsTaskRetrieval):
     def convert(self, tables: Tables) -> dict:
         """Split test as of retrieval, and the candidates of every query, sorted by the hash of their text."""
         documents: dict[str, str] = {}  # id -> text; the id is a hash of the text, so ties are broken at random
-        queries, relevant, candidates = {"id": [], "text": []}, {}, {}
+        queries: dict[str, list[str]] = {"id": [], "text": []}
+        relevant, candidates = {}, {}
         for i, row in enumerate(tables["rows"]):
             query = f"q{i}"
             queries["id"].append(query)

@@ -12,9 +12,9 @@ import re
 
 import pytest
 
-from study.data.folder import files, text
-from study.data.schema import MTEB_TYPE, Noted, Pair
 from study.presets import Data
+from tsembed.data.folder import files, text
+from tsembed.data.schema import MTEB_TYPE, Noted, Pair
 
 
 def write(path, rows):

@@ -8,13 +8,13 @@ document is compared with its title, as it is scored, and without, as a training
 """
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
-from ...presets import Data
+from ...settings import Data
 from ..columns import Kind
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
 from .files import Faults, Spool, provenance, read, stated_task
@@ -88,7 +88,7 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
         _check(dataset, evaluated, faults)
     names: dict[tuple[str, str], Set] = {}
     for dataset in sets:
-        for part in {USED[dataset.format].get(stem) for stem in dataset.files} & {"train", "eval"}:
+        for part in {part for stem, part in USED[dataset.format].items() if stem in dataset.files}:
             other = names.setdefault((part, dataset.name), dataset)
             if other is not dataset:
                 rule = f"{other.format}/{other.name} has a part for {part} too; a name is used once in {part}"
@@ -177,7 +177,8 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
         path, row_class, part = dataset.files[stem], dataset.row_class(stem), USED[dataset.format].get(stem)
         columns = kinds(row_class)
         texts, identity = _text_columns(columns), _identity_column(columns)
-        known, number, rows = seen.setdefault(stem, {}), 0, Spool()
+        known, number, rows = seen.setdefault(stem, {}), 0, Spool[Row]()
+        row: Any  # of the set's class
         for number, row in read(path, row_class, faults):
             if rule := _rule(dataset.format, stem, row, seen, identity):
                 faults.add(path, number, rule)
@@ -207,13 +208,13 @@ def _identity_column(columns: dict[str, Kind]) -> str | None:
     return next((column for column in ("query_id", "doc_id", "id", "label") if column in columns), None)
 
 
-def _rule(format: str, stem: str, row: Row, seen: dict[str, dict], identity: str | None) -> str | None:
+def _rule(format: str, stem: str, row: Any, seen: dict[str, dict], identity: str | None) -> str | None:
     """The rule beyond its own columns that a row breaks, or None."""
     if format == "classification" and stem == "test" and row.label not in seen.get("train", {}):
         return f"unknown label {row.label!r}: the train part has no row with it"
     if format == "summarization" and len(row.relevance) != len(row.machine_summaries):
         return f"{len(row.relevance)} 'relevance' scores for {len(row.machine_summaries)} 'machine_summaries'"
-    if stem in ("queries", "corpus", "passages") and getattr(row, identity) in seen[stem]:
+    if identity and stem in ("queries", "corpus", "passages") and getattr(row, identity) in seen[stem]:
         return f"{identity} {getattr(row, identity)!r} stands in an earlier line; an id is used once"
     if stem != "qrels":
         return None
@@ -267,7 +268,9 @@ def _specs(dataset: Set, evaluated: set[bytes], task: str | None) -> Iterator[Da
         rows = {"rows": _uncontaminated(dataset, evaluated)}
         yield DatasetSpec(dataset.name, "train", dataset.format, rows, origin, licence, task=task)
     if stems:
-        tables = {stem if dataset.format == "retrieval" else "rows": dataset.rows[stem] for stem in stems}
+        tables: dict[str, Iterable[Row]] = {
+            stem if dataset.format == "retrieval" else "rows": dataset.rows[stem] for stem in stems
+        }
         if dataset.format == "classification":
             tables["train"] = _uncontaminated(dataset, evaluated)
         yield DatasetSpec(dataset.name, "eval", dataset.format, tables, origin, licence)

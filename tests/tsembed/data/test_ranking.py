@@ -12,11 +12,12 @@ import random
 import numpy as np
 import pytest
 
-from study.data import manifest, prepare, ranking
-from study.data.ranking import RankingExample
-from study.data.schema import DatasetSpec
+from study.data import prepare
 from study.presets import Data, Preset
 from study.suites.digits import suite
+from tsembed.data import manifest, ranking
+from tsembed.data.ranking import RankingExample
+from tsembed.data.schema import DatasetSpec
 from tsembed.inputs import Input, encode_png
 
 
@@ -121,7 +122,7 @@ def test_the_hash_is_of_the_pictures_content(prepared_of):
 
 
 def test_many_large_pictures_do_not_fill_the_memory(prepared_of, monkeypatch):
-    from study.data import arrow
+    from tsembed.data import arrow
 
     monkeypatch.setattr(arrow, "BATCH_BYTES", 300)
     flushed, flush = [], arrow.TableWriter._flush

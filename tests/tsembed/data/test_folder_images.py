@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from study.data import prepare
-from study.data.folder import images
 from study.presets import Data, Preset
+from tsembed.data.folder import images
 from tsembed.inputs import Input, encode_png, open_image
 
 SHAPES = 30  # rows of a part

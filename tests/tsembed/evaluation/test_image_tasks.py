@@ -10,13 +10,14 @@ import random
 import numpy as np
 import pytest
 
-from study.data import prepare, ranking
-from study.data.manifest import load_table
-from study.data.ranking import RankingExample
-from study.data.schema import DatasetSpec
+from study.data import prepare
 from study.presets import Data, Preset
 from study.suites.digits import suite
 from study.suites.digits.glyphs import pools
+from tsembed.data import ranking
+from tsembed.data.manifest import load_table
+from tsembed.data.ranking import RankingExample
+from tsembed.data.schema import DatasetSpec
 from tsembed.inputs import Input, open_image
 
 NAMES = ("digits_parity", "digits_caption_of", "digits_picture_of", "digits_sum", "digits_cell_at")
@@ -64,7 +65,7 @@ def prepared(tmp_path_factory):
 
 
 def test_types_and_modalities(prepared):
-    from study.evaluation.image_tasks import tasks
+    from tsembed.evaluation.image_tasks import tasks
 
     found = {task.metadata.name: task.metadata for task in tasks(prepared[0])}
     assert {name: (m.type, m.category) for name, m in found.items()} == {
@@ -78,7 +79,7 @@ def test_types_and_modalities(prepared):
 
 
 def test_a_task_has_the_candidates_of_each_query(prepared):
-    from study.evaluation.image_tasks import tasks
+    from tsembed.evaluation.image_tasks import tasks
 
     task = next(t for t in tasks(prepared[0]) if t.metadata.name == "digits_cell_at")
     task.load_data()
@@ -99,8 +100,8 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
     import mteb
     from mteb.cache import ResultCache
 
-    from study.evaluation.image_tasks import ImageMteb, tasks
-    from study.evaluation.precision_at_1 import evaluate
+    from tsembed.evaluation.image_tasks import ImageMteb, tasks
+    from tsembed.evaluation.precision_at_1 import evaluate
 
     folder, manifest = prepared
     encoder, task_of = Fake(), {e["name"]: e["task"] for e in manifest["datasets"]}
@@ -119,7 +120,7 @@ def test_mtebs_score_is_ours(prepared, tmp_path):
 
 
 def test_a_mixed_table_is_refused(monkeypatch, tmp_path):
-    from study.evaluation.image_tasks import tasks
+    from tsembed.evaluation.image_tasks import tasks
 
     mixed = [RankingExample(Input("which"), Input("red"), (), [Input("", open_file()), Input("blue")])]
     found = DatasetSpec(

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
-from tsembed.inputs import check_text
-from tsembed.tasks import CAPTIONING
-
-from ...presets import Data
+from ...inputs import check_text
+from ...settings import Data
+from ...tasks import CAPTIONING
 from ..columns import OptionalLabel, OptionalText, OptionalTexts, Text
 from ..image_files import ImageZip
 from ..ranking import RankingExample, pair, tables

@@ -17,11 +17,13 @@ from collections import Counter
 
 import pytest
 
+import tsembed.data.prepare
 from study import presets
-from study.data import command, layout, manifest, pairs, prepare, schema, subsample
-from study.data.folder import text
-from study.data.schema import DatasetSpec
+from study.data import command, layout, prepare
 from study.presets import Data, Preset
+from tsembed.data import manifest, pairs, schema, subsample
+from tsembed.data.folder import text
+from tsembed.data.schema import DatasetSpec
 from tsembed.settings import Variant
 
 
@@ -90,7 +92,7 @@ def test_the_hash_is_of_the_rows_and_the_same_everywhere(folder, tmp_path):
 
 def test_a_second_call_does_nothing(folder, tmp_path, monkeypatch):
     made = prepare.prepare(preset(path=folder), tmp_path / "data")
-    monkeypatch.setattr(prepare, "_specs", lambda data: pytest.fail("the data were read again"))
+    monkeypatch.setattr(text, "_sets", lambda *_: pytest.fail("the data were read again"))
     start = time.perf_counter()
     assert prepare.prepare(preset(path=folder), tmp_path / "data") == made
     assert time.perf_counter() - start < 0.1
@@ -117,7 +119,7 @@ def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder
     written = []
 
     def stop_at(count):
-        original = prepare._write
+        original = tsembed.data.prepare._write
 
         def write(*arguments):
             if len(written) == count:
@@ -128,17 +130,17 @@ def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder
         return write
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_write", stop_at(2))
+        patch.setattr(tsembed.data.prepare, "_write", stop_at(2))
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "data")
     assert not (tmp_path / "data/manifest.json").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_write", stop_at(-1))
+        patch.setattr(tsembed.data.prepare, "_write", stop_at(-1))
         assert prepare.prepare(preset(path=folder, validation_rows=5), tmp_path / "data") == whole
     assert len(written) == 4  # four sources, each written once
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_write", stop_at(-1))
+        patch.setattr(tsembed.data.prepare, "_write", stop_at(-1))
         (tmp_path / "data/manifest.json").unlink()
         other = prepare.prepare(preset(path=folder, seed=7), tmp_path / "data")
     assert len(written) == 8

@@ -13,8 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from tsembed.inputs import MARK, check_text
-
+from ..inputs import MARK, check_text
 from .columns import Binary, Image, Integer, Kind, Label, MaybeText, Number, Numbers, Places, Text, Texts
 
 
@@ -230,7 +229,7 @@ class Noted(Iterable[Yielded]):
     """What a generator yields; when it has been read to its end, `notes` are what it returned."""
 
     def __init__(self, items: Iterable[Yielded]):
-        self._items = items
+        self._items: Any = items
         self.notes: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Yielded]:

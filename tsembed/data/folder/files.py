@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from tsembed.tasks import TEXT_TASKS
-
+from ...tasks import TEXT_TASKS
 from ..schema import Row, RowClass, parse
 
 MAX_FAULTS = 10
@@ -25,7 +24,8 @@ class Faults:
     """Collects faults; `stop` raises them, and so does the `MAX_FAULTS`-th."""
 
     def __init__(self, root: Path):
-        self.root, self.lines = root, []
+        self.root = root
+        self.lines: list[str] = []
 
     def add(self, path: Path, line: int | None, rule: str) -> None:
         """Note a fault of a file; raises them all at the `MAX_FAULTS`-th.

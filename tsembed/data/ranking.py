@@ -6,10 +6,9 @@ A ranking set has two tables: `queries`, with the rows of its candidates and of 
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tsembed.inputs import Input
-
+from ..inputs import Input
 from .pairs import group_of
 
 Tables = dict[str, list[dict]]
@@ -40,7 +39,8 @@ def pair(example: RankingExample, files: Mapping[bytes, str] = NO_FILES) -> dict
         files: Encoded picture -> the file that it comes from, for the message about one that cannot be read.
     """
     query, answer = example.query, example.positive
-    row = {"query": query.text, "query_image": query.image, "document": answer.text, "document_image": answer.image}
+    images = {"query_image": query.image, "document_image": answer.image}
+    row: dict[str, Any] = {"query": query.text, "document": answer.text, **images}
     row["group"] = group_of(answer.text) if answer.image is None else group_of("picture", *example.answer_key)
     return row | _file("query_image", query.image, files) | _file("document_image", answer.image, files)
 
@@ -53,14 +53,19 @@ def tables(examples: Iterable[RankingExample], rng: random.Random, files: Mappin
         rows = [number.setdefault(item, len(number)) for item in (positive, *negatives)]
         positives = rows[:1]
         rng.shuffle(rows)
-        row = {"query": query.text, "query_image": query.image, "candidates": rows, "positives": positives}
+        row: dict[str, Any] = {
+            "query": query.text,
+            "query_image": query.image,
+            "candidates": rows,
+            "positives": positives,
+        }
         queries.append(row | _file("query_image", query.image, files))
-    candidates = [{"text": i.text, "image": i.image} | _file("image", i.image, files) for i in number]
+    candidates = [dict(text=i.text, image=i.image, **_file("image", i.image, files)) for i in number]
     return {"queries": queries, "candidates": candidates}
 
 
 def _file(column: str, picture: bytes | None, files: Mapping[bytes, str]) -> dict[str, str]:
-    return {f"{column}_path": files[picture]} if picture in files else {}
+    return {f"{column}_path": files[picture]} if picture is not None and picture in files else {}
 
 
 def faults(tables: Tables) -> Iterator[str]:
