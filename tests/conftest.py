@@ -32,6 +32,21 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(embedded_folder("embedded:all-MiniLM-L6-v2"))
 
 
+@pytest.fixture(scope="session")
+def code_cache(tmp_path_factory):
+    """Where transformers copies the code that a model carries to, not the user's own cache.
+
+    One folder for all tests, for Python imports the package inside it once.
+    """
+    from transformers import dynamic_module_utils
+
+    folder = tmp_path_factory.mktemp("modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(folder))
+        patch.syspath_prepend(folder)
+        yield folder
+
+
 CHROMIUM_ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

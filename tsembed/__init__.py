@@ -1,7 +1,8 @@
 """Task experts for your own encoder: MoTE (text) and MoE-LoRA with expert-aware negatives (TSEmbed, text and images).
 
 The names below are imported when they are first used, so `import tsembed` loads no torch. Everything else is in the
-modules of the parts: `mote`, `moe_lora`, `contrastive`, `encoder`, `training`, `evaluation`, `export`.
+modules of the parts: `mote`, `moe_lora`, `contrastive`, `data`, `encoder`, `training`, `evaluation`, `export` and
+`fitting`.
 """
 
 import importlib
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .contrastive.losses import info_nce
     from .encoder.build import load
     from .encoder.text import Encoder
+    from .fitting.fit import fit
     from .moe_lora.config import MoeLoraConfig
     from .mote.average import average_experts
     from .mote.experts import TaskRouted, upcycle
@@ -25,6 +27,7 @@ __all__ = [
     "TaskRouted",
     "TaskSampler",
     "average_experts",
+    "fit",
     "info_nce",
     "load",
     "negative_weights",
@@ -37,12 +40,20 @@ _MODULE_OF_NAME = {
     "TaskRouted": "mote.experts",
     "TaskSampler": "training.sampler",
     "average_experts": "mote.average",
+    "fit": "fitting.fit",
     "info_nce": "contrastive.losses",
     "load": "encoder.build",
     "negative_weights": "contrastive.eans",
     "upcycle": "mote.experts",
 }
-_EXTRA_OF_PACKAGE = {"peft": "peft", "accelerate": "train", "datasets": "train", "PIL": "images"}
+_EXTRA_OF_PACKAGE = {
+    "peft": "peft",
+    "accelerate": "train",
+    "datasets": "train",
+    "pyarrow": "train",
+    "yaml": "train",
+    "PIL": "images",
+}
 
 
 def __getattr__(name: str) -> Any:

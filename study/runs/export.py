@@ -12,16 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from tsembed.export.run import Run
-from tsembed.tasks import ROUTES, TASKS
+from tsembed.tasks import ROUTES
 
 if TYPE_CHECKING:
     from tsembed.encoder.text import Encoder
-
-
-PAIRS = 64  # of each dataset, whose mean gates stand for the router
 
 
 def export(source: Path, out: Path, *, route: str | None = None, average: bool = False) -> None:
@@ -40,14 +35,13 @@ def export(source: Path, out: Path, *, route: str | None = None, average: bool =
     from tsembed.encoder.build import load
     from tsembed.export import dense
     from tsembed.export.folder import export_encoder, must_be_free
-    from tsembed.moe_lora import merge
 
     must_be_free(out)
     model, run = read_source(source)
     encoder = load(model)
     gates = None
     if run is not None and average and dense.has_learned_router(encoder):
-        gates = merge.mean_gates(_routing_of_pairs(encoder, run))
+        gates = _mean_gates(encoder, run)
     export_encoder(
         encoder,
         out,
@@ -90,31 +84,16 @@ def read_source(folder: Path) -> tuple[Path, Run | None]:
     return folder / "model", Run(config, env, scores, manifests[data], data)
 
 
-@torch.inference_mode()
-def _routing_of_pairs(encoder: "Encoder", run: Run) -> list:
-    """What the routers say of the first pairs of every dataset that the run was trained on."""
-    from tsembed.data.manifest import load_table, training_tasks
-    from tsembed.moe_lora import routing
+def _mean_gates(encoder: "Encoder", run: Run) -> dict:
+    """Mean gates over the first pairs of every dataset that the run was trained on."""
+    from tsembed.data.manifest import training_tasks
+    from tsembed.export.gates import mean_gates_of_pairs
     from tsembed.settings import Variant
-    from tsembed.training.batches import inputs_of
 
     variant = Variant.model_validate(run.config["variant"])
     part = "validation" if training_tasks(run.manifest, "validation", variant) else "train"
-    routings = []
-    for name, task in training_tasks(run.manifest, part, variant).items():
-        table = load_table(run.data, part, name)
-        rows = table[: min(PAIRS, len(table))]
-        for side in ("query", "document"):
-            route = getattr(TASKS[task], f"{side}_route")
-            tokens = run.config["evaluation"]["max_tokens"]
-            parts, _ = encoder.prepare(inputs_of(rows, side), route, max_tokens=tokens, token_budget=4096)
-            for chunk in parts:
-                with routing.routing_record() as record:
-                    encoder.embed_chunk(chunk)
-                for layer_routing in record:  # their means alone: gates of every token of every pair are many
-                    means = layer_routing.mean[:, None]
-                    routings.append(layer_routing._replace(gates=means, probabilities=means))
-    return routings
+    tasks = training_tasks(run.manifest, part, variant)
+    return mean_gates_of_pairs(encoder, run.data, part, tasks, max_tokens=run.config["evaluation"]["max_tokens"])
 
 
 def scores_of(encoder: "Encoder", run: Run) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ LAYERS = (
     ("mote", "moe_lora", "contrastive"),
     ("encoder",),
     ("training", "evaluation", "export"),
+    ("fitting",),
 )
 
 

@@ -18,7 +18,7 @@ NO_FILES: Mapping[bytes, str] = {}
 class RankingExample(NamedTuple):
     """A query and its answer.
 
-    Args:
+    Attributes:
         positive: Its answer.
         answer_key: What makes an image the right answer. Two images of one such key are never each other's negatives;
             two texts are never if they are equal.

@@ -139,9 +139,9 @@ def _about(encoder, run, base: str | None, tokens: int, route: str | None, avera
     if run is not None:
         revision = run.config["backbone"]["revision"]
         layers = run.config["backbone"]["num_layers"]
+        preset = f" of the preset `{run.config['preset']}`" if run.config.get("preset") else ""
         lines.append(
-            f"Variant {run.config['variant']['label']} of the preset `{run.config['preset']}`, seed "
-            f"{run.config['seed']}. Base model: {base}"
+            f"Variant {run.config['variant']['label']}{preset}, seed {run.config['seed']}. Base model: {base}"
             + (f" at {revision}" if revision else "")
             + (f", its first {layers} blocks" if layers else "")
             + "."
@@ -227,8 +227,10 @@ def _settings(run) -> str:
     for part in ("adapter", "negatives"):
         if variant.get(part):
             rows += [[part, ", ".join(f"{key} {value}" for key, value in variant[part].items() if value is not None)]]
-    rows += [["tasks", ", ".join(variant["tasks"])], ["commit", env["commit"] + _changed(env)]]
-    rows += [["data sha256", run.config["data_sha256"]], ["lock sha256", str(env["requirements_lock_sha256"])]]
+    rows += [["tasks", ", ".join(variant["tasks"])]]
+    rows += [["commit", env["commit"] + _changed(env)]] if env.get("commit") else []
+    rows += [["data sha256", run.config["data_sha256"]]]
+    rows += [["lock sha256", env["requirements_lock_sha256"]]] if env.get("requirements_lock_sha256") else []
     rows += [[package, number] for package, number in env["versions"].items()]
     rows += [["hardware", ", ".join(env["gpus"]) or f"{env['processor']}, {env['cores']} cores"]]
     return markdown_table(["setting", "value"], rows)

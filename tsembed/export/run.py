@@ -1,5 +1,6 @@
 """What is known of the training that made a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ class Run(NamedTuple):
     scores: list[dict[str, Any]]
     manifest: dict[str, Any]  # of the data that it was trained on
     data: Path  # their folder
+    untrained: Sequence[dict[str, Any]] = ()  # scores of the backbone as it was, where they were measured
 
 
 def task_of_type(run: Run | None) -> dict[str, str]:

@@ -35,14 +35,19 @@ def score_section(run: Run | None, route: str | None, average: bool, measured: l
             about += f" The other side of the pairs was embedded under `{other_route}`."
     if not rows:
         return f"The run has no scores for {route or 'any task'}."
-    types = sorted({row["task_type"] for row in rows}, key=list(tasks).index)
+    order = [*tasks, *(row["task_type"] for row in rows)]  # a type that MTEB does not have comes last
+    types = sorted({row["task_type"] for row in rows}, key=order.index)
     means = [[t, str(len(own := _of_type(rows, t))), f"{_mean(own):.1f}"] for t in types]
+    before = {(r["task_type"], r["dataset"]): f"{r['score']:.1f}" for r in run.untrained}
+    head = ["task type", "dataset", "metric", "score", *(["untrained"] if before else [])]
     each = [[r["task_type"], r["dataset"], r["metric"], f"{r['score']:.1f}"] for r in rows]
+    if before:
+        each = [[*line, before.get((line[0], line[1]), "")] for line in each]
     return "\n\n".join(
         [
             about,
             markdown_table(["task type", "datasets", "mean score"], means),
-            markdown_table(["task type", "dataset", "metric", "score"], each),
+            markdown_table(head, each),
         ]
     )
 

@@ -61,13 +61,24 @@ class Faults:
 
 def read(path: Path, row_class: type[RowClass], faults: Faults) -> Iterator[tuple[int, RowClass]]:
     """Line number and checked row of every good line; the others go to `faults`."""
+    for number, row in read_objects(path, faults):
+        try:
+            yield number, parse(row_class, row)
+        except ValueError as error:
+            faults.add(path, number, str(error))
+
+
+def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and JSON object of every line that is one; the others go to `faults`."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield number, parse(row_class, _json_object(line))
+                    row = _json_object(line)
                 except ValueError as error:
                     faults.add(path, number, str(error))
+                else:
+                    yield number, row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         faults.add(path, None, f"not a complete gzip file ({error})")
 

@@ -17,7 +17,7 @@ from ..ranking import RankingExample
 class Row(NamedTuple):
     """One picture and what is said about it. What a row does not have is empty.
 
-    Args:
+    Attributes:
         place: File and line, for messages.
         image: Its name in the zip file.
         label: The kind of picture; or "0" or "1", whether the text is true of it.

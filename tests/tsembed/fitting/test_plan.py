@@ -1,0 +1,51 @@
+"""Invariants of the plan of a training:
+
+- the batch is the largest that a set of every task fills; classification and clustering fill it together;
+- a set that does not fill a batch is left out with its reason, and nothing is left out without one;
+- steps are one pass over the pairs, within bounds; what the user says wins;
+- data without a training set, or with none that fills a batch, are an error that names the rule.
+"""
+
+import pytest
+
+from tsembed.fitting.plan import FEWEST_STEPS, MOST_STEPS, lines, plan
+
+
+def manifest(**sets):
+    """Training sets by name: (task, pairs)."""
+    datasets = [
+        {"name": name, "part": "train", "task": task, "format": "pairs", "rows": {"rows": rows}, "notes": {}}
+        for name, (task, rows) in sets.items()
+    ]
+    return {"datasets": datasets, "unused": []}
+
+
+def test_the_batch_is_the_largest_that_every_task_fills():
+    large = plan(manifest(a=("retrieval", 500), b=("classification", 40), c=("classification", 30)))
+    assert large.batch_size == 64  # b and c fill it together
+    small = plan(manifest(a=("retrieval", 500), b=("classification", 20)))
+    assert small.batch_size == 16
+    assert small.left_out == {}
+
+
+def test_a_set_that_fills_no_batch_is_left_out_with_its_reason():
+    made = plan(manifest(a=("retrieval", 500), b=("retrieval", 63)))
+    assert made.tasks == {"a": "retrieval"}
+    assert made.left_out == {"b": "63 pairs do not fill a batch of 64"}
+    assert "left out: b, 63 pairs do not fill a batch of 64" in lines(made, manifest())
+
+
+def test_steps_are_one_pass_within_bounds_unless_given():
+    assert plan(manifest(a=("retrieval", 64 * 300))).steps == 300
+    assert plan(manifest(a=("retrieval", 128))).steps == FEWEST_STEPS
+    assert plan(manifest(a=("retrieval", 64 * 10**5))).steps == MOST_STEPS
+    assert plan(manifest(a=("retrieval", 128)), steps=7, batch_size=4)[3:] == (4, 7)
+
+
+def test_what_cannot_be_trained_is_an_error():
+    with pytest.raises(ValueError, match="no training part"):
+        plan(manifest())
+    with pytest.raises(ValueError, match=r"no training set fills a batch of 8 pairs: \{'a': 7\}"):
+        plan(manifest(a=("retrieval", 7)))
+    with pytest.raises(ValueError, match="batch size 600: no training set fills a batch"):
+        plan(manifest(a=("retrieval", 500)), batch_size=600)

@@ -1,0 +1,143 @@
+"""What a user has -> datasets: a folder in the layout of docs/data_layout.md, a table, or what `datasets` saved."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data.folder import images, text
+from ..data.folder.files import Faults, provenance, read_objects
+from ..data.schema import FORMATS, NAME, DatasetSpec, kinds
+from ..settings import Data
+from .names import FORMATS_OF_A_TABLE
+
+# Names that tables give to the columns of a format, besides its own.
+OTHER_NAMES = {
+    "anchor": ("query", "question", "sentence1", "title"),
+    "positive": ("document", "answer", "passage", "context", "sentence2", "body"),
+    "text": ("sentence",),
+    "label": ("class", "category"),
+}
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".jsonl.gz")
+
+
+class Source(NamedTuple):
+    """The datasets of a user's folder or file."""
+
+    specs: Iterator[DatasetSpec]
+    fingerprint: list[str]  # changes when the input does
+    of_images: bool
+
+
+def source(data: Data, *, format: str | None = None, columns: Mapping[str, str] | None = None) -> Source:
+    """The datasets of `data.path`.
+
+    Args:
+        data: Its path is a folder in the layout of docs/data_layout.md, which may have any part of it, a folder that
+            `datasets` saved (`save_to_disk`), or a table: CSV, TSV, Parquet, or JSON lines.
+        format: Of a table: one of `FORMATS_OF_A_TABLE`; by its columns if not given.
+        columns: Of a table: column of the format -> its name in the table.
+
+    Raises:
+        ValueError: If there is nothing of that kind, or a table's columns are not those of a format.
+    """
+    path = data.path
+    if path is None or not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder")
+    saved = path.is_dir() and any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    if path.is_file() or saved:
+        parts = _saved(path) if saved else {"train": _table(path)}
+        return Source(_specs_of_table(path, parts, format, columns or {}), _fingerprint(path), False)
+    if format or columns:
+        raise ValueError(f"{path} is a folder of sets, whose layout says format and columns: leave them out")
+    folders = {child.name for child in path.iterdir() if child.is_dir()}
+    if folders & set(text.USED):
+        return Source(text.specs(data), text.fingerprint(data), False)
+    if "images" in folders:
+        return Source(images.specs(data), images.fingerprint(data), True)
+    known = ", ".join([*text.USED, "images"])
+    raise ValueError(
+        f"{path} has none of the folders {known} (docs/data_layout.md), and is no table ({', '.join(TABLES)})"
+    )
+
+
+def _fingerprint(path: Path) -> list[str]:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    import datasets
+
+    loaded = datasets.load_from_disk(str(path))
+    return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
+
+
+def _table(path: Path) -> Iterator[dict[str, Any]]:
+    ending = next((ending for ending in TABLES if path.name.endswith(ending)), None)
+    if ending is None:
+        raise ValueError(f"{path.name}: a table is one of {', '.join(TABLES)}")
+    if ending == ".parquet":
+        return _parquet(path)
+    return _delimited(path) if ending in (".csv", ".tsv") else _json_lines(path)
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    for batch in parquet.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
+
+
+def _delimited(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        yield from csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    faults = Faults(path.parent)
+    for _, row in read_objects(path, faults):
+        yield row
+    faults.stop()
+
+
+def _specs_of_table(
+    path: Path, parts: dict[str, Any], format: str | None, columns: Mapping[str, str]
+) -> Iterator[DatasetSpec]:
+    name = path.name.split(".")[0]
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{path.name}: the name of a dataset has letters, digits, '_', '-' and '.' only")
+    origin, licence = provenance(path if path.is_dir() else path.parent)
+    if "train" not in parts:
+        raise ValueError(f"{path} has the splits {', '.join(parts)} and no split 'train'")
+    rows = {part: list(parts[part]) for part in parts}
+    if not rows["train"]:
+        raise ValueError(f"{path}: no row to train on")
+    format, names = _columns_of(path, list(rows["train"][0]), format, columns)
+    renamed = {part: [{key: row.get(names[key]) for key in names} for row in rows[part]] for part in rows}
+    yield DatasetSpec(name, "train", format, {"rows": renamed["train"]}, origin, licence)
+    if format != "pairs" and renamed.get("test"):
+        tables = {"rows": renamed["test"]} | ({"train": renamed["train"]} if format == "classification" else {})
+        yield DatasetSpec(name, "eval", format, tables, origin, licence)
+
+
+def _columns_of(
+    path: Path, there: list[str], format: str | None, columns: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """The format of a table, and for each of the format's columns its name in the table."""
+    if format is not None and format not in FORMATS_OF_A_TABLE:
+        raise ValueError(f"format {format!r}: a table is one of {', '.join(FORMATS_OF_A_TABLE)}")
+    for wanted in (format,) if format else ("pairs", "classification"):
+        needed = list(kinds(FORMATS[wanted]["rows"]))
+        names = {}
+        for column in needed:
+            choices = (columns[column],) if column in columns else (column, *OTHER_NAMES[column])
+            names[column] = next((choice for choice in choices if choice in there), "")
+        if all(names.values()):
+            return wanted, names
+    formats = {name: ", ".join(kinds(FORMATS[name]["rows"])) for name in FORMATS_OF_A_TABLE}
+    known = "; ".join(f"{name}: {listed}" for name, listed in formats.items())
+    raise ValueError(
+        f"{path} has the columns {', '.join(there)}, which are those of no format ({known}); "
+        "name them: --columns anchor=NAME positive=NAME"
+    )
