@@ -50,6 +50,7 @@ def _add_fit(commands) -> None:
     )
     fit.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     fit.add_argument("--experts", action="store_true", help="also write OUT/experts/<route>, a dense model per route")
+    fit.add_argument("--half-way", action="store_true", help="mean of trained and untrained weights: forgets less")
     fit.add_argument("--format", choices=FORMATS_OF_A_TABLE, help="of a table; by its columns if not given")
     fit.add_argument("--columns", nargs="+", type=_column, metavar="COLUMN=NAME", help="a table's own column names")
     fit.set_defaults(run=_fit)

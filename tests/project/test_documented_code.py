@@ -1,10 +1,11 @@
 """The code that the README and the guides show runs as it stands, in the order of the page.
 
-Two things are put in place of what a test has not: the embedded copy of all-MiniLM-L6-v2 for its name on the hub, and
-an untrained MoTE encoder where the README speaks of a finished run. docs/sentence_transformers.md has a test of its
+Three things are put in place of what a test has not: the embedded copy of all-MiniLM-L6-v2 for its name on the hub, and
+an untrained MoTE encoder where the README speaks of a finished run, and a dozen pairs for the user's DATA. docs/sentence_transformers.md has a test of its
 own.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -33,6 +34,10 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
         routes = ("search_query", "search_document", "classification", "clustering")
         variant = Variant(label="MoTE", instruction=True, experts={route: route for route in routes})
         build(Backbone(name=EMBEDDED), variant).save(tmp_path / "runs/cpu/mote/seed0/model")
+    if page.name == "fit.md":
+        rows = [json.dumps({"anchor": f"word {i}", "positive": f"number {i}"}) for i in range(12)]
+        (tmp_path / "DATA/pairs/faq").mkdir(parents=True)
+        (tmp_path / "DATA/pairs/faq/train.jsonl").write_text("\n".join(rows))
     code = "".join(blocks(page, "python"))
     assert ON_THE_HUB in code
     exec(compile(code.replace(ON_THE_HUB, str(embedded_folder(EMBEDDED))), page.name, "exec"), {})

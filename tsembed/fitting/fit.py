@@ -21,6 +21,7 @@ from ..export.folder import export_encoder, must_be_free
 from ..export.gates import mean_gates_of_pairs
 from ..export.run import Run
 from ..files import move_folder, write_folder, write_text
+from ..mote.average import average_models
 from ..settings import Backbone, Data, Training, Variant
 from ..tasks import TASKS
 from ..training.loop import train
@@ -57,6 +58,7 @@ def fit(
     evaluate: bool = True,
     resume: bool = False,
     experts: bool = False,
+    half_way: bool = False,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     report: Callable[[str], Any] = print,
@@ -78,6 +80,8 @@ def fit(
         evaluate: Score the untrained and the trained encoder on the test parts and the held-out pairs.
         resume: Go on with an interrupted training of the same settings.
         experts: Write the dense model of every trained route, too, to `out/experts/<route>` (variant "mote").
+        half_way: Write the mean of trained and untrained weights, which forgets less of what the backbone could
+            (LM-Cocktail, Xiao et al. 2023, https://arxiv.org/abs/2311.13534); not of adapters.
         format: Of a table: "pairs", "classification" or "clustering"; by its columns if not given.
         columns: Of a table: column of the format -> its name in the table.
         report: Called with every line about the plan, the progress and the scores.
@@ -100,13 +104,17 @@ def fit(
         "seed": seed,
         "evaluate": evaluate,
         "experts": experts,
+        "half_way": half_way,
         "data": settings_of(prepared, [*found.fingerprint, str(format), json.dumps(dict(columns or {}))]),
     }
     if (out / MARK).is_file() and (done := json.loads((out / MARK).read_text()))["asked"] == asked:
         report(f"{out} is done")
         return Fitted(out, done["before"], done["after"])
     must_be_free(out)
-    variants.variant(variant, list(TASKS)[:1])  # an unknown name is an error before the data are read
+    if (
+        variants.variant(variant, list(TASKS)[:1]).adapter and half_way
+    ):  # a wrong name is an error before the data are read
+        raise ValueError(f"half_way: {variant} trains adapters beside frozen weights; there is nothing to average")
     _begin(work, asked, resume)
     manifest = prepare(
         found.specs,
@@ -242,6 +250,9 @@ class _Job:
                 seed=self.asked["seed"],
                 resume=True,
             )
+            if self.asked["half_way"]:
+                parts = [encoder.cpu().backbone, self.untrained().backbone]
+                encoder.backbone.load_state_dict(average_models(parts, [0.5, 0.5]))
             with write_folder(model) as partial:
                 encoder.save(partial)
             for line in self._losses():

@@ -155,6 +155,23 @@ def test_all_parts_and_every_kind_of_expert(tmp_path, backbone, variant):
         assert tsembed.load(tmp_path / "out/adapters").encode(["river"], "search_query").shape == (1, 32)
 
 
+def test_half_way_is_the_mean_of_trained_and_untrained_weights(tmp_path, backbone):
+    from safetensors.torch import load_file
+
+    pairs(tmp_path / "data")
+    chosen = {"backbone": str(backbone), "variant": "em", "evaluate": False, "learning_rate": 1e-2, **SHORT}
+    for name, half in (("whole", False), ("half", True)):
+        fit(tmp_path / "data", tmp_path / name, half_way=half, **chosen)
+    base, whole, half = (
+        load_file(path / "model.safetensors") for path in (backbone, tmp_path / "whole", tmp_path / "half")
+    )
+    name = "encoder.layer.0.output.dense.weight"
+    assert (whole[name] - base[name]).abs().max() > 1e-3
+    assert (half[name] - (whole[name] + base[name]) / 2).abs().max() < 1e-6
+    with pytest.raises(ValueError, match="half_way: moe_lora trains adapters"):
+        fit(tmp_path / "data", tmp_path / "x", half_way=True, **chosen | {"variant": "moe_lora"})
+
+
 @pytest.mark.slow
 def test_kill_9_then_resume_gives_the_weights_of_an_undisturbed_training(tmp_path, backbone):
     pairs(tmp_path / "data", 400)
