@@ -1,8 +1,8 @@
 """The code that the README and the guides show runs as it stands, in the order of the page.
 
-Three things are put in place of what a test has not: the embedded copy of all-MiniLM-L6-v2 for its name on the hub, and
-an untrained MoTE encoder where the README speaks of a finished run, and a dozen pairs for the user's DATA. docs/sentence_transformers.md has a test of its
-own.
+Three things are put in place of what a test has not: the embedded copy of all-MiniLM-L6-v2 for its name on the hub, an
+untrained MoTE encoder where the README speaks of a finished run, and a dozen pairs for the user's DATA.
+docs/sentence_transformers.md has a test of its own.
 """
 
 import json
