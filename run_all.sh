@@ -13,11 +13,12 @@ usage() {
   cat <<'HELP'
 Usage: ./run_all.sh [COMMAND] [OPTIONS]
 
-  [PRESET] [--data PATH] [--jobs N] [--profile local|slurm]
-                    the whole study: data, trainings, notebooks, HTML report (default preset: cpu)
+  [PRESET] [--data PATH] [--only VARIANT,...] [--seeds N] [--jobs N] [--profile local|slurm]
+                    the whole study: data, trainings, notebooks, HTML report (default preset: cpu); with --only the
+                    variants that are named and what they start from, with --seeds fewer seeds: every page that these allow
   test [...]        the tests; what follows goes to pytest
   check             lint, format, types and the fast tests, in less than three minutes
-  plan [PRESET] [--data PATH]
+  plan [PRESET] [--data PATH] [--only VARIANT,...] [--seeds N]
                     what would run and what is done, without running it
   status [PRESET]   every node: done, running, failed or missing, with its time
   verify [PRESET] [--all]

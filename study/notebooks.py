@@ -9,7 +9,13 @@ ANALYSES = "[2349]*.ipynb"  # 00 and 10 read no results
 # lacks one does not have the notebook, so no cell asks whether there is anything to show. A notebook that is not here
 # is part of every preset.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "20_specialization": ("em", "ic", "mote"),
     "21_task_aware_training": ("mote_static", "ic_homogeneous", "ic_heterogeneous", "ic_t006"),
+    "22_routing": ("mote", "tlr"),
+    "23_block_placement": ("mote", "mote_eob"),
+    "24_expert_averaging": ("em", "ic", "mote", "ea"),
+    "25_inter_task_similarity": ("ic", "mote"),
+    "26_conflict_and_drift": ("base", "em", "ic", "mote"),
     "27_scale": ("two_blocks", "three_blocks"),
     "28_instruction_and_experts": (
         "mote_plain",

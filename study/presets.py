@@ -17,6 +17,7 @@ from tsembed.strict import Positive, Strict, check
 
 from . import paths
 from .former_names import current_name, current_negatives
+from .selection import Selection, chosen, selection_of
 
 Suite = Literal["docstrings", "icd10"]
 SOURCES_WITHOUT_PATH = ("embedded", "digits", "glyphs")  # sources that come with the installed packages
@@ -131,7 +132,7 @@ class Preset(Experiment):
         """All (variant, seed) of the preset or of one experiment, seed by seed: an early stop leaves whole seeds."""
         planned = self.all_experiments.values() if experiment is None else [self.all_experiments[experiment]]
         counts = {v: n for each in planned for v, n in each.variants.items()}
-        seeds = range(self.first_seed, self.first_seed + max(counts.values()))
+        seeds = range(self.first_seed, self.first_seed + max(counts.values(), default=0))
         return [(v, s) for s in seeds for v, n in counts.items() if s < self.first_seed + n]
 
 
@@ -211,7 +212,22 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
     present = {key: source for key, source in preset.experiments.items() if _has_its_images(preset, key)}
-    return preset.model_copy(update={"experiments": present})
+    return _selected(preset.model_copy(update={"experiments": present}), selection_of(name))
+
+
+def _selected(preset: Preset, selection: Selection) -> Preset:
+    """The chosen part of a preset; experiments of which nothing is chosen are left out."""
+    if selection == Selection():
+        return preset
+    variants = load_variants()
+    counts = {name: seeds for each in preset.all_experiments.values() for name, seeds in each.variants.items()}
+    parts = {
+        name: each.model_copy(update={"variants": chosen(each.variants, selection, variants, counts)})
+        for name, each in preset.all_experiments.items()
+    }
+    own = parts.pop("")
+    present = {name: each for name, each in parts.items() if each.variants}
+    return own.model_copy(update={"experiments": present})
 
 
 def _has_its_images(preset: Preset, experiment: str) -> bool:

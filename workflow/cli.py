@@ -57,6 +57,8 @@ def _arguments(command: str, words: list[str]) -> argparse.Namespace:
     parser.add_argument("preset", nargs="?", default="cpu", type=_preset)
     if command in ("run", "plan"):
         parser.add_argument("--data", type=_folder, metavar="PATH")
+        parser.add_argument("--only", metavar="VARIANT,…")
+        parser.add_argument("--seeds", type=_positive, metavar="N")
     if command == "run":
         parser.add_argument("--jobs", type=_positive, metavar="N")
         parser.add_argument("--profile", choices=sorted(p.name for p in (ROOT / "workflow/profiles").iterdir()))

@@ -17,7 +17,7 @@ import environment
 import nodes
 from cli import OFFLINE
 
-from study import paths
+from study import paths, presets, selection
 from study.process import launcher
 
 HERE = Path(__file__).resolve().parent
@@ -236,16 +236,31 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def _select(options: argparse.Namespace) -> None:
+    """Let the chosen part of the preset hold: for a run from now on, for a plan in this process alone."""
+    only = tuple(name.strip() for name in options.only.split(",") if name.strip())
+    choice = selection.Selection(only, int(options.seeds) if options.seeds else None)
+    if options.command == "status":
+        return
+    before = os.environ.get(selection.VARIABLE)
+    os.environ[selection.VARIABLE] = choice.dump()
+    presets.load_preset(options.preset, options.data or None)  # refuses an unknown variant before anything is written
+    if options.command == "run":
+        selection.choose(options.preset, choice)
+        os.environ.pop(selection.VARIABLE) if before is None else os.environ.update({selection.VARIABLE: before})
+
+
 def main() -> int:
     """Exit status of run, plan or status; 1 with one line on stderr where the preset or its data break a rule."""
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["run", "plan", "status"])
     parser.add_argument("preset")
-    for name in ("data", "jobs", "profile"):
+    for name in ("data", "jobs", "profile", "only", "seeds"):
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args()
     graph = nodes.RunGraph(options.preset, options.data)
     try:
+        _select(options)
         if options.command == "status":
             return status(graph)
         return run(graph, options) if options.command == "run" else plan(graph, options)
