@@ -16,6 +16,7 @@ from pathlib import Path
 import environment
 import nodes
 from cli import OFFLINE
+from expected import expected
 
 from study import paths, presets, selection
 from study.process import launcher
@@ -60,6 +61,8 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
         reason = reasons.get(str(output))
         print(f"{'would run' if reason else 'done':10} {node:28} {reason or ''}".rstrip())
     print(f"{len(reasons)} of {len(graph.outputs)} nodes would run")
+    if time_needed := expected(graph, [node for node, output in graph.outputs.items() if str(output) in reasons]):
+        print(f"their runs take about {time_needed.seconds / 60:.0f} minutes, by {time_needed.source}")
     return 0
 
 
