@@ -80,45 +80,46 @@ def load_routing(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def run_folders(preset: str, *experiments: str) -> dict[tuple[str, int], Path]:
+def run_folders(preset: str, *experiments: str, partial: bool = False) -> dict[tuple[str, int], Path]:
     """Finished runs of some of a preset's experiments: (variant, seed) -> folder.
 
     Args:
         preset: A name in configs/presets.
         experiments: Keys of `Preset.all_experiments`; those that the preset lacks are left out. None: the preset's own.
+        partial: Leave out the runs that are not finished.
 
     Raises:
-        ValueError: If a run is not finished; names all that are missing.
+        ValueError: If a run is not finished, unless `partial`; names all that are missing.
     """
     plan = load_preset(preset)
     planned = [name for name in experiments or ("",) if name in plan.all_experiments]
     folders = {(v, s): paths.run_dir(preset, v, s) for name in planned for v, s in plan.runs(name)}
     missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
-    if missing:
+    if missing and not partial:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
-    return folders
+    return {run: folder for run, folder in folders.items() if (folder / "done.json").is_file()}
 
 
-def load_scores(preset: str, *experiments: str) -> pd.DataFrame:
+def load_scores(preset: str, *experiments: str, partial: bool = False) -> pd.DataFrame:
     """Scores of some of a preset's experiments (none: its own), one row per run and dataset.
 
     A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
 
     Columns: variant, method, seed, task_type, dataset, source (the dataset, or what it shares with others by the
-    preset's `same_source`), metric, score (0..100).
+    preset's `same_source`), metric, score (0..100). With `partial`, runs that are not finished are left out.
     """
-    folders = run_folders(preset, *experiments)
+    folders = run_folders(preset, *experiments, partial=partial)
     tables = {run: pd.DataFrame(json.loads((folder / "scores.json").read_text())) for run, folder in folders.items()}
     sources = {name: source for source, names in load_preset(preset).same_source.items() for name in names}
     return _of_all_seeds(preset, tables).assign(source=lambda rows: rows.dataset.replace(sources))
 
 
-def load_items(preset: str, *experiments: str) -> pd.DataFrame:
+def load_items(preset: str, *experiments: str, partial: bool = False) -> pd.DataFrame:
     """Items of the scores of some of a preset's experiments (none: its own); runs that were made without have no rows.
 
     Columns: variant, method, seed, and those of evaluation/items.py; a run that draws nothing as in `load_scores`.
     """
-    folders = run_folders(preset, *experiments)
+    folders = run_folders(preset, *experiments, partial=partial)
     files = {run: folder / "items.parquet" for run, folder in folders.items()}
     empty = pd.DataFrame(columns=["dataset", "kind", "split", "item", "value"])
     tables = {run: pd.read_parquet(file) if file.is_file() else empty for run, file in files.items()}
