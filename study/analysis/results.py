@@ -17,7 +17,9 @@ SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 METHOD_OF_VARIANT = {"sem_classification": "sem", "sem_clustering": "sem", "sem_retrieval": "sem"}
 
 
-def read(preset: str, methods: Sequence[str], file: str, *, experiments: Sequence[str] = (), **read) -> pd.DataFrame:
+def read(
+    preset: str, methods: Sequence[str], file: str, *, experiments: Sequence[str] = (), partial: bool = False, **read
+) -> pd.DataFrame:
     """Rows of a CSV file of the runs of some of a preset's experiments, with the columns method and seed in front.
 
     Args:
@@ -25,12 +27,16 @@ def read(preset: str, methods: Sequence[str], file: str, *, experiments: Sequenc
         methods: Variants; every one must have a finished run.
         file: Its name in the folder of a run.
         experiments: Keys of `Preset.all_experiments`; none: the preset's own.
+        partial: Leave out the runs that are not finished, and those without such a file.
         read: Keywords of `pandas.read_csv`.
 
     Raises:
         ValueError: If a method has no run, or a run has no such file.
     """
-    folders = {run: folder for run, folder in run_folders(preset, *experiments).items() if run[0] in methods}
+    finished = run_folders(preset, *experiments, partial=partial)
+    folders = {run: folder for run, folder in finished.items() if run[0] in methods}
+    if partial:
+        folders = {run: folder for run, folder in folders.items() if (folder / file).is_file()}
     if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
         raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
     frames = []
@@ -137,9 +143,9 @@ def _of_all_seeds(preset: str, tables: dict[tuple[str, int], pd.DataFrame]) -> p
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def load_similarity(preset: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
-    rows = read(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
+def load_similarity(preset: str, methods: Sequence[str], *, partial: bool = False) -> pd.DataFrame:
+    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity; `partial` as in `read`."""
+    rows = read(preset, methods, "similarity.csv", partial=partial).rename(columns={"cosine": "similarity"})
     rows["pair"] = rows["first"] + "–" + rows["second"]
     return rows[["method", "seed", "text", "pair", "similarity"]]
 
