@@ -44,13 +44,14 @@ def training_seconds(folder: Path, batch_size: int) -> float | None:
         batch_size: Pairs in a step.
     """
     path, seconds, done = folder / "metrics.jsonl", 0.0, 0
-    if not path.is_file():
-        return None
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        seconds += (row["step"] + 1 - done) * batch_size / row["examples_per_s"]
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            seconds += (row["step"] + 1 - done) * batch_size / row["examples_per_s"]
+        except (ValueError, KeyError):
+            continue  # a line that a killed process did not end
         done = row["step"] + 1
-    return round(seconds, 1)
+    return round(seconds, 1) if done else None
 
 
 def sizes(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:

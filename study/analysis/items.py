@@ -41,7 +41,9 @@ class QueryVariance:
 
     def __init__(self, preset: str, *experiments: str, resamples: int = RESAMPLES, partial: bool = False):
         self.preset, self.experiments, self.resamples = preset, experiments, resamples
-        self._rows = {method: rows for method, rows in load_items(preset, *experiments, partial=partial).groupby("method")}
+        self._rows = {
+            method: rows for method, rows in load_items(preset, *experiments, partial=partial).groupby("method")
+        }
         self._of_methods: dict[tuple, OfMethod] = {}
 
     def of(self, weights: Weights, scores: pd.DataFrame, types: Sequence[str]) -> float:

@@ -55,7 +55,9 @@ def _scores(row: dict[str, Any]) -> str:
 def _averaged(row: dict[str, Any]) -> str:
     text = _scores(row)
     if row["low"] < 0 < row["high"]:
-        text += f" A loss of more than {magnitude(row['low'], row['low'], row['high'])} points lies outside the interval."
+        text += (
+            f" A loss of more than {magnitude(row['low'], row['low'], row['high'])} points lies outside the interval."
+        )
     return text
 
 

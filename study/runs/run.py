@@ -104,7 +104,10 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
             table.to_csv(folder / f"{name}.csv", index=False)
     evaluation = round(seconds + time.time() - began, 1)
     done = {
-        "seconds": {"training": training_seconds(folder, settings.training.batch_size) or 0.0, "evaluation": evaluation},
+        "seconds": {
+            "training": training_seconds(folder, settings.training.batch_size) or 0.0,
+            "evaluation": evaluation,
+        },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     if (folder / "model").is_dir():

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 HEIGHT = 2.9  # inches of a panel
 BAND = "#D9DCE0"
 ROUTE = {"search_query": "query", "search_document": "document"}
-TYPE = {
-    "PairClassification": "pair class.",
-    "Classification": "classification",
-    MEAN_OF_DATASETS: "all datasets",
-}
+TYPE = {"PairClassification": "Pair class.", MEAN_OF_DATASETS: "all datasets"}
 Panel = Callable[["Axes"], None]
 
 
@@ -137,8 +133,9 @@ def _finish(axes: "Axes", entries: list, rows: int) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, -0.17),
         ncols=len(entries),
-        columnspacing=1,
-        handletextpad=0.2,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        handlelength=1.2,
     )
     _emphasise_last(axes, rows)
 
