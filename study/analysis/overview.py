@@ -1,4 +1,4 @@
-"""What the first page of a report shows, from the runs that are finished: scope, differences, similarity, kinds of claims.
+"""What a report's first page shows, from the runs that are finished: scope, differences, similarity, kinds of claims.
 
 A run that is missing leaves its numbers out; nothing here asks for a whole preset.
 """

@@ -144,7 +144,10 @@ def _of_all_seeds(preset: str, tables: dict[tuple[str, int], pd.DataFrame]) -> p
 
 
 def load_similarity(preset: str, methods: Sequence[str], *, partial: bool = False) -> pd.DataFrame:
-    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity; `partial` as in `read`."""
+    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity.
+
+    With `partial`, runs that are not finished, or have none, are left out.
+    """
     rows = read(preset, methods, "similarity.csv", partial=partial).rename(columns={"cosine": "similarity"})
     rows["pair"] = rows["first"] + "–" + rows["second"]
     return rows[["method", "seed", "text", "pair", "similarity"]]

@@ -66,8 +66,8 @@ def _separates(row: dict[str, Any]) -> str:
     lower = "lower" if row["difference"] < 0 else "higher"
     method, baseline = (METHODS[row[key]].label for key in ("method", "baseline"))
     return (
-        f"{method} puts the same text {further} under two tasks than {baseline} does: the mean cosine similarity of its "
-        f"embeddings is {abs(row['difference']):.3f} {lower}."
+        f"{method} puts the same text {further} under two tasks than {baseline} does: the mean cosine similarity "
+        f"of its embeddings is {abs(row['difference']):.3f} {lower}."
     )
 
 
@@ -198,10 +198,8 @@ def judged(row: Mapping[str, Any]) -> str:
 
 def _undecided(row: Mapping[str, Any]) -> str:
     if row["seeds"] < FEWEST_SEEDS:
-        return (
-            f"{count_of(int(row['seeds']), 'seed').capitalize()} {'gives' if row['seeds'] == 1 else 'give'} a direction; "
-            f"a verdict takes {FEWEST_SEEDS} seeds."
-        )
+        few = "One seed gives" if row["seeds"] == 1 else f"{row['seeds']:.0f} seeds give"
+        return f"{few} a direction; a verdict takes {FEWEST_SEEDS} seeds."
     if not math.isnan(row["detectable"]) and row["reason"].startswith("smaller"):
         size = magnitude(row["detectable"], row["low"], row["high"], row["unit"])
         return f"The interval holds zero. This design detects differences of {size} {row['unit']} or more."
@@ -233,7 +231,7 @@ def untrained(differences: pd.DataFrame) -> list[str]:
     else:
         meaning = "No trained model is measurably better or worse than no training on average."
     if not up:
-        meaning += " A difference between two methods below is one between ways to train that bring no gain here."
+        meaning += " So the differences below compare ways to train that bring no measurable gain here."
     return [f"{first}{_joined(parts)} points.", meaning]
 
 

@@ -1,4 +1,4 @@
-"""The figure of a report's first page: three panels, each a file of its own too, so that a phone shows them one by one."""
+"""The figure of a report's first page: three panels, each also a file of its own, for narrow screens."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -63,7 +63,7 @@ def _similarity(axes: "Axes", rows: pd.DataFrame) -> None:
     pairs = list(dict.fromkeys(rows.pair))
     _draw(axes, rows.rename(columns={"mean": "gain"}).assign(row=rows.pair), pairs, ["ic", "mote"])
     axes.set_yticks(range(len(pairs)), [_pair(pair) for pair in pairs])
-    axes.set(xlabel="cosine similarity of one text under two tasks", title="Task experts against instructions alone")
+    axes.set(xlabel="cosine similarity", title="How alike one text is under two tasks")
     _emphasise_last(axes, len(pairs))
 
 

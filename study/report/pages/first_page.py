@@ -71,9 +71,7 @@ def _caption(similarity: pd.DataFrame, differences: pd.DataFrame) -> str:
     parts = []
     if not similarity.empty:
         seeds, texts = seeds_text(similarity.seeds), int(similarity.texts.max())
-        parts.append(
-            f"Left: cosine similarity of one text under two tasks ({texts} texts, {seeds}); lower is further apart."
-        )
+        parts.append(f"Similarity: mean cosine of {texts} texts under two tasks ({seeds}); lower is further apart.")
     if not differences.empty:
         seeds = seeds_text(differences.seeds)
         parts.append(

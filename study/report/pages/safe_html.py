@@ -16,6 +16,7 @@ URLS = frozenset("href src action formaction xlink:href".split())
 SAFE_URL = re.compile(r"(?:[^:/?#]*(?:[/?#]|$)|https?:|mailto:|data:image/(?:png|jpeg|gif|webp);)", re.I)
 LONG_TABLE = 12  # rows of a table from which it is folded
 _TABLE_BOX = re.compile(r'<div\b[^>]*class="table-box"[^>]*>\s*<table\b.*?</table>\s*</div>', re.S)
+_HAS_VERDICTS = re.compile(r"<th[^>]*>Verdict</th>")
 _CAPTION = re.compile(r"<caption>(.*?)</caption>", re.S)
 _HEADING = re.compile(r'<h2\b[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.S)
 
@@ -91,12 +92,15 @@ def clean(body: str) -> str:
 
 
 def fold_long_tables(body: str) -> str:
-    """The HTML with every table of `LONG_TABLE` rows or more behind its caption, to be opened."""
+    """The HTML with every table of `LONG_TABLE` rows or more behind its caption, to be opened.
+
+    A table of verdicts is an answer, and stays open.
+    """
 
     def folded(match: re.Match[str]) -> str:
         table = match[0]
         rows = table.count("<tr") - table.count("<thead")
-        if rows < LONG_TABLE:
+        if rows < LONG_TABLE or _HAS_VERDICTS.search(table):
             return table
         caption = _CAPTION.search(table)
         name = caption[1] if caption else "A long table"
