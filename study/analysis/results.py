@@ -115,6 +115,10 @@ def load_scores(preset: str, *experiments: str, partial: bool = False) -> pd.Dat
     preset's `same_source`), metric, score (0..100). With `partial`, runs that are not finished are left out.
     """
     folders = run_folders(preset, *experiments, partial=partial)
+    if partial:
+        folders = {run: folder for run, folder in folders.items() if (folder / "scores.json").is_file()}
+    if not folders:
+        return pd.DataFrame(columns=["variant", "method", "seed", "task_type", "dataset", "source", "metric", "score"])
     tables = {run: pd.DataFrame(json.loads((folder / "scores.json").read_text())) for run, folder in folders.items()}
     sources = {name: source for source, names in load_preset(preset).same_source.items() for name in names}
     return _of_all_seeds(preset, tables).assign(source=lambda rows: rows.dataset.replace(sources))
