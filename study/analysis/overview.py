@@ -82,17 +82,15 @@ def score_differences(preset: str) -> pd.DataFrame:
     wanted = [(method, baseline) for method, baseline in wanted if {method, baseline} <= present]
     if not wanted:
         return pd.DataFrame()
-    variance = QueryVariance(preset, partial=True)
+    variance, published = QueryVariance(preset, partial=True), _published_difference()
     frames = []
     for method, baseline in wanted:
         scored = [set(scores[scores.method == m].task_type) for m in (method, baseline)]
         types = [kind for kind in TASK_OF_TYPE if all(kind in each for each in scored)]
         found = gains(scores, [method], types, baseline=baseline, query_variance=variance)
-        frames.append(found.assign(baseline=baseline, paper=float("nan")))
+        papers = published if (method, baseline) == ("mote", "ic") else {}
+        frames.append(found.assign(baseline=baseline, paper=[papers.get(name, float("nan")) for name in found.row]))
     rows = pd.concat(frames, ignore_index=True)
-    published = _published_difference()
-    of_papers_pair = (rows.method == "mote") & (rows.baseline == "ic")
-    rows.loc[of_papers_pair, "paper"] = rows.row[of_papers_pair].map(published)
     columns = ["row", "method", "baseline", "datasets", "seeds", "gain", "low", "high", "detectable", "paper"]
     return rows[columns]
 
