@@ -21,6 +21,7 @@ LAUNCH = "10_train"  # the notebook of one run
 HEADING = "=== "  # of one execution in a log
 CLAIMS = "90_claims"  # reads what the other notebooks found
 NOT_SHOWN = ("notebook.py", "reference")  # of report/, a file or a folder: no result depends on them
+SITE_ALONE = ("site.py", "pages", "answers.py")  # of report/: no notebook depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
 
 
@@ -229,7 +230,7 @@ def _code(site: bool = False) -> list[Path]:
     package = Path(presets.__file__).parent
     report = package / "report"
     shown = [p for p in report.rglob("*.py") if p.relative_to(report).parts[0] not in NOT_SHOWN]
-    shown = [p for p in shown if site or p.name != "site.py"]
+    shown = [p for p in shown if site or p.relative_to(report).parts[0] not in SITE_ALONE]
     files = [
         *(package / "analysis").glob("*.py"),
         *shown,

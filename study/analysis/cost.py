@@ -34,6 +34,26 @@ def model_size(folder: Path) -> tuple[int, int]:
     return parameters, size
 
 
+def training_seconds(folder: Path, batch_size: int) -> float | None:
+    """Seconds of all training steps of a run, also of those before an interruption; None where it has no log.
+
+    The wall time of the process that finished a run is not it: a run that is resumed at its last step takes seconds.
+
+    Args:
+        folder: Of the run, with metrics.jsonl.
+        batch_size: Pairs in a step.
+    """
+    path, seconds, done = folder / "metrics.jsonl", 0.0, 0
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            seconds += (row["step"] + 1 - done) * batch_size / row["examples_per_s"]
+        except (ValueError, KeyError):
+            continue  # a line that a killed process did not end
+        done = row["step"] + 1
+    return round(seconds, 1) if done else None
+
+
 def sizes(preset: str, methods: Sequence[str], *experiments: str) -> pd.DataFrame:
     """Parameters and bytes of what each method saved (adapters without their backbone); index method."""
     folders = {variant: folder for (variant, _), folder in run_folders(preset, *experiments).items()}

@@ -37,11 +37,14 @@ class QueryVariance:
         preset: A name in configs/presets.
         experiments: As in `results.load_scores`.
         resamples: Draws per dataset, where the metric is no mean over items; the draws are always the same ones.
+        partial: Leave out the runs that are not finished.
     """
 
-    def __init__(self, preset: str, *experiments: str, resamples: int = RESAMPLES):
+    def __init__(self, preset: str, *experiments: str, resamples: int = RESAMPLES, partial: bool = False):
         self.preset, self.experiments, self.resamples = preset, experiments, resamples
-        self._rows = {method: rows for method, rows in load_items(preset, *experiments).groupby("method")}
+        self._rows = {
+            method: rows for method, rows in load_items(preset, *experiments, partial=partial).groupby("method")
+        }
         self._of_methods: dict[tuple, OfMethod] = {}
 
     def of(self, weights: Weights, scores: pd.DataFrame, types: Sequence[str]) -> float:

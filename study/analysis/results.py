@@ -17,7 +17,9 @@ SHARED, DENSE_MODEL, DENSE = "shared", "dense model", "dense"
 METHOD_OF_VARIANT = {"sem_classification": "sem", "sem_clustering": "sem", "sem_retrieval": "sem"}
 
 
-def read(preset: str, methods: Sequence[str], file: str, *, experiments: Sequence[str] = (), **read) -> pd.DataFrame:
+def read(
+    preset: str, methods: Sequence[str], file: str, *, experiments: Sequence[str] = (), partial: bool = False, **read
+) -> pd.DataFrame:
     """Rows of a CSV file of the runs of some of a preset's experiments, with the columns method and seed in front.
 
     Args:
@@ -25,12 +27,16 @@ def read(preset: str, methods: Sequence[str], file: str, *, experiments: Sequenc
         methods: Variants; every one must have a finished run.
         file: Its name in the folder of a run.
         experiments: Keys of `Preset.all_experiments`; none: the preset's own.
+        partial: Leave out the runs that are not finished, and those without such a file.
         read: Keywords of `pandas.read_csv`.
 
     Raises:
         ValueError: If a method has no run, or a run has no such file.
     """
-    folders = {run: folder for run, folder in run_folders(preset, *experiments).items() if run[0] in methods}
+    finished = run_folders(preset, *experiments, partial=partial)
+    folders = {run: folder for run, folder in finished.items() if run[0] in methods}
+    if partial:
+        folders = {run: folder for run, folder in folders.items() if (folder / file).is_file()}
     if missing := [method for method in methods if method not in {variant for variant, _ in folders}]:
         raise ValueError(f"preset {preset} has no run of {', '.join(missing)}")
     frames = []
@@ -80,45 +86,50 @@ def load_routing(preset: str, methods: Sequence[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def run_folders(preset: str, *experiments: str) -> dict[tuple[str, int], Path]:
+def run_folders(preset: str, *experiments: str, partial: bool = False) -> dict[tuple[str, int], Path]:
     """Finished runs of some of a preset's experiments: (variant, seed) -> folder.
 
     Args:
         preset: A name in configs/presets.
         experiments: Keys of `Preset.all_experiments`; those that the preset lacks are left out. None: the preset's own.
+        partial: Leave out the runs that are not finished.
 
     Raises:
-        ValueError: If a run is not finished; names all that are missing.
+        ValueError: If a run is not finished, unless `partial`; names all that are missing.
     """
     plan = load_preset(preset)
     planned = [name for name in experiments or ("",) if name in plan.all_experiments]
     folders = {(v, s): paths.run_dir(preset, v, s) for name in planned for v, s in plan.runs(name)}
     missing = [f"{v} seed {s}" for (v, s), folder in folders.items() if not (folder / "done.json").is_file()]
-    if missing:
+    if missing and not partial:
         raise ValueError(f"preset {preset}: not finished: {', '.join(missing)}; run ./run_all.sh {preset}")
-    return folders
+    return {run: folder for run, folder in folders.items() if (folder / "done.json").is_file()}
 
 
-def load_scores(preset: str, *experiments: str) -> pd.DataFrame:
+def load_scores(preset: str, *experiments: str, partial: bool = False) -> pd.DataFrame:
     """Scores of some of a preset's experiments (none: its own), one row per run and dataset.
 
     A run that draws nothing, that of the backbone as it was downloaded, stands for every seed.
 
     Columns: variant, method, seed, task_type, dataset, source (the dataset, or what it shares with others by the
-    preset's `same_source`), metric, score (0..100).
+    preset's `same_source`), metric, score (0..100). With `partial`, runs that are not finished are left out.
     """
-    folders = run_folders(preset, *experiments)
+    folders = run_folders(preset, *experiments, partial=partial)
+    if partial:
+        folders = {run: folder for run, folder in folders.items() if (folder / "scores.json").is_file()}
+    if not folders:
+        return pd.DataFrame(columns=["variant", "method", "seed", "task_type", "dataset", "source", "metric", "score"])
     tables = {run: pd.DataFrame(json.loads((folder / "scores.json").read_text())) for run, folder in folders.items()}
     sources = {name: source for source, names in load_preset(preset).same_source.items() for name in names}
     return _of_all_seeds(preset, tables).assign(source=lambda rows: rows.dataset.replace(sources))
 
 
-def load_items(preset: str, *experiments: str) -> pd.DataFrame:
+def load_items(preset: str, *experiments: str, partial: bool = False) -> pd.DataFrame:
     """Items of the scores of some of a preset's experiments (none: its own); runs that were made without have no rows.
 
     Columns: variant, method, seed, and those of evaluation/items.py; a run that draws nothing as in `load_scores`.
     """
-    folders = run_folders(preset, *experiments)
+    folders = run_folders(preset, *experiments, partial=partial)
     files = {run: folder / "items.parquet" for run, folder in folders.items()}
     empty = pd.DataFrame(columns=["dataset", "kind", "split", "item", "value"])
     tables = {run: pd.read_parquet(file) if file.is_file() else empty for run, file in files.items()}
@@ -136,9 +147,12 @@ def _of_all_seeds(preset: str, tables: dict[tuple[str, int], pd.DataFrame]) -> p
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def load_similarity(preset: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity."""
-    rows = read(preset, methods, "similarity.csv").rename(columns={"cosine": "similarity"})
+def load_similarity(preset: str, methods: Sequence[str], *, partial: bool = False) -> pd.DataFrame:
+    """Similarities of a preset's runs: method, seed, text, pair ("first–second"), similarity.
+
+    With `partial`, runs that are not finished, or have none, are left out.
+    """
+    rows = read(preset, methods, "similarity.csv", partial=partial).rename(columns={"cosine": "similarity"})
     rows["pair"] = rows["first"] + "–" + rows["second"]
     return rows[["method", "seed", "text", "pair", "similarity"]]
 

@@ -5,32 +5,28 @@ missing. The same inputs give the same bytes.
 """
 
 import argparse
-import html
-import json
-import re
+import base64
+import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import pandas as pd
 
 from tsembed.files import write_text
 
 from .. import paths
 from ..analysis import claims, judgement, numerics
-from ..notebooks import absent_from
+from ..analysis.overview import KINDS, kind_of
+from ..notebooks import absent_from, analyses_of
 from . import status
-from .notebook import mark_of
+from .pages import first_page
+from .pages.navigation import GROUPS, Page, fixed_pages, in_order, notebook_pages, run_page
+from .pages.render import notebook_body
+from .pages.safe_html import headings
 from .style import COLUMN, STYLE
 from .tables import claims as claim_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-class Page(NamedTuple):
-    """One executed notebook as a page, at depth 1 below the index."""
-
-    href: str
-    title: str
-    executed: Path
-    parameters: dict[str, Any] | None  # None: the notebook has no mark, so it did not run to its end
 
 
 def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | None = None) -> Path:
@@ -46,54 +42,77 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     """
     report = into or paths.report_dir(preset)
     report.mkdir(parents=True, exist_ok=True)
-    notebooks = _notebook_pages(preset)
+    absent = _absent_notebooks(preset)
+    notebooks = notebook_pages(preset, _planned_notebooks(preset), absent)
+    pages = in_order([*fixed_pages(preset, with_runs=not reference), *notebooks])
     runs = {} if reference else _run_pages(preset)
-    pages = {page.href: page for page in [*notebooks, *runs.values()]}
-    for folder in ("notebooks", "runs"):
-        for stale in (report / folder).glob("*.html"):
-            if f"{folder}/{stale.name}" not in pages:
-                stale.unlink()
-    shared = {
-        "preset": preset,
-        "judged": claims.is_judged(preset),
-        "notebooks": notebooks,
-        "reference": reference,
-        **_assets(),
-    }
-    template = _environment().get_template
-    for page in pages.values():
-        body = _local_links(_body(page.executed), preset)
-        text = template("notebook.html.j2").render(**shared, page=page, body=body, root="../")
-        write_text(report / page.href, text)
-    rows = status.runs(preset, {k: v.href for k, v in runs.items()})
-    index = template("index.html.j2").render(
-        **shared,
-        page=None,
-        root="",
-        about=_about(preset),
-        headline=_headline(report),
-        claims=_claims(preset, {page.executed.stem: page.href for page in notebooks}),
-        figures=_figures(report),
-        tables=_tables(report),
-        runs=rows,
-        costs=status.costs(rows),
-        origins=status.origins(preset),
-        data=status.data(preset),
+    _remove_stale(report, {page.href for page in [*pages, *runs.values()]})
+    write = _Writer(report, preset, pages, reference)
+    for page in [*notebooks, *{run.href: run for run in runs.values()}.values()]:
+        body = notebook_body(page.executed, preset) if page.executed else ""
+        write(page, "notebook.html.j2", body=body, contents=headings(body))
+    rows = status.runs(preset, {name: page.href for name, page in runs.items()})
+    places = {Path(page.href).stem: page.href for page in notebooks}
+    verdicts = numerics.collect(preset) if claims.claims() else None
+    by_href = {page.href: page for page in pages}
+    left = {"absent": absent, "unfinished": [row for row in rows if row["state"] != "done"]}
+    overview = first_page.content(preset, report, verdicts, places)
+    write(
+        by_href["index.html"], "index.html.j2", about=_about(preset), rows=rows, notebooks=notebooks, **overview, **left
     )
-    write_text(report / "index.html", index)
+    write(by_href["claims.html"], "claims.html.j2", claims=_claims(verdicts, places), tables=_tables(report))
+    write(by_href["figures.html"], "figures.html.j2", figures=_figures(report), tables=_tables(report))
+    if "runs.html" in by_href:
+        write(by_href["runs.html"], "runs.html.j2", runs=rows, costs=status.costs(rows))
+    write(by_href["data.html"], "data.html.j2", data=status.data(preset))
+    write(by_href["provenance.html"], "provenance.html.j2", origins=status.origins(preset))
     return report / "index.html"
 
 
-def _notebook_pages(preset: str) -> list[Page]:
-    """Pages of the executed notebooks, without one left over from a time when the preset had its runs."""
-    left_over = _absent_notebooks(preset)
-    executed = sorted((paths.report_dir(preset) / "notebooks").glob("[!.]*.ipynb"))
-    executed = [p for p in executed if not p.name.endswith(".failed.ipynb") and p.stem not in left_over]
-    return [_page(p, f"notebooks/{p.stem}.html") for p in executed]
+class _Writer:
+    """Writes pages, each with its navigation."""
+
+    def __init__(self, report: Path, preset: str, pages: list[Page], reference: dict[str, Any] | None):
+        self.report, self.pages, self.environment = report, pages, _environment()
+        self.shared = {
+            "preset": preset,
+            "judged": claims.is_judged(preset),
+            "reference": reference,
+            "groups": [(name, [p for p in pages if p.group == name]) for name in GROUPS],
+            **_assets(),
+        }
+
+    def __call__(self, page: Page, template: str, **content: Any) -> None:
+        place = next((i for i, other in enumerate(self.pages) if other.href == page.href), None)
+        around = {"before": None, "after": None}
+        if place is not None:
+            around["before"] = self.pages[place - 1] if place else None
+            around["after"] = self.pages[place + 1] if place + 1 < len(self.pages) else None
+        content = {"contents": []} | content
+        text = self.environment.get_template(template).render(
+            **self.shared, **around, **content, page=page, root=page.root
+        )
+        write_text(self.report / page.href, text)
+
+
+def _remove_stale(report: Path, hrefs: set[str]) -> None:
+    """Delete the pages of notebooks and runs that are gone."""
+    for folder in ("notebooks", "runs"):
+        for page in (report / folder).glob("*.html"):
+            if f"{folder}/{page.name}" not in hrefs:
+                page.unlink()
+
+
+def _planned_notebooks(preset: str) -> list[str]:
+    """Notebooks that read the preset's results; none for a preset that is not in configs/."""
+    from ..presets import load_preset
+
+    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
+    return analyses_of(load_preset(preset)) if known else []
 
 
 def _absent_notebooks(preset: str) -> dict[str, str]:
-    """Notebook -> the experiment that the preset lacks for it; empty for a preset that is not in configs/."""
+    """Notebook -> what the preset lacks for it; empty for a preset that is not in configs/."""
     from ..presets import load_preset
 
     known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
@@ -105,74 +124,9 @@ def _run_pages(preset: str) -> dict[str, Page]:
     pages = {}
     for executed in sorted((paths.RUNS / preset).glob("*/seed*/10_train.ipynb")):
         variant, seed = executed.parent.parent.name, executed.parent.name
-        page = _page(executed, f"runs/{variant}-{seed}.html")
-        page = page._replace(title=f"Run {variant}, {seed[:4]} {seed[4:]}")
+        page = run_page(executed, f"runs/{variant}-{seed}.html", f"Run {variant}, {seed[:4]} {seed[4:]}")
         pages |= {f"{member}/{seed}": page for member in status.variants_of_node(preset, variant, int(seed[4:]))}
     return pages
-
-
-def _page(executed: Path, href: str) -> Page:
-    try:
-        cells = json.loads(executed.read_text())["cells"]
-    except (ValueError, KeyError):
-        raise ValueError(f"{executed} is not a notebook; delete it and run the same command again") from None
-    prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    heading = re.search(r"^# +(.+)$", prose, re.M)
-    mark = mark_of(executed)
-    parameters = json.loads(mark.read_text())["parameters"] if mark.is_file() else None
-    return Page(href, heading[1].strip() if heading else executed.stem, executed, parameters)
-
-
-def _body(executed: Path) -> str:
-    """The notebook's cells as HTML, without scripts from elsewhere and with formulas as MathML."""
-    import nbformat
-    from nbconvert import HTMLExporter
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-    class MathML(IPythonRenderer):
-        def inline_math(self, body: str) -> str:
-            return _mathml(body, "inline")
-
-        def block_math(self, body: str) -> str:
-            return _mathml(body, "block")
-
-        def latex_environment(self, name: str, body: str) -> str:
-            return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
-
-    class Exporter(HTMLExporter):
-        def default_filters(self):
-            yield from super().default_filters()
-            yield "markdown2html", lambda source: MarkdownWithMath(renderer=MathML(escape=False)).render(source)
-
-    exporter = Exporter(
-        template_name="basic",
-        embed_images=True,
-        mathjax_url="",
-        require_js_url="",
-        mermaid_js_url="",
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
-    notebook = nbformat.read(executed, as_version=4)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            for kind in ("application/javascript", "application/vnd.jupyter.widget-view+json"):
-                output.get("data", {}).pop(kind, None)
-    body, _ = exporter.from_notebook_node(notebook)
-    body = re.sub(r'<table(?: border="1")?(?: class="dataframe")?>', '<table class="data">', body)
-    body = re.sub(r"(<div class=\"[^\"]*output_(?:html|text)[^\"]*\")", r'\1 tabindex="0"', body)
-    return body.replace('<pre class="', '<pre tabindex="0" class="').replace("<pre>", '<pre tabindex="0">')
-
-
-def _mathml(formula: str, display: str) -> str:
-    from latex2mathml.converter import convert
-
-    return convert(html.unescape(formula), display=display)
-
-
-def _local_links(body: str, preset: str) -> str:
-    """Links to the report's files, relative to a page one folder below the index."""
-    return re.sub(rf'href="(?:\.\./)*(?:[^":]*/)?reports/{re.escape(preset)}/(figures|tables)/', r'href="../\1/', body)
 
 
 def _about(preset: str) -> str | None:
@@ -182,22 +136,20 @@ def _about(preset: str) -> str | None:
     return yaml.safe_load(path.read_text()).get("about") if path.is_file() else None
 
 
-def _headline(report: Path) -> str | None:
-    path = report / "tables" / "headline.html"
-    return path.read_text() if path.is_file() else None
-
-
-def _claims(preset: str, pages: dict[str, str]) -> dict[str, Any]:
-    """Every measured claim as the index shows it, with the page of its notebook, and how many have which verdict."""
-    if not (paths.REFERENCES / "claims.yaml").is_file():
-        return {"all": 0, "rows": []}
-    verdicts = numerics.collect(preset)
+def _claims(verdicts: pd.DataFrame | None, pages: dict[str, str]) -> dict[str, Any]:
+    """Every measured claim as a page shows it, kind by kind, and how many have which verdict."""
+    if verdicts is None:
+        return {"all": 0, "kinds": []}
     measured = verdicts[verdicts.difference.notna()]
     rows = claim_tables.table(measured).assign(page=measured.notebook.map(pages), notebook=measured.notebook)
+    rows = rows.assign(
+        kind=[kind_of(*row) for row in measured[["source", "quantity", "notebook"]].itertuples(index=False)]
+    )
     rows = rows.astype(object).where(rows.notna(), None)
     return {
         "all": len(verdicts),
-        "rows": rows.to_dict("records"),
+        "measured": len(rows),
+        "kinds": [(kind, rows[rows.kind == kind].to_dict("records")) for kind in KINDS if (rows.kind == kind).any()],
         "counts": judgement.counts(verdicts),
         "reasons": judgement.open_reasons(verdicts),
         "decided": int((verdicts.scope != "").sum()),
@@ -223,15 +175,30 @@ def _tables(report: Path) -> list[str]:
 
 
 def _assets() -> dict[str, str]:
+    """Style and script of every page, and the policy that lets this one script run and nothing be loaded."""
     from pygments.formatters import HtmlFormatter
 
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
     code = HtmlFormatter(style="default").get_style_defs(".highlight")
     css = (TEMPLATES / "site.css").read_text()
+    script = (TEMPLATES / "site.js").read_text()
     return {
         "css": f"{css}\n{code}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n.highlight {{ background: none }}",
-        "script": (TEMPLATES / "site.js").read_text(),
+        "script": script,
+        "policy": content_security_policy(script),
     }
+
+
+def content_security_policy(script: str) -> str:
+    """The policy of a page with one inline script: no other runs, and nothing is loaded but the report's own pictures.
+
+    Styles may stand in attributes, which notebooks write; they can load nothing either.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _environment():

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .. import paths
+from ..analysis.cost import training_seconds
 from ..former_names import current_name
 
 SHOWN = ("commit", "uncommitted_changes", "requirements_lock_sha256", "python", "versions")  # of env.json
@@ -43,7 +44,7 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
                 "state": _state(preset, folder),
                 "steps": _steps(folder),
                 "of": (settings or {}).get("training", {}).get("steps"),
-                "seconds": (done or {}).get("seconds"),
+                "seconds": _seconds(folder, done, settings),
                 "finished": (done or {}).get("finished", ""),
                 "page": pages.get(f"{variant}/{seed}"),
             }
@@ -82,7 +83,7 @@ def origins(preset: str) -> list[dict[str, Any]]:
         environment = _json(path)
         if environment is None:
             continue
-        empty = {"runs": [], "dates": [], "machine": _machine(environment)}
+        empty = {"runs": [], "dates": [], "machine": _machine(environment), "hardware": _hardware(environment)}
         group = groups.setdefault(json.dumps(environment, sort_keys=True), dict.fromkeys(SHOWN) | environment | empty)
         group["runs"].append(f"{path.parent.parent.name}/{path.parent.name}")
         if finished := (_json(path.parent / "done.json") or {}).get("finished"):
@@ -101,6 +102,20 @@ def _machine(environment: dict[str, Any]) -> str:
     parts += [f"{environment[key]} {unit}" for key, unit in counts.items() if environment.get(key)]
     parts += [*(environment.get("gpus") or ["no GPU"]), environment.get("platform")]
     return ", ".join(filter(None, parts))
+
+
+def _hardware(environment: dict[str, Any]) -> str:
+    """The machine in the words of one line.
+
+    >>> _hardware({"processor": "AMD EPYC", "cores": 2, "gpus": []}), _hardware({"gpus": ["H100", "H100"]})
+    ('AMD EPYC, 2 cores', '2 × H100')
+    """
+    gpus = environment.get("gpus") or []
+    if gpus:
+        return f"{len(gpus)} × {gpus[0]}" if len(gpus) > 1 else str(gpus[0])
+    cores = environment.get("cores")
+    parts = [environment.get("processor"), f"{cores} core{'' if cores == 1 else 's'}" if cores else None]
+    return ", ".join(filter(None, parts)) or "an unknown machine"
 
 
 def variants_of_node(preset: str, name: str, seed: int) -> list[str]:
@@ -127,6 +142,20 @@ def _planned(preset: str) -> list[tuple[str, int]]:
     if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
         return []
     return load_preset(preset).runs()
+
+
+def _seconds(folder: Path, done: Any, settings: Any) -> dict[str, float] | None:
+    """Seconds of training and evaluation of a finished run; training as the log of its steps has it.
+
+    Runs of a former version wrote the wall time of their last process as training time: that of the rest, where a run
+    had been resumed.
+    """
+    seconds = (done or {}).get("seconds")
+    if not isinstance(seconds, dict):
+        return None
+    batch_size = (settings or {}).get("training", {}).get("batch_size")
+    logged = training_seconds(folder, batch_size) if batch_size else None
+    return seconds if logged is None else seconds | {"training": logged}
 
 
 def _state(preset: str, folder: Path) -> str:

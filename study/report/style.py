@@ -75,19 +75,29 @@ def save(figure: "Figure", name: str, data: pd.DataFrame, *, preset: str, captio
     Raises:
         ValueError: If `name` has other characters, or `data` is empty.
     """
-    import matplotlib
     from IPython.display import HTML
 
-    if data.empty:
-        raise ValueError(f"figure {name!r} has no data behind it")
     target = target_of(preset, "figures", name)
+    write_files(figure, target, data, caption)
+    picture = _picture(Path(f"{target}.png").read_bytes(), caption, figure)
+    text = f"{html.escape(caption)} {links(target, ('pdf', 'png', 'csv'))}"
+    return HTML(f'<figure class="figure">{picture}<figcaption>{text}</figcaption></figure>')
+
+
+def write_files(figure: "Figure", target: Path, data: pd.DataFrame, caption: str) -> None:
+    """Write `target` with the suffixes .pdf, .png and .csv; the caption is kept in the first two.
+
+    Raises:
+        ValueError: If `data` is empty.
+    """
+    import matplotlib
+
+    if data.empty:
+        raise ValueError(f"figure {target.name!r} has no data behind it")
     with matplotlib.rc_context(STYLE):
         figure.savefig(f"{target}.pdf", metadata={"CreationDate": None, "Title": caption})
         figure.savefig(f"{target}.png", metadata={"Software": None, "Description": caption})
     data.to_csv(f"{target}.csv", index=False)
-    picture = _picture(Path(f"{target}.png").read_bytes(), caption, figure)
-    text = f"{html.escape(caption)} {links(target, ('pdf', 'png', 'csv'))}"
-    return HTML(f'<figure class="figure">{picture}<figcaption>{text}</figcaption></figure>')
 
 
 def target_of(preset: str, kind: str, name: str) -> Path:

@@ -90,7 +90,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
         return
     from tsembed.encoder.text import Encoder
 
-    from ..analysis.cost import model_size
+    from ..analysis.cost import model_size, training_seconds
     from .measure import probe
 
     encoder = Encoder.load(model, state.device if state.device.type == "cuda" else "cpu")  # where it was trained
@@ -104,7 +104,10 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
             table.to_csv(folder / f"{name}.csv", index=False)
     evaluation = round(seconds + time.time() - began, 1)
     done = {
-        "seconds": {"training": _seconds_of_steps(settings, folder), "evaluation": evaluation},
+        "seconds": {
+            "training": training_seconds(folder, settings.training.batch_size) or 0.0,
+            "evaluation": evaluation,
+        },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     if (folder / "model").is_dir():
@@ -149,16 +152,6 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from None
         yield
-
-
-def _seconds_of_steps(settings: RunSettings, folder: Path) -> float:
-    """Of all training steps, also those before an interruption."""
-    path, seconds, done = folder / "metrics.jsonl", 0.0, 0
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        row = json.loads(line)
-        seconds += (row["step"] + 1 - done) * settings.training.batch_size / row["examples_per_s"]
-        done = row["step"] + 1
-    return round(seconds, 1)
 
 
 def _weights(settings: RunSettings, folder: Path) -> Path:

@@ -31,9 +31,7 @@ def test_a_score_has_a_source_and_says_how_it_was_transcribed(name):
     assert set(row) == {"label", "backbone", "overall", "source", "transcribed"}
     assert 50 < row["overall"] < 80
     assert "https://" in row["source"]
-    assert row["transcribed"] in ("first", "second")
-    first = {"vlm2vec_2b", "vlm2vec_7b"}
-    assert (row["transcribed"] == "first") == (name in first)
+    assert row["transcribed"] == "first", "a number that nobody checked against its authors' page has no place here"
 
 
 def test_what_is_not_public_is_null():

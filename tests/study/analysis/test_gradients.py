@@ -206,7 +206,7 @@ def test_files_of_runs_are_read_with_their_blocks_as_text(tokenizer, tables, tmp
     for folder in runs.values():
         folder.mkdir()
         found.to_csv(folder / "gradients.csv", index=False)
-    monkeypatch.setattr("study.analysis.results.run_folders", lambda preset, *studies: runs)
+    monkeypatch.setattr("study.analysis.results.run_folders", lambda preset, *studies, **options: runs)
     rows = experts.load_gradients("p", ["ic"])
     assert set(rows.block) == {"0", "1", "embeddings"}
     assert set(rows.seed) == {0, 1}

@@ -1,6 +1,7 @@
 """The site.
 
-Invariants: it can be built from nothing and says what is missing; the same inputs give the same bytes; no page asks
+Invariants: it can be built from nothing and from half of the runs, and says what is missing; training time is that of
+the log; the same inputs give the same bytes; no page asks
 for anything outside; formulas are MathML; code is there but hidden; the state of a run is what its files say; every
 claim is listed, judged or not, with a verdict that does not need its colour.
 """
@@ -15,6 +16,7 @@ from study.analysis import claims
 from study.report import site, status, style
 from study.report.figures import forest as forest_figures
 from study.report.notebook import mark_of
+from study.report.pages import safe_html
 from study.report.tables import claims as claim_tables
 
 
@@ -33,22 +35,35 @@ def executed(study, write_notebook):
     return place
 
 
+def pages_of(index):
+    """Name -> content of the pages beside the first one."""
+    return {page.name: page.read_text() for page in index.parent.glob("*.html")}
+
+
 def put(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
 def test_nothing_yet_is_said(study):
-    text = site.build("tiny").read_text()
-    for missing in ("no headline table yet", "No notebook has been", "No figure", "no runs yet", "No data have"):
-        assert missing in text
+    built = pages_of(site.build("tiny"))
+    said = {
+        "index.html": ("There is no answer yet", "The comparison is missing", "The figure is missing", "no runs yet"),
+        "claims.html": ("There are no claims",),
+        "figures.html": ("No figure has been drawn",),
+        "runs.html": ("There are no runs yet",),
+        "data.html": ("No data have been prepared",),
+        "provenance.html": ("No run has noted",),
+    }
+    assert set(built) == set(said)
+    assert [(page, text) for page, texts in said.items() for text in texts if text not in built[page]] == []
 
 
 def test_the_same_inputs_give_the_same_bytes(study, executed):
     executed("reports/tiny/notebooks", "20_gain", "x = 1")
     put(study / "runs/tiny/em/seed0/env.json", {"commit": "abc", "python": "3.11"})
     first = {p: p.read_bytes() for p in site.build("tiny").parent.rglob("*.html")}
-    assert len(first) == 2
+    assert len(first) == 7
     site.build("tiny")
     assert first == {p: p.read_bytes() for p in first}
 
@@ -58,11 +73,11 @@ def test_a_page_has_title_navigation_language_and_nothing_from_outside(study, ex
     executed("runs/tiny/mote/seed1", "10_train", "x = 2")
     site.build("tiny")
     report = study / "reports/tiny"
-    for page, current in (("notebooks/20_gain.html", "20_gain.html"), ("runs/mote-seed1.html", "index.html#runs")):
+    for page, current in (("notebooks/20_gain.html", "20_gain.html"), ("runs/mote-seed1.html", "runs.html")):
         text = (report / page).read_text()
         assert '<html lang="en">' in text
         assert 'href="../index.html"' in text
-        assert 'href="../notebooks/20_gain.html"' in text
+        assert 'href="../notebooks/20_gain.html"' in text  # the first page of its group
         assert re.search(rf'{re.escape(current)}"\s+aria-current="page"', text)
         assert not re.search(r'(src|href)="(https?:)?//', text)
         assert "@import" not in text
@@ -94,7 +109,8 @@ def test_an_unfinished_notebook_is_named_so_and_a_removed_one_leaves_no_page(stu
     assert "not finished" in site.build("tiny").read_text()
     page = path.with_suffix(".html")
     assert "has not run to its end" in page.read_text()
-    assert [p.name for p in page.parent.glob("*.html")] == ["20_gain.html"]
+    assert sorted(p.name for p in page.parent.glob("*.html")) == ["20_gain.html", "21_other.html"]
+    (path.parent / "21_other.failed.ipynb").unlink()
     path.unlink()
     site.build("tiny")
     assert not page.exists()
@@ -137,12 +153,14 @@ def test_the_state_of_a_run_is_what_its_files_say(study):
         "sem_classification": "failed",
     }
     assert (rows["em"]["variant"], rows["em"]["steps"], rows["em"]["of"]) == ("EM", 9, 9)
-    text = site.build("tiny").read_text()
+    index = site.build("tiny")
+    assert "3 of 4 runs are not finished" in index.read_text()
+    text = index.with_name("runs.html").read_text()
     assert "1 of 4 runs are done" in text
     assert "2026-01-02 03:04" in text
 
 
-def test_the_first_page_says_what_a_row_cost(study):
+def test_a_page_says_what_a_method_cost(study):
     for variant, seed, training, evaluation in (("EM", 0, 100.0, 20.0), ("EM", 1, 140.0, 40.0), ("EA", 0, 0.0, 60.0)):
         folder = study / f"runs/tiny/{variant.lower()}/seed{seed}"
         put(folder / "config.yaml", f"variant: {{label: {variant}}}\ntraining: {{steps: 9}}\n")
@@ -158,7 +176,7 @@ def test_the_first_page_says_what_a_row_cost(study):
         "share": pytest.approx(300 / 360),
     }
     assert set(costs) == {"EM", "EA"}
-    text = site.build("tiny").read_text()
+    text = site.build("tiny").with_name("runs.html").read_text()
     assert "Together 6 minutes." in text
     assert '<td class="number">83.3 %</td>' in text
     assert status.costs([]) == []
@@ -175,7 +193,7 @@ def test_a_planned_run_is_listed_before_it_starts(study):
         ("em", "0", "not started"),
         ("em", "1", "not started"),
     ]
-    assert "a test." in site.build("tiny").read_text()
+    assert "A test." in site.build("tiny").read_text()
 
 
 def test_provenance_joins_equal_environments_and_warns_of_different_ones(study):
@@ -183,14 +201,14 @@ def test_provenance_joins_equal_environments_and_warns_of_different_ones(study):
         put(study / f"runs/tiny/{variant}/seed0/env.json", {"commit": commit, "python": "3.11"})
         put(study / f"runs/tiny/{variant}/seed0/done.json", {"finished": f"2026-01-0{len(variant)}"})
     assert [o["runs"] for o in status.origins("tiny")] == [["em/seed0", "ic/seed0"], ["mote/seed0"]]
-    assert "do not share one environment" in site.build("tiny").read_text()
+    assert "do not share one environment" in site.build("tiny").with_name("provenance.html").read_text()
 
 
 def test_the_data_are_listed_with_counts_and_licences(study):
     row = {"name": "set_a", "part": "train", "format": "pairs", "task": "retrieval", "rows": {"rows": 1200}}
     row |= {"sha256": "c" * 64, "origin": "somewhere 1.0", "licence": "MIT", "group": "", "notes": {}}
     put(study / "runs/tiny/data/manifest.json", {"source": "local", "seed": 0, "sha256": "d" * 64, "datasets": [row]})
-    text = site.build("tiny").read_text()
+    text = site.build("tiny").with_name("data.html").read_text()
     assert "set_a" in text
     assert "1,200 rows" in text
     assert "MIT" in text
@@ -218,8 +236,8 @@ def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_coun
     executed("reports/tiny/notebooks", "20_gain", "x = 1")
     rows = "b,,0.1,-1.0,1.2,-2,2,1.3,3,22,open,,smaller than we could see: 1.3,\nb,its line,0.1,,,,,,,,,,,\n"
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED + rows)
-    text = site.build("tiny").read_text()
-    table = text[text.index('aria-label="Claims"') :]
+    text = site.build("tiny").with_name("claims.html").read_text()
+    table = text[text.index('aria-label="Claims: ') :]
     first, second = re.findall(r'<tr><th scope="row">Claim .*?</tr>', table, re.S)
     assert "● reproduced" in first
     assert "on these sets" in first
@@ -235,7 +253,7 @@ def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_coun
     assert "3 claims and questions" in text
     assert "Not measured by this preset, and without a row: 1." in text
     assert re.search(r"<strong>1</strong>&nbsp;reproduced on these sets,\s+<strong>1</strong>&nbsp;open", text)
-    assert "«smaller than we could see»&nbsp;(1)" in text
+    assert "smaller than we could see&nbsp;(1)" in text
     assert "A test of the machinery" not in text
     frame = claims.collect("tiny")
     assert list(claims.out_of_sight(frame).id) == ["b"]
@@ -256,8 +274,9 @@ def test_a_test_of_the_machinery_has_a_banner_on_every_page_and_no_verdict(claim
     put(claimed / "configs/presets/tiny.yaml", preset)
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED)
     page = executed("reports/tiny/notebooks", "20_gain", "x = 1").with_suffix(".html")
-    text = site.build("tiny").read_text()
-    for html in (text, page.read_text()):
+    index = site.build("tiny")
+    text = index.with_name("claims.html").read_text()
+    for html in (text, page.read_text(), index.read_text()):
         assert "A test of the machinery" in html
         assert "say nothing about any method" in html
     assert "reproduced</span>" not in text
@@ -265,7 +284,7 @@ def test_a_test_of_the_machinery_has_a_banner_on_every_page_and_no_verdict(claim
 
 
 def test_no_claims_are_said(study):
-    assert "There are no claims" in site.build("tiny").read_text()
+    assert "There are no claims" in site.build("tiny").with_name("claims.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -294,3 +313,59 @@ def test_the_figure_of_claims_tells_verdicts_apart_by_marker_and_says_seeds(clai
     assert (thin, thick) == ([-1.5, 4.5], [0.5, 2.5]), "beyond these sets, and on them"
     assert "not judged" in texts
     assert "(points)" in texts
+
+
+def test_training_time_is_that_of_the_log_and_not_of_a_resumed_process(study):
+    folder = study / "runs/tiny/mote/seed0"
+    put(folder / "config.yaml", "variant: {label: MoTE}\ntraining: {steps: 240, batch_size: 64}\n")
+    put(folder / "metrics.jsonl", "".join(f'{{"step": {i}, "examples_per_s": 8.0}}\n' for i in range(240)) + '{"st')
+    put(folder / "done.json", {"seconds": {"training": 8.5, "evaluation": 56.9}})
+    (row,) = status.runs("tiny", {})
+    assert row["seconds"] == {"training": 240 * 64 / 8.0, "evaluation": 56.9}
+    assert status.costs([row])[0]["training"] == 1920.0
+    put(folder / "metrics.jsonl", "")
+    assert status.runs("tiny", {})[0]["seconds"]["training"] == 8.5  # nothing else says it
+
+
+def test_a_planned_notebook_that_did_not_run_has_a_page_that_says_so_and_a_failed_one_its_error(study, executed):
+    put(study / "configs/presets/tiny.yaml", "about: x\ndata: {source: embedded}\nvariants: {em: 1}\n")
+    executed("notebooks", "20_gain", "x = 1", title="# What is gained?", done=False)
+    executed("notebooks", "22_routing", "x = 1", title="# Who chooses?", done=False)
+    failed = executed("reports/tiny/notebooks", "22_routing.failed", "x = 1", title="# Who chooses?", done=False)
+    content = json.loads(failed.read_text())
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "sem: scores of <Retrieval> are missing"}
+    content["cells"][-1]["outputs"] = [error | {"traceback": []}]
+    failed.write_text(json.dumps(content))
+    index = site.build("tiny")
+    pages = {page.name: page.read_text() for page in (index.parent / "notebooks").glob("*.html")}
+    assert set(pages) == {"20_gain.html", "22_routing.html"}
+    assert "<h1>What is gained?</h1>" in pages["20_gain.html"]
+    assert "Nothing to show yet" in pages["20_gain.html"]
+    assert "sem: scores of &lt;Retrieval&gt; are missing" in pages["22_routing.html"]
+    assert index.read_text().count('<span class="flag">missing</span>') == 1
+    assert index.read_text().count('<span class="flag">failed</span>') == 1
+    assert "21_task_aware_training</code> needs" in index.read_text()
+
+
+def test_long_tables_are_folded_and_those_of_verdicts_are_not():
+    def table(rows, head="Gain"):
+        body = f"<thead><tr><th>{head}</th></tr></thead>" + "<tr><td>1</td></tr>" * rows
+        return f'<div class="table-box" role="region"><table class="data"><caption>Tests</caption>{body}</table></div>'
+
+    long, short = safe_html.LONG_TABLE, safe_html.LONG_TABLE - 1
+    folded = safe_html.fold_long_tables(table(long))
+    assert folded.startswith(f'<details class="folded"><summary>Tests <span>({long} rows)</span></summary>')
+    assert safe_html.fold_long_tables(table(short)) == table(short)
+    assert safe_html.fold_long_tables(table(long, "Verdict")) == table(long, "Verdict")
+
+
+def test_what_would_run_or_load_is_taken_out_and_text_stays_text():
+    body = '<p onclick="x()">1 &lt; 2 <script>alert(1)</script> '
+    body += '<img src="x.png" onerror="x()"> <a href=" javascript:x">a</a></p>'
+    cleaned = safe_html.clean(body + "<iframe src='//e.org'></iframe><script>never closed <b>c</b>")
+    assert "<script" not in cleaned
+    assert "<iframe" not in cleaned
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in cleaned
+    assert cleaned.endswith("<b>c</b>")
+    assert "<p>1 &lt; 2 " in cleaned
+    assert '<img src="x.png"> <a>a</a>' in cleaned

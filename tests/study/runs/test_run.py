@@ -289,14 +289,6 @@ def test_all_seeds_start_from_the_one_run_of_weights_that_nobody_trains(tmp_path
         assert found == tmp_path / partner / expected / "model"
 
 
-def test_seconds_are_those_of_all_steps_also_before_an_interruption(tmp_path):
-    chosen = resolve(load_preset("smoke"), "em", 0)  # 8 pairs in a batch
-    rows = [{"step": 0, "examples_per_s": 4.0}, {"step": 1, "examples_per_s": 8.0}, {"step": 3, "examples_per_s": 16.0}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run._seconds_of_steps(chosen, tmp_path) == 2.0 + 1.0 + 1.0
-    assert run._seconds_of_steps(chosen, tmp_path / "none") == 0.0
-
-
 def test_only_several_gpus_need_a_launcher(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert launch_command("smoke", "em", 1)[1:] == ["-m", "study", "run", "smoke", "em", "1", "--resume"]

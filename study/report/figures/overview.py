@@ -1,0 +1,148 @@
+"""The figure of a report's first page: three panels, each also a file of its own, for narrow screens."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ...analysis.gains import MEAN_OF_DATASETS
+from ...analysis.overview import ALL_PAIRS, UNTRAINED
+from ..method_styles import METHODS
+from ..style import COLUMN, FULL, new_figure
+from .intervals import draw_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEIGHT = 2.9  # inches of a panel
+BAND = "#D9DCE0"
+ROUTE = {"search_query": "query", "search_document": "document"}
+TYPE = {"PairClassification": "Pair class.", MEAN_OF_DATASETS: "all datasets"}
+Panel = Callable[["Axes"], None]
+
+
+def panels(similarity: pd.DataFrame, differences: pd.DataFrame) -> dict[str, Panel]:
+    """Name -> what draws it: "similarity", "experts" (MoTE - IC) and "training" (trained - untrained).
+
+    Args:
+        similarity: As `analysis.overview.route_similarity` returns it; without rows, its panel is left out.
+        differences: As `analysis.overview.score_differences` returns it; so are its panels without theirs.
+    """
+    drawn: dict[str, Panel] = {}
+    if not similarity.empty:
+        drawn["similarity"] = lambda axes: _similarity(axes, similarity)
+    if not differences.empty:
+        experts = differences[(differences.method == "mote") & (differences.baseline == "ic")]
+        training = differences[differences.baseline == UNTRAINED]
+        if len(experts):
+            drawn["experts"] = lambda axes: _experts(axes, experts)
+        if len(training):
+            drawn["training"] = lambda axes: _training(axes, training)
+    return drawn
+
+
+def alone(panel: Panel, about: str) -> "Figure":
+    """One panel as a figure."""
+    with new_figure(COLUMN, HEIGHT, about) as figure:
+        panel(figure.add_subplot())
+    return figure
+
+
+def together(drawn: dict[str, Panel]) -> "Figure":
+    """All panels side by side."""
+    with new_figure(1.5 * FULL, HEIGHT, "similarity, MoTE against IC, trained against untrained") as figure:
+        row = figure.subplots(1, len(drawn), squeeze=False)[0]
+        for axes, panel in zip(row, drawn.values(), strict=True):
+            panel(axes)
+    return figure
+
+
+def _similarity(axes: "Axes", rows: pd.DataFrame) -> None:
+    """Mean cosine similarity of one text under two tasks, a row per pair of tasks."""
+    pairs = list(dict.fromkeys(rows.pair))
+    _draw(axes, rows.rename(columns={"mean": "gain"}).assign(row=rows.pair), pairs, ["ic", "mote"])
+    axes.set_yticks(range(len(pairs)), [_pair(pair) for pair in pairs])
+    axes.set(xlabel="cosine similarity", title="How alike one text is under two tasks")
+    _emphasise_last(axes, len(pairs))
+
+
+def _pair(pair: str) -> str:
+    """Two routes as an axis names them.
+
+    >>> _pair("clustering–search_query")
+    'clustering – query'
+    """
+    return " – ".join(ROUTE.get(route, route) for route in pair.split("–")) if pair != ALL_PAIRS else pair
+
+
+def _experts(axes: "Axes", rows: pd.DataFrame) -> None:
+    """MoTE - IC per task type, the paper's value, and a band of what this design could not have seen."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    kinds = list(dict.fromkeys(rows.row))
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    for y, row in enumerate(rows.itertuples()):
+        if row.detectable == row.detectable:  # not NaN
+            axes.barh(y, 2 * row.detectable, left=-row.detectable, height=0.74, color=BAND, zorder=0)
+        draw_interval(axes, y, row.gain, row.low, row.high, METHODS["mote"])
+        if row.paper == row.paper:
+            axes.plot(row.paper, y, "D", color="#222222", fillstyle="none", markersize=5, zorder=4)
+    axes.set_yticks(range(len(kinds)), [TYPE.get(kind, kind) for kind in kinds])
+    axes.set(xlabel="MoTE − IC (points)", title="What experts add to instructions")
+    look = METHODS["mote"]
+    entries: list = [Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label="here")]
+    if rows.paper.notna().any():
+        hollow = {"color": "#222222", "marker": "D", "fillstyle": "none", "markersize": 5, "linestyle": "none"}
+        entries.append(Line2D([], [], label="paper", **hollow))
+    if rows.detectable.notna().any():
+        entries.append(Patch(color=BAND, label="not detectable"))
+    _finish(axes, entries, len(kinds))
+
+
+def _training(axes: "Axes", rows: pd.DataFrame) -> None:
+    """Each trained method - the untrained backbone per task type."""
+    kinds = list(dict.fromkeys(rows.row))
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    _draw(axes, rows, kinds, list(dict.fromkeys(rows.method)))
+    axes.set_yticks(range(len(kinds)), [TYPE.get(kind, kind) for kind in kinds])
+    axes.set(xlabel="trained − untrained backbone (points)", title="What training itself changed")
+    _emphasise_last(axes, len(kinds))
+
+
+def _draw(axes: "Axes", rows: pd.DataFrame, names: list[str], methods: list[str]) -> None:
+    """A value with its interval per row and method, the methods of a row one above the other."""
+    from matplotlib.lines import Line2D
+
+    step = 0.64 / len(methods)
+    for row in rows.itertuples():
+        y = names.index(row.row) + (methods.index(row.method) - (len(methods) - 1) / 2) * step
+        draw_interval(axes, y, row.gain, row.low, row.high, METHODS[row.method], capsize=0)
+    looks = [METHODS[method] for method in methods]
+    entries = [Line2D([], [], color=v.colour, marker=v.marker, linestyle="none", label=v.label) for v in looks]
+    _finish(axes, entries, len(names))
+
+
+def _finish(axes: "Axes", entries: list, rows: int) -> None:
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.legend(
+        handles=entries,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=len(entries),
+        columnspacing=1.2,
+        handletextpad=0.5,
+        handlelength=1.2,
+    )
+    _emphasise_last(axes, rows)
+
+
+def _emphasise_last(axes: "Axes", rows: int) -> None:
+    """A line above the last row, the mean of all, whose label is bold."""
+    if rows > 1:
+        axes.axhline(rows - 1.5, color="#888888", linewidth=0.6)
+    for label in axes.get_yticklabels()[-1:]:
+        label.set_fontweight("bold")
