@@ -42,8 +42,8 @@ def expert_use(use: pd.DataFrame, blocks: Sequence[str], *, run: str) -> "Figure
         for when, axes, last in zip(times, panels[0], panels[-1], strict=True):
             axes.set_title(when)
             last.set_xlabel("adapted layer, by block")
-        bar = figure.colorbar(image, ax=panels, shrink=0.8)
-        bar.set_label(f"mean gate (even: {even:.2f})")
+        bar = figure.colorbar(image, ax=panels, shrink=0.8, label=f"mean gate (even: {even:.2f})")
+        bar.ax.set_ylim(max(0.0, even - reach), min(1.0, even + reach))
         footnote(figure, f"{run}; white: an even share of {even:.2f}; no interval")
     return figure
 
@@ -222,7 +222,8 @@ def expert_shares(shares: pd.DataFrame, *, seeds: str, texts: int) -> "Figure":
             image = heat_map(axes, table.to_numpy(), names, numbers, around=even, limit=reach)
             axes.set(title=words(route), xlabel="block")
         panels[0].set_ylabel("expert")
-        figure.colorbar(image, ax=list(panels), label=f"share of tokens\n(even: {even:.2f})")
+        bar = figure.colorbar(image, ax=list(panels), label=f"share of tokens\n(even: {even:.2f})")
+        bar.ax.set_ylim(max(0.0, even - reach), min(1.0, even + reach))
         seed = int(shown.seed.iloc[0])
         footnote(figure, f"seed {seed} of {seeds}; {texts} texts; white: an even share of {even:.2f}; no interval")
     return figure

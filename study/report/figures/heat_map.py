@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 MOST_NUMBERS = 14  # columns that still have room for a number in each cell
-SEQUENTIAL, DIVERGING = "Greys", "PuOr"  # greys mean more or less of something; two colours lie on two sides of a value
+LIGHT, DARK, DIVERGING = "#FFFFFF", "#8F8F8F", "PuOr"  # greys mean more or less, two colours two sides of a value
 
 
 def heat_map(
@@ -36,10 +36,12 @@ def heat_map(
         limit: The largest distance from `around`, or the largest value, that is told apart; None: of the table.
         digits: Of the number in a cell; None: no numbers.
     """
+    from matplotlib.colors import LinearSegmentedColormap
+
     middle = around or 0.0
     reach = limit or float(np.nanmax(np.abs(table - middle))) or 1.0
     low = middle - reach if around is not None else 0.0
-    colours = DIVERGING if around is not None else SEQUENTIAL
+    colours = DIVERGING if around is not None else LinearSegmentedColormap.from_list("greys", [LIGHT, DARK])
     image = axes.imshow(table, cmap=colours, vmin=low, vmax=middle + reach, aspect="auto", interpolation="nearest")
     axes.set_yticks(range(len(table)) if len(rows) else [], rows)
     labelled = [place for place, label in enumerate(columns) if label]
