@@ -3,7 +3,8 @@
 `python -m study.report.figures.method_drawing` writes them to docs/methods/, where the README shows them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ... import paths
@@ -28,7 +29,7 @@ def mote() -> "Figure":
         _box(axes, 50, 8, 92, 9, "search_query: What is BM25?")
         _box(axes, 50, 27, 60, 10, "attention (shared)")
         _arrow(axes, 50, 12.5, 50, 22)
-        for place, name in zip((14, 38, 62, 86), ("label", "cluster", "query", "docum."), strict=True):
+        for place, name in zip((14, 38, 62, 86), ("class.", "cluster", "query", "doc."), strict=True):
             chosen = name == "query"
             _box(axes, place, 56, 21, 20, f"expert\n{name}", fill=colour if chosen else PLAIN, light=chosen)
         _arrow(axes, 50, 32, 62, 46, colour=colour)
@@ -62,8 +63,10 @@ def eans() -> "Figure":
     colour = METHODS["tsembed"].colour
     with new_figure(WIDTH, HEIGHT, "EANS: negatives that are routed like the query weigh more") as figure:
         axes = _canvas(figure, "EANS: routed alike weighs more")
-        rows = (("query", (0.1, 0.7, 0.2), ""), ("negative 1", (0.15, 0.65, 0.2), "1.6"))
-        rows += (("negative 2", (0.4, 0.4, 0.2), "0.9"), ("negative 3", (0.7, 0.1, 0.2), "0.5"))
+        query, negatives = (0.1, 0.7, 0.2), ((0.15, 0.65, 0.2), (0.4, 0.4, 0.2), (0.7, 0.1, 0.2))
+        rows = [("query", query, None)]
+        weights = _weights(query, negatives)
+        rows += [(f"negative {i}", *pair) for i, pair in enumerate(zip(negatives, weights, strict=True), 1)]
         axes.text(46, 88, "use of experts", ha="center", va="center", fontsize=SIZE)
         axes.text(85, 88, "weight", ha="center", va="center", fontsize=SIZE)
         for y, (name, gates, weight) in zip((72, 52, 34, 16), rows, strict=True):
@@ -72,9 +75,11 @@ def eans() -> "Figure":
                 bar = {"facecolor": LINE if name == "query" else colour, "linewidth": 0}
                 _patch(axes, 36 + 9 * number, y - 6, 7, 15 * gate, **bar)
             axes.plot([34, 63], [y - 6, y - 6], color=LINE, linewidth=0.8)
-            if weight:
-                _arrow(axes, 67, y, 76, y, colour=colour, width=1.6 * float(weight))
-                axes.text(87, y, weight, ha="center", va="center", fontsize=SIZE + 1, fontweight="bold", color=colour)
+            if weight is not None:
+                _arrow(axes, 67, y, 76, y, colour=colour, width=1.6 * weight)
+                axes.text(
+                    87, y, f"{weight:.1f}", ha="center", va="center", fontsize=SIZE + 1, fontweight="bold", color=colour
+                )
         axes.plot([1, 99], [62, 62], color="#BBBBBB", linewidth=0.6)
         axes.text(50, 4, "an example; the mean weight is 1", ha="center", va="center", fontsize=SIZE - 1)
     return figure
@@ -96,7 +101,23 @@ def svg(draw: Callable[[], "Figure"]) -> bytes:
     return b"\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + b"\n"
 
 
+def _weights(query: Sequence[float], negatives: Sequence[Sequence[float]], beta: float = 1.5) -> list[float]:
+    """exp(beta cos) of the query's routing with each negative's, over its mean.
+
+    >>> [round(weight, 1) for weight in _weights((1, 0), [(1, 0), (0, 1)])]
+    [1.6, 0.4]
+    """
+    sharp = [math.exp(beta * _cosine(query, each)) for each in negatives]
+    return [value * len(sharp) / sum(sharp) for value in sharp]
+
+
+def _cosine(first: Sequence[float], second: Sequence[float]) -> float:
+    product = sum(a * b for a, b in zip(first, second, strict=True))
+    return product / (math.hypot(*first) * math.hypot(*second))
+
+
 def _canvas(figure: "Figure", title: str) -> "Axes":
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-1, 101), ylim=(-1, 101))
     axes.axis("off")

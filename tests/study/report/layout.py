@@ -38,7 +38,9 @@ def faults(figure: Figure) -> list[str]:
             found.append(f"{first.text!r} lies on {second.text!r}")
     for axes in panels:
         marks = _marks(axes)
-        found += [f"a {kind} of {axes.get_title()!r} leaves its axes" for kind, at in marks if not _holds(axes.bbox, at)]
+        found += [
+            f"a {kind} of {axes.get_title()!r} leaves its axes" for kind, at in marks if not _holds(axes.bbox, at)
+        ]
         if legend := axes.get_legend():
             frame = legend.get_window_extent(renderer)
             if any(frame.contains(*point) for kind, at in marks if kind == "line" for point in at):
@@ -53,7 +55,7 @@ def _texts(figure: Figure) -> list[Text]:
         if isinstance(owner, Axes):
             for part in (owner, *owner.child_axes):
                 texts += [*part.texts, part.title, part._left_title, part._right_title]
-                for axis in (part.xaxis, part.yaxis):
+                for axis in (part.xaxis, part.yaxis) if part.axison else ():
                     texts += [axis.label, axis.offsetText]
                     ticks = axis._update_ticks() if axis.get_visible() else []
                     texts += [label for tick in ticks for label in (tick.label1, tick.label2)]

@@ -222,7 +222,7 @@ def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_coun
     table = text[text.index('aria-label="Claims"') :]
     first, second = re.findall(r'<tr><th scope="row">Claim .*?</tr>', table, re.S)
     assert "● reproduced" in first
-    assert "on these sets" in first
+    assert "on these datasets" in first
     assert "explained by the rate; not after Holm" in first
     assert "+1.50 [+0.50, +2.50]" in first
     assert "[−1.50, +4.50]" in first
@@ -234,7 +234,7 @@ def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_coun
     assert 'href="notebooks/20_gain.html"' in second
     assert "3 claims and questions" in text
     assert "Not measured by this preset, and without a row: 1." in text
-    assert re.search(r"<strong>1</strong>&nbsp;reproduced on these sets,\s+<strong>1</strong>&nbsp;open", text)
+    assert re.search(r"<strong>1</strong>&nbsp;reproduced on these datasets,\s+<strong>1</strong>&nbsp;open", text)
     assert "«smaller than we could see»&nbsp;(1)" in text
     assert "A test of the machinery" not in text
     frame = claims.collect("tiny")
