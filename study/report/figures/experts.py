@@ -36,7 +36,7 @@ def expert_use(use: pd.DataFrame, blocks: Sequence[str], *, run: str) -> "Figure
                 here = use[(use.task == task) & (use.when == when)]
                 table = here.pivot(index="expert", columns="layer", values="share").to_numpy()
                 names = [str(e + 1) for e in range(experts)]
-                reach = (use.share - even).abs().max()
+                reach = (use.share - even).abs().max() or even
                 image = heat_map(axes, table, names, block_ticks(blocks), around=even, limit=reach)
             row[0].set_ylabel(f"{words(task).replace(' ', chr(10))}\nexpert")
         for when, axes, last in zip(times, panels[0], panels[-1], strict=True):
@@ -218,7 +218,7 @@ def expert_shares(shares: pd.DataFrame, *, seeds: str, texts: int) -> "Figure":
         for axes, route in zip(panels, routes, strict=True):
             table = shown[shown.route == route].pivot(index="expert", columns="block", values="share")
             names, numbers = [str(e + 1) for e in experts], [str(b + 1) for b in blocks]
-            reach = (shown.share - even).abs().max()
+            reach = (shown.share - even).abs().max() or even
             image = heat_map(axes, table.to_numpy(), names, numbers, around=even, limit=reach)
             axes.set(title=words(route), xlabel="block")
         panels[0].set_ylabel("expert")
