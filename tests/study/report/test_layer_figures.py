@@ -113,7 +113,7 @@ def test_two_tasks_stand_beside_batches_of_one_task():
     assert {bars.lines[0].get_fillstyle() for bars in two.containers} == {"full"}
     assert {bars.lines[0].get_fillstyle() for bars in one.containers} == {"none"}
     assert len({bars.lines[0].get_marker() for bars in two.containers}) == len(two.containers) == 3
-    assert [label.get_text() for label in two.get_xticklabels()] == ["1", "2"]
+    assert [label.get_text() for label in panels[-2].get_xticklabels()] == ["1", "2"]
 
 
 def test_methods_of_a_block_do_not_lie_on_each_other():

@@ -303,7 +303,7 @@ def test_a_renamed_run_is_the_same_run_and_one_of_other_settings_is_not(tmp_path
     renamed = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"label": "another name"})})
     run._write_or_check_settings(renamed, "hash", tmp_path)
     changed = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"temperature": 0.5})})
-    with pytest.raises(ValueError, match=r"other settings: variant.temperature was None, is 0.5"):
+    with pytest.raises(ValueError, match=r"other settings: variant.temperature was 'task_aware', is 0.5"):
         run._write_or_check_settings(changed, "hash", tmp_path)
     with pytest.raises(ValueError, match="data_sha256 was 'hash', is 'other'"):
         run._write_or_check_settings(renamed, "other", tmp_path)
