@@ -216,7 +216,7 @@ def claimed(study):
 
 def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_counted(claimed, executed):
     executed("reports/tiny/notebooks", "20_gain", "x = 1")
-    rows = "b,,0.1,-1.0,1.2,-2,2,1.3,3,22,open,,smaller than we could see: 1.3,\nb,its line,0.1,,,,,,,,,,,\n"
+    rows = "b,,0.1,-1.0,1.2,-2,2,1.3,3,22,open,,below the minimum detectable effect: 1.3,\nb,its line,0.1,,,,,,,,,,,\n"
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED + rows)
     text = site.build("tiny").read_text()
     table = text[text.index('aria-label="Claims"') :]
@@ -230,12 +230,12 @@ def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_coun
     assert "+0.88" in first
     assert "0.90" in first
     assert "○ open" in second
-    assert "smaller than we could see: 1.3" in second
+    assert "below the minimum detectable effect: 1.3" in second
     assert 'href="notebooks/20_gain.html"' in second
     assert "3 claims and questions" in text
     assert "Not measured by this preset, and without a row: 1." in text
     assert re.search(r"<strong>1</strong>&nbsp;reproduced on these datasets,\s+<strong>1</strong>&nbsp;open", text)
-    assert "«smaller than we could see»&nbsp;(1)" in text
+    assert "«below the minimum detectable effect»&nbsp;(1)" in text
     assert "A test of the machinery" not in text
     frame = claims.collect("tiny")
     assert list(claims.out_of_sight(frame).id) == ["b"]
