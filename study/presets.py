@@ -21,6 +21,7 @@ from .selection import Selection, chosen, selection_of
 
 Suite = Literal["docstrings", "icd10"]
 SOURCES_WITHOUT_PATH = ("embedded", "digits", "glyphs")  # sources that come with the installed packages
+NAMES_ALONE = ("variant.label",)  # settings that name a run and change no number of it: a run may be renamed
 OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
 
 

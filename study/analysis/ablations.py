@@ -19,25 +19,33 @@ ADAPTER = {
     "top_k": "experts in use",
     "r": "rank",
     "router": "router",
-    "load_balancing": "balancing",
+    "load_balancing": "load balancing",
     "shared_experts": "shared experts",
-    "router_learning_rate_scale": "router's rate",
+    "router_learning_rate_scale": "learning rate of the routers",
     "scale_gates": "gates",
     "information_loss": "information loss",
 }
 NEGATIVES = {
-    "weights": "weights",
-    "beta_unit": "beta per",
-    "beta": "beta",
-    "top_k": "negatives",
+    "weights": "weights of negatives",
+    "beta_unit": "unit of β",
+    "beta": "β",
+    "top_k": "negatives that are weighted",
     "signature": "signature",
-    "similarity": "similarity",
-    "centered": "centered",
-    "compared_with": "compared with",
-    "first_stage": "stage 1",
+    "similarity": "similarity of routing",
+    "centered": "centred signatures",
+    "compared_with": "negatives compared with",
+    "first_stage": "first stage",
 }
 _NONE = {"top_k": "all", "load_balancing": "none", "information_loss": "none"}
-_NAMES = {"eans": "EANS", "kl": "KL"}
+_NAMES = {
+    "eans": "EANS",
+    "kl": "KL divergence",
+    "settled": "until the routing settles",
+    "similarity": "similarity",
+    "deviation": "standard deviation",
+    "token": "per token",
+    "False": "no",
+}
 
 
 def ablations(
@@ -48,7 +56,7 @@ def ablations(
     *,
     label: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Difference of every ablation to its main row. Holm corrects over the ablations, on the first of the rows.
+    """Difference of every ablation to its main variant. Holm corrects over the ablations, on the first of the rows.
 
     Args:
         scores: Columns method, seed, dataset, score; of the main rows and of their ablations.
@@ -85,7 +93,7 @@ def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
     >>> from study.presets import load_variants
     >>> known = load_variants()
     >>> changed(known["vl_moe_lora_r4"], known["vl_moe_lora"]), changed(known["vl_moe_lora"], known["tsembed"])
-    (('rank', '16'), ('weights', 'EANS'))
+    (('rank', '16'), ('weights of negatives', 'EANS'))
     """
     for section, names in (("adapter", ADAPTER), ("negatives", NEGATIVES)):
         ours, theirs = getattr(variant, section), getattr(main, section)
@@ -101,4 +109,4 @@ def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
 def _value_label(field: str, value) -> str:
     if field in _NONE and not value:
         return _NONE[field]
-    return f"{value:g}" if isinstance(value, float) else _NAMES.get(value, str(value))
+    return f"{value:g}" if isinstance(value, float) else _NAMES.get(str(value), str(value))

@@ -145,7 +145,7 @@ def _reason(claim: "Claim", measured: Sequence[Measured], sides: Sequence[Side])
         return f"neither within ±{claim.margin:g} nor outside"
     values, query_variance = measured[0]
     detectable = effect(values, "these", query_variance=query_variance).detectable
-    return f"smaller than we could see: {detectable:.2g}" if detectable > ROUNDING else "no difference at all"
+    return f"below the minimum detectable effect: {detectable:.2g}" if detectable > ROUNDING else "no difference at all"
 
 
 def designs_in_use(verdicts: pd.DataFrame, *, runs: int = false_verdicts.RUNS) -> pd.DataFrame:
@@ -183,16 +183,18 @@ def counts(verdicts: pd.DataFrame) -> dict[str, int]:
         verdicts: Columns verdict, scope, and line where there are lines, which are not counted.
     """
     claims = without_lines(verdicts)
-    named = claims.verdict + claims.scope.map({BEYOND: " beyond these sets", THESE: " on these sets"}).fillna("")
-    order = [f"{v}{where}" for v in MARKS for where in (" beyond these sets", " on these sets", "")]
+    named = claims.verdict + claims.scope.map({BEYOND: " beyond these datasets", THESE: " on these datasets"}).fillna(
+        ""
+    )
+    order = [f"{v}{where}" for v in MARKS for where in (" beyond these datasets", " on these datasets", "")]
     return {v: n for v in order if (n := int((named == v).sum()))}
 
 
 def counts_text(verdicts: pd.DataFrame) -> str:
     """The counts as a sentence's part, and how often each reason has left a claim open, in Markdown."""
     texts = [f"**{n}** {verdict}" for verdict, n in counts(verdicts).items()]
-    reasons = ", ".join(f"«{reason}» ({n})" for reason, n in open_reasons(verdicts).items())
-    return (", ".join(texts) or "none") + (f"; left open by {reasons}" if reasons else "")
+    reasons = ", ".join(f"“{reason}” ({n})" for reason, n in open_reasons(verdicts).items())
+    return (", ".join(texts) or "none") + (f"; open because of {reasons}" if reasons else "")
 
 
 def open_reasons(verdicts: pd.DataFrame) -> dict[str, int]:

@@ -14,7 +14,7 @@ from .shares import share
 
 MODELS = ("em", "ic", "mote")
 LABEL = {"em": "EM", "ic": "IC", "mote": "MoTE", "base": "untrained", "ea": "EA"}
-RECIPES = {"": "pairs", "labels": "labels", "both": "pairs and labels", "fast": "3 × rate"}  # ending -> name
+RECIPES = {"": "pairs", "labels": "labels", "both": "pairs and labels", "fast": "3 × learning rate"}  # ending -> name
 ROWS = tuple(f"{model}_{ending}" if ending else model for ending in RECIPES for model in MODELS)
 GAINS = (("ic", "em"), ("mote", "ic"))
 MERGES = {  # variant -> the model that it was made of, where it is one
@@ -26,8 +26,8 @@ MERGES = {  # variant -> the model that it was made of, where it is one
     "ea": "mote",
 }
 MERGE_LABEL = {
-    "sem_mean": "mean of SEM",
-    "sem_mean_base": "mean of SEM and backbone",
+    "sem_mean": "mean of the SEMs",
+    "sem_mean_base": "mean of the SEMs and the backbone",
     "em_half": "EM, half-way to the backbone",
     "ic_half": "IC, half-way to the backbone",
     "mote_half": "MoTE, half-way to the backbone",

@@ -1,278 +1,79 @@
-"""The answers of a report's first page: whole sentences, made by templates from the verdicts and numbers of claims.
+"""What a notebook ends with: whole sentences that answer its first line, computed from the verdicts on its claims."""
 
-A template says what a number means, never what it is: a difference of the other sign gives the other word.
-"""
-
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import pandas as pd
-import yaml
 
-from .. import paths
-from ..analysis import overview
-from ..analysis.judgement import BEYOND, FEWEST_SEEDS, NOT_JUDGED, OPEN, OUR_WORDS, PAPERS_WORDS, count_of
-from .method_styles import METHODS
+from ..analysis.claims import UNITS
+from ..analysis.judgement import BEYOND, NOT_JUDGED, OPEN, THESE, without_lines
+from .tables.write import gain_interval
 
-MINUS = "\N{MINUS SIGN}"
-HOLDS, OPPOSITE = ({words[side] for words in (PAPERS_WORDS, OUR_WORDS)} for side in (0, 1))
-
-
-class Question(NamedTuple):
-    """One question of the first page, and the claims that answer it: the first of them that was measured does."""
-
-    name: str  # its anchor
-    text: str
-    claims: tuple[str, ...]
-    words: tuple[str, str]  # the answer where the claim holds, and where its opposite does
-    says: Callable[[dict[str, Any]], str]  # what was found, from the row of `claims.collect`
+YES, NO = ("reproduced", "supported"), ("contradicted", "refuted")
+UNSETTLED = "Not settled here"
+LEADS = {**dict.fromkeys(YES, "Yes"), **dict.fromkeys(NO, "No"), OPEN: UNSETTLED, NOT_JUDGED: "Not judged here"}
+NOTHING = "No claim of this notebook is about the runs of this preset."
+DIGITS = {"points": 1}
+SECOND = {"similarity": "texts", "gradient": "batches", "conflict": "batches", "correlation": "layers"}
 
 
-class Answer(NamedTuple):
-    """What stands in one box."""
-
-    name: str
-    question: str
-    word: str  # "Yes", "No", "Undecided", …
-    tone: str  # "holds", "opposite" or "open": how the word is coloured
-    found: str  # a sentence
-    number: str  # the difference with its unit; empty where nothing was measured
-    interval: str  # its interval, or why there is none
-    paper: str  # the paper's number, or that it prints none
-    judged: str  # a sentence: how sure this is
-    link: str  # page of the notebook; empty where it has none
-    notebook: str
-
-
-def _scores(row: dict[str, Any]) -> str:
-    method, baseline = (METHODS[row[key]].label for key in ("method", "baseline"))
-    way = "higher" if row["difference"] > 0 else "lower"
-    size = magnitude(row["difference"], row["low"], row["high"])
-    return f"{method} scores {size} points {way} than {baseline} on average over {row['datasets']:.0f} datasets."
-
-
-def _averaged(row: dict[str, Any]) -> str:
-    text = _scores(row)
-    if row["low"] < 0 < row["high"]:
-        text += (
-            f" A loss of more than {magnitude(row['low'], row['low'], row['high'])} points lies outside the interval."
-        )
-    return text
-
-
-def _separates(row: dict[str, Any]) -> str:
-    further = "further apart" if row["difference"] < 0 else "closer together"
-    lower = "lower" if row["difference"] < 0 else "higher"
-    method, baseline = (METHODS[row[key]].label for key in ("method", "baseline"))
-    return (
-        f"{method} puts the same text {further} under two tasks than {baseline} does: the mean cosine similarity "
-        f"of its embeddings is {abs(row['difference']):.3f} {lower}."
-    )
-
-
-QUESTIONS = (
-    Question("separate", "Do task experts separate the tasks?", ("f1-mean",), ("Yes", "No"), _separates),
-    Question("scores", "Do task experts raise scores?", ("all-mote", "t2-mote"), ("Yes", "No"), _scores),
-    Question(
-        "averaging",
-        "Are averaged experts as good as separate ones?",
-        ("t7-loss",),
-        ("No", "Yes, they score higher"),
-        _averaged,
-    ),
-    Question(
-        "tsembed",
-        "Does TSEmbed's weighting of negatives help?",
-        ("ts-eans", "ts-text-eans"),
-        ("Yes", "No"),
-        _scores,
-    ),
-)
-
-
-def answers(verdicts: pd.DataFrame, stated: Mapping[str, Any], pages: Mapping[str, str]) -> list[Answer]:
-    """An answer per question of which `references/claims.yaml` has a claim.
+def answer(judged: pd.DataFrame, claims: Sequence[str] = (), *, lead: bool = True) -> str:
+    """The verdicts on some claims as sentences, in Markdown.
 
     Args:
-        verdicts: As `claims.collect` returns it.
-        stated: Id -> claim, as `claims.claims` returns them.
-        pages: Notebook -> its page.
+        judged: As `analysis.claims.verdicts` returns it.
+        claims: Ids, the one that answers the question first; those without runs here are left out. None: all.
+        lead: Whether "Yes", "No" or "Not settled here", by the first claim, stands in front.
     """
-    rows = {row["id"]: row for row in verdicts.to_dict("records")}
-    found = []
-    for question in QUESTIONS:
-        known = [name for name in question.claims if name in rows]
-        measured = [name for name in known if not math.isnan(rows[name]["difference"])]
-        if known:
-            name = (measured or known)[0]
-            row = rows[name] | {"method": stated[name].method, "baseline": stated[name].baseline}
-            found.append(_answer(question, row, pages))
-    return found
+    rows = without_lines(judged).set_index("id") if len(judged) else judged
+    found = [name for name in (claims or rows.index) if name in rows.index]
+    if not found:
+        return NOTHING
+    sentences = [sentence(rows.loc[name]) for name in found]
+    first = f"**{LEADS[rows.loc[found[0]].verdict]}.** " if lead else ""
+    return first + " ".join(sentences)
 
 
-def _answer(question: Question, row: dict[str, Any], pages: Mapping[str, str]) -> Answer:
-    notebook = row["notebook"]
-    place = {"link": pages.get(notebook, ""), "notebook": notebook}
-    named = {"name": question.name, "question": question.text}
-    if math.isnan(row["difference"]):
-        missing = f"No number yet: the notebook {notebook} has not judged this claim in this preset."
-        blank = {"number": "", "interval": "", "judged": ""}
-        return Answer(**named, word="Not measured", tone="open", found=missing, paper=paper(row), **blank, **place)
-    word, tone = _word(question, row)
-    return Answer(
-        **named,
-        word=word,
-        tone=tone,
-        found=question.says(row),
-        number=f"{signed(row['difference'], row['unit'], row['low'], row['high'])} {_unit(row)}",
-        interval=interval(row),
-        paper=paper(row),
-        judged=judged(row),
-        **place,
-    )
-
-
-def _word(question: Question, row: dict[str, Any]) -> tuple[str, str]:
-    if row["verdict"] in HOLDS:
-        return question.words[0], "holds"
-    if row["verdict"] in OPPOSITE:
-        return question.words[1], "opposite"
-    return ("Not judged" if row["verdict"] == NOT_JUDGED else "Undecided"), "open"
-
-
-def _unit(row: dict[str, Any]) -> str:
-    return {"cosine": "in cosine similarity"}.get(row["unit"], row["unit"])
-
-
-def interval(row: Mapping[str, Any]) -> str:
-    """The interval of a claim's row as text; over datasets alone where one seed leaves no other."""
-    low, high = row["low"], row["high"]
-    if not math.isnan(low):
-        ends = (signed(end, row["unit"], low, high) for end in (low, high))
-        return f"95 % interval [{', '.join(ends)}]"
-    low, high = row["low_bootstrap"], row["high_bootstrap"]
-    if math.isnan(low):
-        return "no interval"
-    ends = (signed(end, row["unit"], low, high) for end in (low, high))
-    return f"one seed; 95 % over datasets alone [{', '.join(ends)}]"
-
-
-def paper(row: Mapping[str, Any]) -> str:
-    """What the paper reports for a claim, as text."""
-    if row["source"] == "ours":
-        return "not in the paper"
-    if not math.isnan(row["paper"]):
-        return f"{signed(row['paper'], row['unit'], row['low'], row['high'])} {row['unit']}"
-    if row["quantity"] == "similarity":
-        largest = _largest_difference()
-        return "lower, without a number" + (f" (up to {largest:g} lower for one pair)" if largest else "")
-    return "no score in the summaries that we had" if row["source"] == "tsembed" else "no number printed"
-
-
-def _largest_difference() -> float | None:
-    path = paths.REFERENCES / "mote.yaml"
-    numbers = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    return numbers.get("figures", {}).get("figure3", {}).get("largest_difference")
-
-
-def judged(row: Mapping[str, Any]) -> str:
-    """How sure a verdict is, or why there is none, as a sentence."""
-    if row["verdict"] == NOT_JUDGED:
-        return "This preset tests the machinery and judges nothing."
-    if row["verdict"] == OPEN:
-        return _undecided(row)
-    seeds = count_of(int(row["seeds"]), "seed")
-    things = "texts" if row["quantity"] == "similarity" else "datasets"
-    sure = (
-        f"By {seeds}, other training runs and other {things} would say the same"
-        if row["scope"] == BEYOND
-        else f"By {seeds}, other training runs would say the same of these {things}; other {things} might not"
-    )
-    if row["verdict"] in PAPERS_WORDS:
-        sure += "; the paper reports the same" if row["verdict"] in HOLDS else "; the paper reports the opposite"
-    if row["survives"] == "":
-        sure += ". Corrected for the number of claims (Holm), it is not significant"
-    return f"{sure}."
-
-
-def _undecided(row: Mapping[str, Any]) -> str:
-    if row["seeds"] < FEWEST_SEEDS:
-        few = "One seed gives" if row["seeds"] == 1 else f"{row['seeds']:.0f} seeds give"
-        return f"{few} a direction; a verdict takes {FEWEST_SEEDS} seeds."
-    if not math.isnan(row["detectable"]) and row["reason"].startswith("smaller"):
-        size = magnitude(row["detectable"], row["low"], row["high"], row["unit"])
-        return f"The interval holds zero. This design detects differences of {size} {row['unit']} or more."
-    return f"The rule gives no verdict: {row['reason']}."
-
-
-def untrained(differences: pd.DataFrame) -> list[str]:
-    """Sentences that compare the trained methods with the untrained backbone over all datasets; none without runs.
+def sentence(row: pd.Series) -> str:
+    """One claim with its verdict as a whole sentence.
 
     Args:
-        differences: As `analysis.overview.score_differences` returns it.
+        row: Of `analysis.claims.verdicts`: claim, verdict, scope, reason, quantity, difference, low, high.
+
+    >>> row = pd.Series({"claim": "A router learns", "verdict": "open", "scope": "", "reason": "1 seed",
+    ...     "quantity": "score", "difference": 0.42, "low": float("nan"), "high": float("nan")})
+    >>> sentence(row)
+    'This run does not settle whether a router learns: +0.4 points (1 seed).'
     """
-    rows = overview.trained_against_untrained(differences)
-    if rows.empty:
-        return []
-    parts = [
-        f"{METHODS[r.method].label} {signed(r.gain, 'points', r.low, r.high)}{_bounds(r.low, r.high)}"
-        for r in rows.itertuples()
-    ]
-    first = f"Against the untrained backbone, training changed the mean of {int(rows.datasets.max())} datasets by "
-    up = [METHODS[r.method].label for r in rows.itertuples() if r.low > 0]
-    down = [METHODS[r.method].label for r in rows.itertuples() if r.high < 0]
-    if up and not down:
-        meaning = f"{_joined(up)} {'is' if len(up) == 1 else 'are'} better than no training on average."
-    elif down and not up:
-        meaning = f"{_joined(down)} {'is' if len(down) == 1 else 'are'} worse than no training on average."
-    elif up and down:
-        meaning = f"{_joined(up)} gained and {_joined(down)} lost on average."
-    else:
-        meaning = "No trained model is measurably better or worse than no training on average."
-    if not up:
-        meaning += " So the differences below compare ways to train that bring no measurable gain here."
-    return [f"{first}{_joined(parts)} points.", meaning]
+    unit = UNITS[row.quantity]
+    value = f"{gain_interval(row.difference, row.low, row.high, DIGITS.get(unit, 3))} {in_words(unit)}"
+    if row.verdict in YES:
+        return f"{row.claim}: {value}, {_where(row)}."
+    if row.verdict in NO:
+        return f"It is not the case that {clause(row.claim)}: {value}, {_where(row)}."
+    if row.verdict == NOT_JUDGED:
+        return f"This run does not judge whether {clause(row.claim)}: {value} ({row.reason})."
+    return f"This run does not settle whether {clause(row.claim)}: {value} ({row.reason})."
 
 
-def _bounds(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" [{signed(low, 'points', low, high)}, {signed(high, 'points', low, high)}]"
+def in_words(unit: str) -> str:
+    """A unit behind a number.
 
-
-def _joined(words: list[str]) -> str:
-    """Words as a list in a sentence.
-
-    >>> _joined(["EM"]), _joined(["EM", "IC", "MoTE"])
-    ('EM', 'EM, IC and MoTE')
+    >>> in_words("points"), in_words("cosine")
+    ('points', 'in cosine')
     """
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return {"cosine": "in cosine", "Spearman": "in rank correlation"}.get(unit, unit)
 
 
-def decimals(unit: str, low: float, high: float) -> int:
-    """Decimals of a number: three; for points one, unless that would hide on which side of zero the interval ends.
+def clause(text: str) -> str:
+    """A sentence as it stands behind "that": its first word in small letters, unless it is a name.
 
-    >>> decimals("points", -0.79, -0.03), decimals("points", -1.2, 0.6), decimals("cosine", -0.1, 0.1)
-    (2, 1, 3)
+    >>> clause("Averaged experts gain"), clause("MoTE gains"), clause("A router learns"), clause("EANS helps")
+    ('averaged experts gain', 'MoTE gains', 'a router learns', 'EANS helps')
     """
-    if unit != "points":
-        return 3
-    return 2 if any(abs(end) < 0.05 for end in (low, high) if not math.isnan(end)) else 1
+    first = text.split()[0]
+    return text[0].lower() + text[1:] if first[1:] == first[1:].lower() else text
 
 
-def signed(value: float, unit: str, low: float, high: float) -> str:
-    """A difference with its sign, in the decimals that its interval needs.
-
-    >>> signed(-0.413, "points", -0.79, -0.03), signed(0.413, "points", -0.8, 2)
-    ('−0.41', '+0.4')
-    """
-    text = f"{value:+.{decimals(unit, low, high)}f}"
-    return (text if float(text) else text[1:]).replace("-", MINUS)
-
-
-def magnitude(value: float, low: float, high: float, unit: str = "points") -> str:
-    """The size of a difference, without its sign.
-
-    >>> magnitude(-0.413, -0.79, -0.03)
-    '0.41'
-    """
-    return f"{abs(value):.{decimals(unit, low, high)}f}"
+def _where(row: pd.Series) -> str:
+    things = SECOND.get(row.quantity, "datasets")
+    return {THESE: f"on these {things}", BEYOND: f"for other {things}, too"}[row.scope]

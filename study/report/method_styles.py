@@ -1,13 +1,12 @@
-"""How every method and task is drawn: one label, colour and marker each, in all figures and tables.
+"""How every method is drawn: one label, colour and marker each, in all figures and tables.
 
-A variant's are in its row of `configs/variants`; only what is no variant has its look here.
+A variant's are in its entry of `configs/variants`; only what is no variant has its look here. No task and no verdict
+has a colour of a method: tasks are panels, verdicts have colours of their own (`figures/forest.py`).
 """
 
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
-
-from tsembed.tasks import TEXT_TASKS
 
 from .. import presets
 
@@ -52,4 +51,3 @@ class _Methods(Mapping[str, MethodStyle]):
 
 
 METHODS = _Methods()
-TASK_COLOURS = dict(zip(TEXT_TASKS, ("#0B4A8F", "#D1603D", "#E3B505"), strict=True))

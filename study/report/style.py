@@ -177,8 +177,10 @@ def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
         entries.append(
             Line2D([], [], color="#444444", marker="o", fillstyle="none", linestyle="none", label="hollow: the paper")
         )
-    lines = math.ceil(len(entries) / 6)  # more do not fit side by side
-    figure.legend(handles=entries, loc="outside upper right", ncols=math.ceil(len(entries) / lines))
+    longest = max(len(entry.get_label()) for entry in entries)
+    fit = max(1, int(16.5 * figure.get_figwidth() / (longest + 5)))  # side by side, as wide as the longest
+    lines = math.ceil(len(entries) / fit)
+    figure.legend(handles=entries, loc="outside upper center", ncols=math.ceil(len(entries) / lines))
 
 
 def footnote(figure: "Figure", text: str) -> None:

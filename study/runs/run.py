@@ -26,7 +26,7 @@ from tsembed.strict import check
 
 from .. import paths
 from ..former_names import former_name
-from ..presets import RunSettings, load_preset, resolve
+from ..presets import NAMES_ALONE, RunSettings, load_preset, resolve
 from .launch import data_folder
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
         for name in sorted(set(old) | set(new)):
             differences += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
         return differences
-    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
+    return [] if old == new or key in NAMES_ALONE else [f"{key} was {old!r}, is {new!r}"]
 
 
 def _train(

@@ -18,7 +18,7 @@ from study.presets import load_preset
 from study.report.notebook import parameters_of
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-WIDTH = 120
+WIDTH = 100
 GRAPH = (
     "import json, nodes; study = nodes.RunGraph('smoke'); "
     "print(json.dumps([study.analyses, list(study.outputs), study.inputs_of('90_claims')]))"

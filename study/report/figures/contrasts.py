@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..method_styles import METHODS
 from ..style import FULL, footnote, new_figure, seeds_text
-from .intervals import draw_interval
+from .intervals import draw_interval, inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ THICK: dict[str, Any] = {"capsize": 0, "elinewidth": 2.2}
 def contrasts(rows: pd.DataFrame, about: str, *, xlabel: str = "difference (points)", note: str = "") -> "Figure":
     """Every contrast with both intervals, a panel per group of task types, contrasts of a section together.
 
-    A panel is as wide as the values and intervals of usual width need; a wider interval leaves it.
+    A panel is as wide as the values and intervals of usual width need; a wider interval ends in an arrow.
 
     Args:
         rows: As `analysis.contrasts.contrast_rows` returns it; a column section, where there is one, heads its rows.
@@ -28,14 +28,14 @@ def contrasts(rows: pd.DataFrame, about: str, *, xlabel: str = "difference (poin
         xlabel: What the values are.
         note: What else the note says.
     """
-    groups, lines = list(dict.fromkeys(rows.group)), _lines(rows)
+    groups, lines, limits = list(dict.fromkeys(rows.group)), _lines(rows), _range(rows)
     with new_figure(FULL, 0.75 + LINE * len(lines), about) as figure:
         panels = figure.subplots(1, len(groups), sharey=True, sharex=True, squeeze=False).ravel()
         for axes, group in zip(panels, groups, strict=True):
             here = rows[rows.group == group]
-            _panel(axes, here, lines)
+            _panel(axes, here, lines, inside(limits))
             axes.set(title=f"{group} ({_datasets(here)})", xlabel=xlabel)
-        panels[0].set_xlim(*_range(rows))
+        panels[0].set_xlim(*limits)
         panels[0].set_yticks(range(len(lines)), [name for _, name in lines])
         panels[0].set_ylim(len(lines) - 0.4, -0.6)
         for label, (is_heading, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
@@ -45,7 +45,7 @@ def contrasts(rows: pd.DataFrame, about: str, *, xlabel: str = "difference (poin
     return figure
 
 
-def bars_text(rows: pd.DataFrame, over: str = "sets") -> str:
+def bars_text(rows: pd.DataFrame, over: str = "datasets") -> str:
     """What the bars are: both intervals, or that there are none.
 
     >>> bars_text(pd.DataFrame({"low": [float("nan")]}))
@@ -77,13 +77,13 @@ def _datasets(rows: pd.DataFrame) -> str:
     return f"{number} dataset{'' if most == 1 else 's'}"
 
 
-def _panel(axes: "Axes", rows: pd.DataFrame, lines: list[tuple[bool, str]]) -> None:
+def _panel(axes: "Axes", rows: pd.DataFrame, lines: list[tuple[bool, str]], within: tuple[float, float]) -> None:
     axes.axvline(0, color="#444444", linewidth=0.8)
     places = iter(y for y, (is_heading, _) in enumerate(lines) if not is_heading)
     for y, row in zip(places, rows.itertuples(), strict=True):
         look = METHODS[row.method]
-        draw_interval(axes, y, row.gain, row.low_beyond, row.high_beyond, look, **THIN)
-        draw_interval(axes, y, row.gain, row.low, row.high, look, **THICK)
+        draw_interval(axes, y, row.gain, row.low_beyond, row.high_beyond, look, within=within, **THIN)
+        draw_interval(axes, y, row.gain, row.low, row.high, look, within=within, **THICK)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LABEL_LINES, LABEL_ROOM = (0.96, 0.86), 0.25  # heights of labels in a panel, and the room for them above the marks
+
 
 def training_curve(scores: pd.DataFrame, differences: pd.DataFrame, *, seeds: str, what: str) -> "Figure":
     """Held-out score (above) and differences of methods (below) over pairs seen, a column per learning rate.
@@ -108,6 +110,8 @@ def gains_by_memory(rows: pd.DataFrame, *, baseline: str) -> "Figure":
             for group, axes in zip(groups, line, strict=True):
                 axes.axhline(0, color="#444444", linewidth=0.8)
                 _sized(axes, rows[(rows.group == group) & (rows.series == name)])
+        low, high = panels[0, 0].get_ylim()
+        panels[0, 0].set_ylim(low, high + LABEL_ROOM * (high - low))
         for group, axes in zip(groups, panels[0], strict=True):
             axes.set_title(f"{group} ({_datasets(rows[rows.group == group])})")
         for axes in panels[-1]:
@@ -117,15 +121,16 @@ def gains_by_memory(rows: pd.DataFrame, *, baseline: str) -> "Figure":
 
 
 def _sized(axes: "Axes", rows: pd.DataFrame) -> None:
-    """A marker per model, its label to the left and to the right in turn; models of one size stand side by side."""
-    step = 0.03 * (rows.megabytes.max() - rows.megabytes.min())
+    """A marker per model, its label above in one of two lines in turn; models of one size stand side by side."""
+    step = 0.04 * (rows.megabytes.max() - rows.megabytes.min())
     places = rows.megabytes + step * rows.groupby("megabytes").cumcount()
     for number, (place, row) in enumerate(zip(places, rows.itertuples(), strict=True)):
-        left = number % 2 == 0
         _both(axes, place, row)
-        side = {"ha": "right" if left else "left", "va": "center", "fontsize": 6}
-        axes.annotate(row.label, (place, row.gain), (-5 if left else 5, 0), textcoords="offset points", **side)
-    axes.margins(x=0.3)
+        height = LABEL_LINES[number % 2]
+        axes.axvline(place, ymax=height - 0.06, color="#BBBBBB", linewidth=0.5, linestyle=":", zorder=0)
+        at = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "center", "fontsize": 6}
+        axes.annotate(row.label, (place, height), **at)
+    axes.margins(x=0.2)
 
 
 def _line_with_intervals(axes: "Axes", x: pd.Series, rows: pd.DataFrame, label: str) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..method_styles import TASK_COLOURS
-from ..style import COLUMN, footnote, new_figure
+from ..style import FULL, footnote, new_figure
+from .words import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+BATCHES = "#777777"  # a task has no colour: colours are methods
 
 
 class LiveLoss:
@@ -49,20 +51,30 @@ class LiveLoss:
 
 
 def loss_curves(metrics: pd.DataFrame, *, window: int = 20) -> "Figure":
-    """Training loss of one run against the step, a panel line per task: batches as points, running mean as a line.
+    """Training loss of one run against the step, a panel per task: batches as points, running mean as a line.
 
     Args:
         metrics: Columns step, task, loss: rows of one metrics.jsonl.
         window: Batches of a task in the running mean.
     """
-    with new_figure(COLUMN, 2.3, "training loss against the step") as figure:
-        axes = figure.add_subplot()
+    tasks = sorted(metrics.task.unique())
+    columns = min(2, len(tasks))
+    lines = -(-len(tasks) // columns)
+    with new_figure(FULL, 0.6 + 1.35 * lines, "training loss against the step") as figure:
+        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         window = max(1, min(window, len(metrics) // 6))
-        for task, rows in metrics.groupby("task", sort=True):
-            look = dict(color=TASK_COLOURS.get(task, "#444444"))
-            axes.plot(rows.step, rows.loss, ".", markersize=3, alpha=0.35, markeredgewidth=0, **look)
-            axes.plot(rows.step, rows.loss.rolling(window, min_periods=1, center=True).mean(), label=task, **look)
-        axes.set(xlabel="step", ylabel="InfoNCE loss (nats)", ylim=(0, None))
-        axes.legend(loc="upper right")
-        footnote(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window}; no interval")
+        for axes, task in zip(panels, tasks, strict=False):
+            rows = metrics[metrics.task == task]
+            axes.plot(rows.step + 1, rows.loss, "o", markersize=3.5, markeredgewidth=0, alpha=0.5, color=BATCHES)
+            mean = rows.loss.rolling(window, min_periods=1, center=True).mean()
+            axes.plot(rows.step + 1, mean, color="#222222", linewidth=1.4)
+            axes.set(title=words(task), ylim=(0, None))
+        for axes in panels[len(tasks) :]:
+            axes.set_visible(False)
+        for axes in panels[::columns]:
+            axes.set_ylabel("InfoNCE loss (nats)")
+        for axes in panels[max(0, len(tasks) - columns) : len(tasks)]:
+            axes.set_xlabel("step")
+            axes.xaxis.set_tick_params(labelbottom=True)
+        footnote(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window} batches; no interval")
     return figure

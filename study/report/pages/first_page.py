@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ...analysis import claims, overview
-from .. import answers, status
+from .. import status
 from ..figures import overview as figures
 from ..style import seeds_text, write_files
+from . import answer_boxes
 
 FIGURE = "overview"
 TITLES = {
@@ -33,8 +34,8 @@ def content(preset: str, report: Path, verdicts: pd.DataFrame | None, pages: Map
     return {
         "scope": overview.scope(preset),
         "machines": machines(preset),
-        "answers": [] if verdicts is None else answers.answers(verdicts, stated, pages),
-        "untrained": answers.untrained(differences),
+        "answers": [] if verdicts is None else answer_boxes.answers(verdicts, stated, pages),
+        "untrained": answer_boxes.untrained(differences),
         "panels": _draw(report / "figures", similarity, differences),
         "caption": _caption(similarity, differences),
         "kinds": [] if verdicts is None else overview.by_kind(verdicts).to_dict("records"),

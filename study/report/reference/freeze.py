@@ -30,7 +30,7 @@ from tsembed.files import move_folder
 
 from ... import paths
 from ...notebooks import analyses_of
-from ...presets import Preset, RunSettings, load_preset, resolve
+from ...presets import NAMES_ALONE, Preset, RunSettings, load_preset, resolve
 from .. import site
 from ..notebook import mark_of
 from .machine_names import machine_names, traces
@@ -117,12 +117,14 @@ def portable(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two flat settings; a key that one lacks is None there.
+    """What differs between two flat settings; a key that one lacks is None there. A label is no difference.
 
     >>> differences({"training.steps": 72, "seed": 1}, {"training.steps": 96, "seed": 1})
     ['training.steps was 72, is 96']
+    >>> differences({"variant.label": "LoRA"}, {"variant.label": "low-rank adapter"})
+    []
     """
-    keys = [*old, *(k for k in new if k not in old)]
+    keys = [k for k in dict.fromkeys([*old, *new]) if k not in NAMES_ALONE]
     return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
 
 

@@ -1,4 +1,4 @@
-"""The tables of TSEmbed's rows as they are read: scores beside chance, gains, cost, ablations, published numbers."""
+"""The tables of TSEmbed's methods as they are read: scores beside chance, gains, cost, ablations, published numbers."""
 
 import math
 from collections.abc import Mapping
@@ -6,48 +6,70 @@ from typing import Any
 
 import pandas as pd
 
+from ..figures.words import words
 from ..method_styles import METHODS
 from ..style import MISSING, p_value
-from .write import gain_interval, interval, margin
+from .write import gain, gain_interval, interval, margin
+
+SUMMED = 3  # groups that sum up the others: they alone have room for an interval
 
 
 def score_table(
     means: pd.DataFrame, chance: Mapping[str, float] | None = None, answers: Mapping[str, float] | None = None
 ) -> pd.DataFrame:
-    """A column per method, a row per meta-task or group of sets: mean score with interval; a last row of seeds.
+    """A row per method, a column per group of datasets: mean score, of the last three groups with its interval.
+
+    Those three, which sum the others up, stand first. Chance has rows of its own, below the methods.
 
     Args:
-        means: As `analysis.gains.mean_scores` returns it.
-        chance: Row -> mean chance of its sets, in per cent; None: no such column.
-        answers: Row -> the same among the answers that a question can have; nan where no set of a row has it.
+        means: As `analysis.gains.mean_scores` returns it, single groups first, those that sum up last.
+        chance: Row -> mean chance of its datasets, in per cent; None: no such row.
+        answers: Row -> the same among the answers that a question can have; nan where no dataset of a row has it.
     """
+    order, names = _columns(means)
     rows = []
-    for name, group in means.groupby("row", sort=False):
-        row = {"Sets": f"{name} ({int(group.datasets.iloc[0])})"}
-        if chance is not None:
-            row["chance"] = _one_digit(chance[name])
-        if answers is not None:
-            row["chance among answers"] = _one_digit(answers[name])
-        row |= {METHODS[r.method].label: interval(r.mean, r.low, r.high, 1) for r in group.itertuples()}
-        rows.append(row)
-    seeds = {METHODS[m].label: str(n) for m, n in means.groupby("method").seeds.min().items()}
-    rows.append({key: seeds.get(key, MISSING) for key in rows[0]} | {"Sets": "seeds"})
+    for method, group in means.groupby("method", sort=False):
+        found = {
+            r.row: interval(r.mean, r.low, r.high, 1) if r.row in order[:SUMMED] else _one_digit(r.mean)
+            for r in group.itertuples()
+        }
+        rows.append({"Method": METHODS[method].label, **{names[n]: found.get(n, MISSING) for n in order}})
+        rows[-1]["Seeds"] = str(int(group.seeds.min()))
+    for label, known in (("chance, all candidates", chance), ("chance, possible answers", answers)):
+        if known is not None:
+            rows.append({"Method": label, **{names[n]: _one_digit(known[n]) for n in order}, "Seeds": MISSING})
     return pd.DataFrame(rows)
 
 
 def gain_table(gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """A row per meta-task or group of sets: the baseline's mean score, then per method its gain with interval.
+    """A row per method, a column per group of datasets: gain over a baseline, of the last three with its interval.
+
+    The first row is the baseline's own score.
 
     Args:
-        gains: As `analysis.gains.gains_by_row` returns it.
-        baseline: The method whose mean score has a column.
+        gains: As `analysis.gains.gains_by_row` returns it, single groups first, those that sum up last.
+        baseline: The method that the gains are over.
     """
-    rows = []
-    for name, group in gains.groupby("row", sort=False):
-        first = group.iloc[group.seeds.to_numpy().argmax()]  # the baseline on the most seeds
-        row = {"Sets": f"{name} ({int(first.datasets)})", METHODS[baseline].label: f"{first.baseline:.2f}"}
-        rows.append(row | {METHODS[r.method].label: gain_interval(r.gain, r.low, r.high) for r in group.itertuples()})
+    order, names = _columns(gains)
+    most = gains.sort_values("seeds", ascending=False, kind="stable").drop_duplicates("row").set_index("row")
+    rows = [
+        {"Method": f"score of {METHODS[baseline].label}", **{names[n]: _one_digit(most.baseline[n]) for n in order}}
+    ]
+    for method, group in gains.groupby("method", sort=False):
+        found = {
+            r.row: gain_interval(r.gain, r.low, r.high, 1) if r.row in order[:SUMMED] else gain(r.gain, 1)
+            for r in group.itertuples()
+        }
+        rows.append({"Method": METHODS[method].label, **{names[n]: found.get(n, MISSING) for n in order}})
     return pd.DataFrame(rows)
+
+
+def _columns(rows: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """Groups of datasets, the last three of them first, and what heads the column of each."""
+    datasets = rows.drop_duplicates("row").set_index("row").datasets
+    names = list(datasets.index)
+    order = [*reversed(names[-SUMMED:]), *names[:-SUMMED]]
+    return order, {name: f"{words(name)} ({int(datasets[name])})" for name in order}
 
 
 def cost_table(sizes: pd.DataFrame, times: pd.DataFrame, *, baseline: str, backbone: int | None) -> pd.DataFrame:
@@ -83,16 +105,16 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     table_rows = []
     for _, group in rows.groupby("method", sort=False):
         first = group.iloc[0]
-        cells = {r.row: gain_interval(r.gain, r.low, r.high) for r in group.itertuples()}
+        cells = {words(r.row): gain_interval(r.gain, r.low, r.high, 1) for r in group.itertuples()}
         table_rows.append(
             {
                 "Ablation": first.label,
-                "changes": f"{first.panel} ({first.main})",
+                "In place of": f"{first.panel}: {first.main}",
                 **cells,
-                "detectable": margin(first.detectable),
+                "Minimum detectable": margin(first.detectable, 1),
                 "Holm": p_value(first.p_holm),
-                "seeds": first.seeds,
-                "parameters": f"{first['size']:.3f}",
+                "Seeds": first.seeds,
+                "Parameters": f"{first['size']:.3f}",
             }
         )
     return pd.DataFrame(table_rows).fillna(MISSING)

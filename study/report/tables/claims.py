@@ -7,9 +7,9 @@ from ...analysis.judgement import BEYOND, MARKS, THESE
 from ..style import MISSING, p_value
 from .write import bounds, gain, gain_interval
 
-DIGITS = {"points": 2, "cosine": 3, "Spearman": 3, "nats": 3}
+DIGITS = {"points": 1, "cosine": 3, "Spearman": 3, "nats": 3}
 SOURCES = {"mote": "MoTE", "tsembed": "TSEmbed", "ours": "ours"}
-SCOPES = {THESE: "on these sets", BEYOND: "beyond these sets"}
+SCOPES = {THESE: "on these datasets", BEYOND: "beyond these datasets"}
 
 
 def table(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -42,14 +42,19 @@ def notebook_table(judged: pd.DataFrame) -> pd.DataFrame:
             "Verdict": [verdict(r) for r, _ in rows],
             "Remark": [remark(r) for r, _ in rows],
             "Difference": [gain_interval(r.difference, r.low, r.high, n) for r, n in rows],
-            "Beyond": [bounds(r.low_beyond, r.high_beyond, n) for r, n in rows],
-            "Bootstrap": [bounds(r.low_bootstrap, r.high_bootstrap, n) for r, n in rows],
-            "Seen from": [_size(r.detectable, n) for r, n in rows],
+            "For others, too": [bounds(r.low_beyond, r.high_beyond, n) for r, n in rows],
+            "Minimum detectable": [_size(r.detectable, n) for r, n in rows],
             "Design": [design(r.seeds, r.datasets) for r, _ in rows],
             "p": [p_value(r.p) for r, _ in rows],
             "Place": [r.place if not r.line else "" for r, _ in rows],
         }
     )
+
+
+def read(shown: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `table` that a page has room for, under their long names."""
+    names = {"Here": "Difference", "Beyond": "For others, too", "Seen from": "Minimum detectable"}
+    return shown.rename(columns=names)
 
 
 def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
@@ -58,9 +63,9 @@ def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
         {
             "Design": [design(r.seeds, r.datasets) for r in rates.itertuples()],
             "Claims": rates.claims,
-            "On these sets": rates.these.map(_percent),
-            "Beyond them": rates.beyond.map(_percent),
-            "Beyond, at these runs' variances": rates.beyond_here.map(_percent),
+            "On these datasets": rates.these.map(_percent),
+            "For others, too": rates.beyond.map(_percent),
+            "For others, at these runs' variances": rates.beyond_here.map(_percent),
             "Verdicts": rates.judged.map({True: "yes", False: "none"}),
         }
     )
@@ -84,7 +89,7 @@ def verdict(row) -> str:
 
     >>> from types import SimpleNamespace
     >>> verdict(SimpleNamespace(verdict="supported", scope="beyond them"))
-    '● supported, beyond these sets'
+    '● supported, beyond these datasets'
     """
     return (
         ", ".join(filter(None, (f"{MARKS[row.verdict]} {row.verdict}", SCOPES.get(row.scope)))) if row.verdict else ""

@@ -22,16 +22,18 @@ def full(rows: pd.DataFrame, *, name: str = "Contrast") -> pd.DataFrame:
         {
             name: rows.contrast,
             "Over": rows.group,
-            "Difference": [gain_interval(r.gain, r.low, r.high) for r in rows.itertuples()],
-            "Beyond": [bounds(r.low_beyond, r.high_beyond) for r in rows.itertuples()],
-            "Seen from": rows.detectable.map(margin),
+            "Difference": [gain_interval(r.gain, r.low, r.high, 1) for r in rows.itertuples()],
+            "For other datasets, too": [bounds(r.low_beyond, r.high_beyond, 1) for r in rows.itertuples()],
+            "Minimum detectable": [margin(value, 1) for value in rows.detectable],
             "Design": [design(r.seeds, r.datasets) for r in rows.itertuples()],
         }
     )
 
 
-def wide(rows: pd.DataFrame, *, name: str = "Contrast", digits: int = 2) -> pd.DataFrame:
-    """A row per contrast, two columns per group: the difference with its interval on these sets, and that beyond them.
+def wide(rows: pd.DataFrame, *, name: str = "Contrast", digits: int = 1) -> pd.DataFrame:
+    """A row per contrast, a column per group: the difference with its interval for another training on these datasets.
+
+    The intervals for other datasets, too, are in the numbers behind the table.
 
     Args:
         rows: As `analysis.contrasts.contrast_rows` returns it.
@@ -42,7 +44,6 @@ def wide(rows: pd.DataFrame, *, name: str = "Contrast", digits: int = 2) -> pd.D
     for row in rows.itertuples():
         line = cells.setdefault(row.contrast, {name: row.contrast})
         line[f"{row.group} ({row.datasets})"] = gain_interval(row.gain, row.low, row.high, digits)
-        line[f"{row.group}, beyond"] = bounds(row.low_beyond, row.high_beyond, digits)
     seeds = rows.groupby("contrast", sort=False).seeds.min()
     return pd.DataFrame([line | {"seeds": seeds[contrast]} for contrast, line in cells.items()])
 
@@ -56,7 +57,7 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
         line = cells.setdefault(row.method, {"Method": METHODS[row.method].label})
-        line[f"{row.group} ({row.datasets})"] = f"{row.score:.2f}"
+        line[f"{row.group} ({row.datasets})"] = f"{row.score:.1f}"
         line["seeds"] = str(row.seeds)
     frame = pd.DataFrame(list(cells.values()))
     return frame[[*(column for column in frame if column != "seeds"), "seeds"]]

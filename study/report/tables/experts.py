@@ -10,7 +10,7 @@ ROUTERS = ("trained", "untrained", "random")
 
 
 def information_table(information: pd.DataFrame, methods: Sequence[str], label: Mapping[str, str]) -> pd.DataFrame:
-    """A row per method: mutual information of expert with task and with set, trained, untrained and at random.
+    """A row per method: mutual information of expert with task and with dataset, trained, untrained and at random.
 
     Args:
         information: `information.csv` of runs: columns method, seed, router, label, layer, information, noise.
@@ -25,7 +25,7 @@ def information_table(information: pd.DataFrame, methods: Sequence[str], label: 
         for of in ("task", "set"):
             for router in ROUTERS:
                 value, noise = means.loc[(method, router, of)]
-                row[f"{of}, {router}"] = f"{value:.3f} ± {noise:.3f}"
+                row[f"{'dataset' if of == 'set' else of}, {router}"] = f"{value:.3f} ± {noise:.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
 

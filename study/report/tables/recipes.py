@@ -10,9 +10,9 @@ from ..method_styles import METHODS
 from ..style import MISSING
 from .claims import design
 from .contrasts import share_text, wide
-from .write import bounds, gain, gain_interval
+from .write import gain, gain_interval
 
-NO_SIZE, ONE_SEED = "none: MoTE − IC may be nothing", "none: 1 seed"
+NO_SIZE, ONE_SEED = "undefined (MoTE − IC may be zero)", "undefined (1 seed)"
 
 
 def levels_table(levels: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def levels_table(levels: pd.DataFrame) -> pd.DataFrame:
     for line in levels.itertuples():
         key = (recipe[line.method], line.group)
         row = rows.setdefault(key, {"Recipe": key[0], "Over": f"{line.group} ({line.datasets})"})
-        row[METHODS[line.method.split("_")[0]].label] = f"{line.score:.2f}"
+        row[METHODS[line.method.split("_")[0]].label] = f"{line.score:.1f}"
         row["seeds"] = str(min(int(row.get("seeds", line.seeds)), line.seeds))
     frame = pd.DataFrame(list(rows.values()))
     return frame[[*(column for column in frame if column != "seeds"), "seeds"]]
@@ -42,7 +42,7 @@ def sections_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def share_table(shares: pd.DataFrame) -> pd.DataFrame:
-    """A row per task type and group: both gains, the share for the same sets and beyond them, or why there is none.
+    """A row per task type and group: both gains, the share for these datasets and for others, or why there is none.
 
     Args:
         shares: As `analysis.recipes.shares_by_type` returns it.
@@ -50,11 +50,10 @@ def share_table(shares: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Over": [f"{r.group} ({r.datasets})" for r in shares.itertuples()],
-            "EA − IC": shares.part.map(gain),
-            "MoTE − IC": [gain_interval(r.whole, r.whole_low, r.whole_high) for r in shares.itertuples()],
+            "EA − IC": [gain(value, 1) for value in shares.part],
+            "MoTE − IC": [gain_interval(r.whole, r.whole_low, r.whole_high, 1) for r in shares.itertuples()],
             "share": [_share(r.seeds, Share(r.share, r.low, r.high)) for r in shares.itertuples()],
-            "MoTE − IC, beyond": [bounds(r.whole_low_beyond, r.whole_high_beyond) for r in shares.itertuples()],
-            "share, beyond": [_beyond(r) for r in shares.itertuples()],
+            "share for other datasets, too": [_beyond(r) for r in shares.itertuples()],
             "Design": [design(r.seeds, r.datasets) for r in shares.itertuples()],
         }
     )
@@ -68,12 +67,12 @@ def _share(seeds: int, share: Share) -> str:
 
 def _beyond(row) -> str:
     if row.datasets < 2:
-        return "none: 1 dataset"
+        return "undefined (1 dataset)"
     return _share(row.seeds, Share(row.share_beyond, row.low_beyond, row.high_beyond))
 
 
 def memory_table(memory: pd.DataFrame) -> pd.DataFrame:
-    """A row per series and size: parameters, megabytes, and per group the gain over IC with both intervals.
+    """A row per series and size: parameters, megabytes, and per group the gain over IC with its interval.
 
     Args:
         memory: As `analysis.recipes.memory` returns it.
@@ -86,8 +85,7 @@ def memory_table(memory: pd.DataFrame) -> pd.DataFrame:
             "MB": f"{r.megabytes:.1f}",
         }
         row = rows.setdefault((r.series, r.label), first)
-        row[f"{r.group} ({r.datasets})"] = MISSING if r.method == "ic" else gain_interval(r.gain, r.low, r.high)
-        row[f"{r.group}, beyond"] = MISSING if r.method == "ic" else bounds(r.low_beyond, r.high_beyond)
+        row[f"{r.group} ({r.datasets})"] = MISSING if r.method == "ic" else gain_interval(r.gain, r.low, r.high, 1)
         row["seeds"] = str(r.seeds)
     frame = pd.DataFrame(list(rows.values()))
     return frame[[*(column for column in frame if column != "seeds"), "seeds"]]
@@ -97,17 +95,17 @@ def conclusion(gains: pd.DataFrame, shares: pd.DataFrame, memory: pd.DataFrame) 
     """Gains per recipe, the share of EA, and gains per size over all datasets, as text with no verdict."""
     everything = gains[gains.group == "all"]
     parts = [
-        f"{section} {', '.join(f'{gain(r.gain)} ({r.contrast})' for r in rows.itertuples())}"
+        f"{section} is {', '.join(f'{gain(r.gain, 1)} ({r.contrast})' for r in rows.itertuples())}"
         for section, rows in everything.groupby("section", sort=False)
     ]
     whole = shares[shares.group == "all"].iloc[0]
     ea = _share(whole.seeds, Share(whole.share, whole.low, whole.high))
     sized = memory[(memory.group == "all") & (memory.method != "ic")]
     costs = [
-        f"{series}: {', '.join(f'{gain(r.gain)} at {r.megabytes:.1f} MB ({r.label})' for r in rows.itertuples())}"
+        f"{series}: {', '.join(f'{gain(r.gain, 1)} at {r.megabytes:.1f} MB ({r.label})' for r in rows.itertuples())}"
         for series, rows in sized.groupby("series", sort=False)
     ]
     return (
-        f"Over all datasets, in points: {'; '.join(parts)}. EA's share of MoTE's gain over IC, with its interval on "
-        f"these sets: {ea}. Gain over IC, {'; '.join(costs)}."
+        f"Over all datasets, in points, {'; '.join(parts)}. EA's share of MoTE's gain over IC is {ea}. "
+        f"The gain over IC by size is, for {'; for '.join(costs)}."
     )

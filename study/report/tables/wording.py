@@ -27,10 +27,10 @@ def spread_table(spread: pd.DataFrame, by_wording: pd.DataFrame) -> pd.DataFrame
     for group, here in spread.groupby("group", sort=False):
         row = {"Over": f"{group} ({here.datasets.iloc[0]})"}
         for line in here.itertuples():
-            row[f"spread of {METHODS[line.method].label}"] = f"{line.spread:.2f}"
-            row[f"within a seed, {METHODS[line.method].label}"] = f"{line.seed_spread:.2f}"
+            row[f"spread of {METHODS[line.method].label}"] = f"{line.spread:.1f}"
+            row[f"within one seed, {METHODS[line.method].label}"] = f"{line.seed_spread:.1f}"
         gains = by_wording[by_wording.group == group]
-        row |= {f"MoTE − IC, {r.contrast}": gain_interval(r.gain, r.low, r.high) for r in gains.itertuples()}
+        row |= {f"MoTE − IC, {r.contrast}": gain_interval(r.gain, r.low, r.high, 1) for r in gains.itertuples()}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -48,7 +48,7 @@ def similarity_table(rows: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFr
         {
             "Of": label[r.method],
             "Similarity": interval(r.mean, r.low, r.high, 3),
-            "Beyond": bounds(r.low_beyond, r.high_beyond, 3).replace("+", ""),
+            "For other texts, too": bounds(r.low_beyond, r.high_beyond, 3).replace("+", ""),
         }
         for r in means.itertuples()
     ]
@@ -56,7 +56,7 @@ def similarity_table(rows: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFr
         {
             "Of": f"{label[r.method]} − {label[r.baseline]}",
             "Similarity": gain_interval(r.mean, r.low, r.high, 3),
-            "Beyond": bounds(r.low_beyond, r.high_beyond, 3),
+            "For other texts, too": bounds(r.low_beyond, r.high_beyond, 3),
         }
         for r in differences.itertuples()
     ]
@@ -67,14 +67,15 @@ def conclusion(effects: pd.DataFrame, spread: pd.DataFrame, similarity: pd.DataF
     """Main effects, interaction, spread and similarities over all datasets, as text with no verdict."""
     everything = effects[effects.group == "all"].set_index("contrast")
     parts = [
-        f"{name} {gain_interval(*everything.loc[name, ['gain', 'low', 'high']])}"
+        f"{name} {gain_interval(*everything.loc[name, ['gain', 'low', 'high']], 1)} points"
         for name in (INSTRUCTION, EXPERTS, INTERACTION)
     ]
-    moved = [f"{METHODS[r.method].label} {r.spread:.2f}" for r in spread[spread.group == "all"].itertuples()]
+    moved = [f"{METHODS[r.method].label} {r.spread:.1f}" for r in spread[spread.group == "all"].itertuples()]
     apart = [f"{METHODS[r.method].label} {r.mean:.3f}" for r in similarity[similarity.pair == ALL_PAIRS].itertuples()]
+    larger = max((INSTRUCTION, EXPERTS), key=lambda name: everything.gain[name])
     return (
-        "Over all datasets, in points, in brackets the 95 % interval for another training on these sets: "
-        f"{'; '.join(parts)}. "
-        f"Three wordings of one meaning move the mean score by: {', '.join(moved)} points. "
-        f"Mean similarity of two routes: {', '.join(apart)}."
+        f"**The larger effect over all datasets is that of the {larger.split(',')[0]}:** {'; '.join(parts)} "
+        "(in brackets: 95 % interval for another training on these datasets). "
+        f"Three wordings of one meaning move the mean score by {', '.join(moved)} points. "
+        f"The mean similarity of two routes is {', '.join(apart)}."
     )

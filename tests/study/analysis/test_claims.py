@@ -119,7 +119,7 @@ def test_a_design_beyond_the_limit_of_false_verdicts_has_no_verdict(monkeypatch)
 
 def test_an_open_claim_says_what_would_have_been_seen():
     row = judgement.estimate(claim(), Measured(values(0.05)))
-    assert judge(values(0.05)).reason == f"smaller than we could see: {row['detectable']:.2g}"
+    assert judge(values(0.05)).reason == f"below the minimum detectable effect: {row['detectable']:.2g}"
     assert judge(np.zeros((3, 4))).reason == "no difference at all"
     assert judge(np.full((3, 4), -2e-14)).verdict == "open", "zero but for rounding"
 
@@ -161,7 +161,7 @@ def test_a_claim_of_lines_takes_all_of_them_and_counts_once():
     assert figure3.p.iloc[0] == figure3.p.iloc[1:].max()
     one = judgement.estimate(claim(claimed="less"), Measured(values(-1.0)))
     assert figure3.p.iloc[1] == pytest.approx(5 * one["p"]), "Holm over five equal lines"
-    assert judgement.counts(lower) == {"reproduced beyond these sets": 2, "contradicted beyond these sets": 1}
+    assert judgement.counts(lower) == {"reproduced beyond these datasets": 2, "contradicted beyond these datasets": 1}
     shown = claim_tables.notebook_table(lower)
     assert shown.Claim.str.startswith("– ").sum() == 5
     mixed = of_notebook_25({"classification–clustering": 1.0, "clustering–search_query": 0.0})
@@ -231,8 +231,10 @@ def test_collected_claims_have_what_their_tables_say_once(collected):
     assert found.loc["t6", ["verdict", "reason"]].tolist() == ["open", "2 seeds"]
     assert found.loc["t2-ic", ["verdict", "scope", "reason"]].tolist() == ["not judged", "", ""]
     assert judgement.open_reasons(found)["2 seeds"] == 2
-    assert "**2** reproduced beyond these sets" in judgement.counts_text(found)
-    assert judgement.counts_text(found).endswith("left open by «smaller than we could see» (4), «2 seeds» (2)")
+    assert "**2** reproduced beyond these datasets" in judgement.counts_text(found)
+    assert judgement.counts_text(found).endswith(
+        "open because of “below the minimum detectable effect” (4), «2 seeds» (2)"
+    )
 
 
 def test_holm_is_over_the_claims_of_one_source_that_can_have_a_verdict(collected):

@@ -54,7 +54,7 @@ def test_notebook_30_judges_its_claims(execute):
     one_seed = ["ts-permuted", "ts-hardness", "ts-deviation", "ts-centered"]
     assert reasons[reasons != ""].to_dict() == dict.fromkeys(one_seed, "1 seed")
     assert {"tsembed_scores", "tsembed_gains", "tsembed_tests", "tsembed_ablations", "mmeb_published"} <= names(saved)
-    assert "3 seeds of the main rows" in shown[0]
+    assert "3 seeds of the main methods" in shown[0]
     assert "**4** reproduced" in shown[-1]
     assert "**1** refuted" in shown[-1]
 
@@ -66,7 +66,14 @@ def test_notebook_31_judges_its_claims(execute):
     assert found.pop("ts-specialise") == "open", "no stage has an effect there"
     ours = {claim.id for claim in claims.claims("31_expert_routing") if claim.source == "ours"}
     assert found == {name: "supported" if name in ours else "reproduced" for name in found}
-    assert {"expert_use_tsembed", "specialisation", "stages", "routing_proxy", "adapter_conflict"} <= names(saved)
+    assert {
+        "expert_use_tsembed",
+        "specialisation",
+        "specialisation_by_layer",
+        "stages",
+        "routing_proxy",
+        "adapter_conflict",
+    } <= names(saved)
     assert "**3** reproduced" in shown[-1]
     assert "**2** supported" in shown[-1]
 

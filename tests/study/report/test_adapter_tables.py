@@ -19,19 +19,36 @@ MEANS = pd.DataFrame(
 GAIN = {"gain": 2.0, "low": 1.0, "high": 3.0}
 
 
-def test_scores_stand_beside_chance_and_seeds():
+def test_scores_stand_above_chance_and_beside_seeds():
     shown = adapter_tables.score_table(MEANS, {"seen": 5.0, "unseen": 2.5}, {"seen": 20.0, "unseen": float("nan")})
-    assert shown.columns.tolist() == ["Sets", "chance", "chance among answers", "Base, zero-shot", "TSEmbed"]
-    assert shown.iloc[0].tolist() == ["seen (8)", "5.0", "20.0", "40.0 [38.0, 42.0]", "40.0 [38.0, 42.0]"]
-    assert shown["chance among answers"][1] == style.MISSING
-    assert shown.iloc[-1].tolist() == ["seeds", style.MISSING, style.MISSING, "1", "3"]
-    assert adapter_tables.score_table(MEANS).columns.tolist() == ["Sets", "Base, zero-shot", "TSEmbed"]
+    groups = ["all unseen datasets (4)", "all seen datasets (8)"]
+    assert shown.columns.tolist() == ["Method", *groups, "Seeds"]
+    assert shown.iloc[0].tolist() == ["Base (captions only)", "30.0 [28.0, 32.0]", "40.0 [38.0, 42.0]", "1"]
+    assert shown.iloc[1].tolist()[0] == "TSEmbed"
+    assert shown.iloc[2].tolist() == ["chance, all candidates", "2.5", "5.0", style.MISSING]
+    assert shown.iloc[3].tolist() == ["chance, possible answers", style.MISSING, "20.0", style.MISSING]
+    assert len(adapter_tables.score_table(MEANS)) == 2
 
 
-def test_gains_stand_beside_the_baselines_score():
+def test_only_the_three_groups_that_sum_up_have_intervals():
+    single = MEANS[MEANS.row == "seen"].assign(row="ImageRetrieval", datasets=2)
+    every = MEANS[MEANS.row == "seen"].assign(row="all sets", datasets=12)
+    shown = adapter_tables.score_table(pd.concat([single, MEANS, every]))
+    assert shown.columns.tolist()[1:] == [
+        "all datasets (12)",
+        "all unseen datasets (4)",
+        "all seen datasets (8)",
+        "retrieval (2)",
+        "Seeds",
+    ]
+    assert shown.iloc[0]["retrieval (2)"] == "40.0"
+
+
+def test_gains_stand_below_the_baselines_score():
     gains = pd.DataFrame([{"row": "seen", "method": "tsembed", "datasets": 8, "seeds": 3, "baseline": 38.0} | GAIN])
     shown = adapter_tables.gain_table(gains, "vl_lora_wide")
-    assert shown.iloc[0].to_dict() == {"Sets": "seen (8)", "LoRA, 4 r": "38.00", "TSEmbed": "+2.00 [+1.00, +3.00]"}
+    assert shown.Method.tolist() == ["score of Matched-parameter LoRA", "TSEmbed"]
+    assert shown["all seen datasets (8)"].tolist() == ["38.0", "+2.0 [+1.0, +3.0]"]
 
 
 def test_costs_are_ratios_to_the_baseline_and_the_backbone():
@@ -56,16 +73,16 @@ def test_an_ablation_names_the_main_rows_setting():
     shown = adapter_tables.ablation_table(rows)
     assert shown.columns.tolist() == [
         "Ablation",
-        "changes",
-        "all sets",
-        "seen",
-        "detectable",
+        "In place of",
+        "all datasets",
+        "all seen datasets",
+        "Minimum detectable",
         "Holm",
-        "seeds",
-        "parameters",
+        "Seeds",
+        "Parameters",
     ]
-    assert shown.iloc[0].tolist()[:2] == ["beta 3", "beta (10)"]
-    assert shown.seeds.tolist() == [1]
+    assert shown.iloc[0].tolist()[:2] == ["beta 3", "beta: 10"]
+    assert shown.Seeds.tolist() == [1]
 
 
 def test_published_numbers_have_a_source():

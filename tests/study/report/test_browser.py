@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.report import answers, notebook, site
+from study.report import notebook, site
+from study.report.pages import answer_boxes
 
 from . import samples
 from .text_runs import write_text_study
@@ -46,7 +47,7 @@ COLUMNS = "id,difference,low,high,low_beyond,high_beyond,low_bootstrap,high_boot
 JUDGED = f"""{COLUMNS},verdict,scope,reason
 f1-mean,-0.0893,-0.1142,-0.0644,-0.1143,-0.0643,-0.11,-0.06,0.033,5,128,reproduced,beyond them,
 all-mote,-0.413,-0.791,-0.034,-0.881,0.055,-0.7,0.1,0.53,5,46,contradicted,these sets,
-t7-loss,0.405,-0.142,0.953,-0.26,1.07,-0.1,0.9,0.761,5,46,open,,smaller than we could see: 0.76
+t7-loss,0.405,-0.142,0.953,-0.26,1.07,-0.1,0.9,0.761,5,46,open,,below the minimum detectable effect: 0.76
 ts-eans,1.2,,,,,-0.8,2.7,,1,25,open,,1 seed
 """
 LINES = "print('\\n'.join('a long line ' * 30 for _ in range(50)))\nwide"
@@ -126,7 +127,7 @@ def test_the_first_page_is_three_screens_at_most_and_answers_with_the_numbers_of
         box, row = page.locator(f"#answer-{name}"), rows.loc[claim]
         ends = (row.low, row.high) if row.seeds > 1 else (row.low_bootstrap, row.high_bootstrap)
         unit = "cosine" if claim == "f1-mean" else "points"
-        numbers = [answers.signed(value, unit, *ends) for value in (row.difference, *ends)]
+        numbers = [answer_boxes.signed(value, unit, *ends) for value in (row.difference, *ends)]
         for number, value in zip(numbers, (row.difference, *ends), strict=True):
             assert float(number.replace("−", "-")) == pytest.approx(value, abs=0.0501)
         text = box.inner_text()

@@ -1,8 +1,8 @@
 """Figures over blocks.
 
 Invariants: every figure says its seeds and interval, has units on its axes and is as wide as a column or a page; a line
-per expert, pair or method goes through the means, in the order of the blocks; lines differ in marker or in fill; one
-seed and one block are drawn too.
+per expert, pair or method has the means in the order of the blocks, counted from 1; methods differ in marker or in fill
+and in place; one block is drawn too.
 """
 
 import itertools
@@ -36,11 +36,12 @@ def all_figures(blocks=(1, 0)):
     drift = pd.concat([routed, rows(blocks, method=["ic"], what=["shared", "dense model"])])
     conflict = rows(blocks, pair=TASKS, method=["em", "ic", "mote"], same_task=[True, False]).astype({"block": str})
     layers = rows(blocks, method=["ic", "mote"]).rename(columns={"block": "layer"})
+    apart = rows(blocks, method=["mote"]).rename(columns={"block": "layer"})
     return {
         "drift": layer_figures.drift(drift, **SAID),
         "distance": layer_figures.expert_distance(rows(blocks, pair=PAIRS), **SAID),
         "conflict": layer_figures.gradient_conflict(conflict, batches=3, **SAID),
-        "layers": similarity_figures.similarity_by_layer(layers, texts=8, **SAID),
+        "layers": similarity_figures.similarity_by_layer(layers, apart, texts=8, **SAID),
     }
 
 
@@ -53,7 +54,7 @@ def texts(figure):
 
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [("drift", "%"), ("distance", "%"), ("conflict", "cosine of gradients"), ("layers", "cosine similarity")],
+    [("drift", "%"), ("distance", "%"), ("conflict", "cosine"), ("layers", "cosine similarity")],
 )
 def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
@@ -70,34 +71,63 @@ def test_nothing_sticks_out_of_the_width():
         assert figure.get_tightbbox().width <= figure.get_figwidth() + 0.1  # inches, as it is saved
 
 
-def lines(axes):
-    return {container.get_label(): container.lines[0] for container in axes.containers}
+def names(axes):
+    return [label.get_text() for label in axes.get_yticklabels()]
 
 
-def test_a_line_per_expert_pair_and_method():
-    feed_forward, attention = DRAWN["drift"].axes
-    assert list(lines(feed_forward)) == [*(f"MoTE: {e}" for e in EXPERTS), "IC: dense"]
-    assert list(lines(attention)) == ["MoTE", "IC"]
-    assert list(lines(DRAWN["distance"].axes[0])) == [p.replace("search_", "") for p in PAIRS]
-    assert list(lines(DRAWN["layers"].axes[0])) == ["IC", "MoTE"]
-    for axes in DRAWN["conflict"].axes:
-        assert len(lines(axes)) == 6
-    assert [axes.get_title() for axes in DRAWN["conflict"].axes] == TASKS
+def numbers(axes):
+    """The table of numbers that a heat map is, as it is read."""
+    table = axes.images[0].get_array()
+    return table.shape, [text.get_text() for text in axes.texts]
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_lines_differ_without_colour(name):
-    for axes in DRAWN[name].axes:
-        looks = [(line.get_marker(), line.get_fillstyle()) for line in lines(axes).values()]
-        assert len(set(looks)) == len(looks) > 1
+def test_a_row_per_expert_pair_and_method_and_blocks_from_1():
+    feed_forward, attention = DRAWN["drift"].axes[:2]
+    experts = ["classification", "clustering", "query", "document"]
+    assert names(feed_forward) == [*(f"MoTE, {e} expert" for e in experts), "IC"]
+    assert names(attention) == ["MoTE", "IC"]
+    distance = DRAWN["distance"].axes[0]
+    assert names(distance) == [f"{a} – {b}" for a, b in itertools.combinations(experts, 2)]
+    for axes in (attention, distance):
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
 
 
-def test_lines_go_through_the_means_in_the_order_of_blocks():
-    line = lines(DRAWN["drift"].axes[1])["IC"]
-    assert list(line.get_xdata()) == [0, 1]
-    assert list(line.get_ydata()) == pytest.approx([0.0, 10.0])  # %
-    text = lines(DRAWN["conflict"].axes[0])["IC, two tasks"]  # of blocks as text
-    assert list(text.get_xdata()) == [0, 1]
+def test_a_cell_is_the_mean_of_its_block_in_per_cent():
+    shape, shown = numbers(DRAWN["drift"].axes[1])
+    assert shape == (2, 2)
+    assert shown == ["0.00", "10.00", "0.00", "10.00"], "the first block is the first column"
+
+
+def test_more_blocks_than_fit_have_colours_alone():
+    many = all_figures(blocks=tuple(range(20)))["drift"].axes[0]
+    assert many.images[0].get_array().shape == (5, 20)
+    assert not many.texts
+
+
+def test_two_tasks_stand_beside_batches_of_one_task():
+    panels = DRAWN["conflict"].axes
+    assert len(panels) == 2 * len(TASKS)
+    two, one = panels[:2]
+    assert two.get_title(loc="left") == "all pairs of tasks: two tasks"
+    assert one.get_title(loc="left") == "all pairs of tasks: batches of one task"
+    assert {bars.lines[0].get_fillstyle() for bars in two.containers} == {"full"}
+    assert {bars.lines[0].get_fillstyle() for bars in one.containers} == {"none"}
+    assert len({bars.lines[0].get_marker() for bars in two.containers}) == len(two.containers) == 3
+    assert [label.get_text() for label in panels[-2].get_xticklabels()] == ["1", "2"]
+
+
+def test_methods_of_a_block_do_not_lie_on_each_other():
+    axes = DRAWN["conflict"].axes[0]
+    places = [tuple(bars.lines[0].get_xdata()) for bars in axes.containers]
+    assert len(set(places)) == 3
+
+
+def test_similarity_has_a_line_per_method_and_their_difference():
+    levels, apart = DRAWN["layers"].axes
+    assert [bars.get_label() for bars in levels.containers] == ["IC", "MoTE"]
+    assert list(levels.containers[0].lines[0].get_xdata()) == [0, 1]
+    assert len(apart.containers) == 1
+    assert apart.get_title() == "MoTE − IC, paired by text and seed"
 
 
 def test_one_block_is_drawn():

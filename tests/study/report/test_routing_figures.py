@@ -1,7 +1,7 @@
-"""Figures of TSEmbed's rows.
+"""Figures of TSEmbed's methods.
 
-Invariants: every figure says its seeds and interval, has units on its axes and is as wide as a page; a main row's
-ablations share a side; trained and random routers, two tasks and one, differ in filling; the second stage is marked.
+Invariants: every figure says its seeds and interval, has units on its axes and is as wide as a page; a method's
+ablations share a panel; trained and random routers, two tasks and one, differ in filling; the second stage is marked.
 """
 
 import itertools
@@ -62,7 +62,8 @@ def drawn():
         "between sets": expert_figures.between_sets(sets, seeds="2 seeds", batches=2),
         "ablations": interval_figures.ablations(ABLATIONS, **SAID),
         "use": expert_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),
-        "specialisation": expert_figures.specialisation(history, switches, layers, BLOCKS, **SAID),
+        "specialisation": expert_figures.specialisation(history, switches, seeds="2 seeds"),
+        "by layer": expert_figures.specialisation_by_layer(layers, BLOCKS, seeds="2 seeds"),
         "proxy": expert_figures.proxy(proxy, BLOCKS, **SAID),
         "conflict": interval_figures.task_conflict(conflict, **said),
     }
@@ -81,6 +82,7 @@ def texts(figure):
         ("ablations", "(points)"),
         ("use", "mean gate"),
         ("specialisation", "(nats)"),
+        ("by layer", "nats"),
         ("proxy", "Spearman"),
         ("conflict", "cosine"),
         ("between sets", "cosine"),
@@ -102,47 +104,54 @@ def test_nothing_sticks_out_of_the_page(name):
     assert box.width < style.FULL + 0.1
 
 
-def test_a_main_rows_ablations_share_a_side():
-    left, right = DRAWN["ablations"].axes
-    assert [t.get_text() for t in left.get_yticklabels()] == ["rank (16)", "r 4", "r 32"]
-    assert [t.get_text() for t in right.get_yticklabels()] == [
-        "weights (EANS)",
+def test_a_methods_ablations_share_a_panel():
+    above, below = DRAWN["ablations"].axes
+    assert [t.get_text() for t in above.get_yticklabels()] == ["rank, in place of 16", "r 4", "r 32"]
+    assert [t.get_text() for t in below.get_yticklabels()] == [
+        "weights, in place of EANS",
         "none (MoE-LoRA)",
-        "beta (10)",
+        "beta, in place of 10",
         "beta 3",
     ]
-    assert left.get_xlim() == right.get_xlim(), "comparable"
-    assert len(left.containers) == 2
-    assert len(right.containers) == 2
+    assert above.get_xlim() == below.get_xlim(), "comparable"
+    assert len(above.containers) == 2
+    assert len(below.containers) == 2
 
 
-def test_the_second_stage_is_marked_once_where_it_begins():
-    over_time = DRAWN["specialisation"].axes[0]
-    dotted = [line for line in over_time.lines if line.get_linestyle() == ":"]
-    assert [list(line.get_xdata()) for line in dotted] == [[9, 9]], "not where it began with the first step"
-    assert len(over_time.get_legend_handles_labels()[1]) == 2, "a label per method, not per seed"
+def test_the_second_stage_is_marked_where_it_begins():
+    first, second = DRAWN["specialisation"].axes
+    assert (first.get_title(), second.get_title()) == ("MoE-LoRA", "TSEmbed"), "a panel per method"
+    dotted = [[line for line in axes.lines if line.get_linestyle() == ":"] for axes in (first, second)]
+    assert [list(line.get_xdata()) for line in dotted[1]] == [[9, 9]], "not where it began with the first step"
+    assert dotted[0] == []
+    assert {line.get_color() for line in second.lines[:4]} == {method_styles.METHODS["tsembed"].colour}
 
 
-def test_random_routers_are_hollow_and_all_layers_stand_apart():
-    axes = DRAWN["proxy"].axes[0]
-    lines = {c.get_label(): c.lines[0] for c in axes.containers if not c.get_label().startswith("_")}
-    assert {name: line.get_fillstyle() for name, line in lines.items()} == {
-        "MoE-LoRA, trained routers": "full",
-        "MoE-LoRA, random routers": "none",
-        "TSEmbed, trained routers": "full",
-        "TSEmbed, random routers": "none",
-    }
-    assert all(list(line.get_xdata()) == [0, 1, 2, 3] for line in lines.values())
-    assert [t.get_text() for t in DRAWN["proxy"].axes[2].get_xticklabels()] == ["0", "1", "all"]
+def test_trained_and_random_routers_stand_below_each_other():
+    by_layer, whole = DRAWN["proxy"].axes[:2]
+    names = [f"{m}, {router} routers" for m in ("MoE-LoRA", "TSEmbed") for router in ("trained", "random")]
+    assert [label.get_text() for label in by_layer.get_yticklabels()] == names
+    assert by_layer.images[0].get_array().shape == (4, 4)
+    assert [label.get_text() for label in by_layer.get_xticklabels()] == ["1", "2"], "blocks are counted from 1"
+    assert [bars.lines[0].get_fillstyle() for bars in whole.containers] == ["full", "none"] * 2
+    assert by_layer.images[0].norm.vmin == -by_layer.images[0].norm.vmax, "two colours round zero"
 
 
-def test_one_task_is_hollow_in_the_colour_of_the_method():
-    axes = DRAWN["conflict"].axes[0]
-    hollow = [line for line in axes.lines if line.get_fillstyle() == "none"]
-    assert len(hollow) == 7 * 6
-    assert len(axes.containers) == 7 * 6
-    assert {line.get_color() for line in hollow} == {c.lines[0].get_color() for c in axes.containers}
-    assert axes.get_yticklabels()[1].get_text() == "classification – retrieval"
+def test_an_even_share_is_the_middle_of_two_colours():
+    shares = rows(route=["clustering"], block=[0, 1], expert=range(4), seed=[0]).assign(share=[0.7, 0.1, 0.1, 0.1] * 2)
+    for figure in (DRAWN["use"], expert_figures.expert_shares(shares, seeds="1 seed", texts=8)):
+        norm = figure.axes[0].images[0].norm
+        assert (norm.vmin + norm.vmax) / 2 == pytest.approx(0.25)
+
+
+def test_batches_of_one_task_have_a_panel_of_their_own_in_the_colours_of_the_methods():
+    two, one = DRAWN["conflict"].axes
+    hollow, filled = ([c.lines[0] for c in axes.containers] for axes in (one, two))
+    assert {line.get_fillstyle() for line in hollow} == {"none"}
+    assert {line.get_fillstyle() for line in filled} == {"full"}
+    assert len(hollow) == len(filled) == 7 * 6
+    assert {line.get_color() for line in hollow} == {line.get_color() for line in filled}
+    assert two.get_yticklabels()[1].get_text() == "classification – retrieval"
 
 
 def test_the_main_rows_differ_in_marker_and_colour():

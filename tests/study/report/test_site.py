@@ -234,26 +234,26 @@ def claimed(study):
 
 def test_every_measured_claim_is_listed_with_its_verdict_and_the_others_are_counted(claimed, executed):
     executed("reports/tiny/notebooks", "20_gain", "x = 1")
-    rows = "b,,0.1,-1.0,1.2,-2,2,1.3,3,22,open,,smaller than we could see: 1.3,\nb,its line,0.1,,,,,,,,,,,\n"
+    rows = "b,,0.1,-1.0,1.2,-2,2,1.3,3,22,open,,below the minimum detectable effect: 1.3,\nb,its line,0.1,,,,,,,,,,,\n"
     put(claimed / "reports/tiny/tables/claims_gain.csv", JUDGED + REPRODUCED + rows)
     text = site.build("tiny").with_name("claims.html").read_text()
     table = text[text.index('aria-label="Claims: ') :]
     first, second = re.findall(r'<tr><th scope="row">Claim .*?</tr>', table, re.S)
     assert "● reproduced" in first
-    assert "on these sets" in first
+    assert "on these datasets" in first
     assert "explained by the rate; not after Holm" in first
-    assert "+1.50 [+0.50, +2.50]" in first
-    assert "[−1.50, +4.50]" in first
+    assert "+1.5 [+0.5, +2.5]" in first
+    assert "[−1.5, +4.5]" in first
     assert "3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}22" in first
-    assert "+0.88" in first
-    assert "0.90" in first
+    assert "+0.9" in first
+    assert ">0.9<" in first
     assert "○ open" in second
-    assert "smaller than we could see: 1.3" in second
+    assert "below the minimum detectable effect: 1.3" in second
     assert 'href="notebooks/20_gain.html"' in second
     assert "3 claims and questions" in text
     assert "Not measured by this preset, and without a row: 1." in text
-    assert re.search(r"<strong>1</strong>&nbsp;reproduced on these sets,\s+<strong>1</strong>&nbsp;open", text)
-    assert "smaller than we could see&nbsp;(1)" in text
+    assert re.search(r"<strong>1</strong>&nbsp;reproduced on these datasets,\s+<strong>1</strong>&nbsp;open", text)
+    assert "below the minimum detectable effect&nbsp;(1)" in text
     assert "A test of the machinery" not in text
     frame = claims.collect("tiny")
     assert list(claims.out_of_sight(frame).id) == ["b"]
@@ -330,18 +330,18 @@ def test_training_time_is_that_of_the_log_and_not_of_a_resumed_process(study):
 def test_a_planned_notebook_that_did_not_run_has_a_page_that_says_so_and_a_failed_one_its_error(study, executed):
     put(study / "configs/presets/tiny.yaml", "about: x\ndata: {source: embedded}\nvariants: {em: 1}\n")
     executed("notebooks", "20_gain", "x = 1", title="# What is gained?", done=False)
-    executed("notebooks", "22_routing", "x = 1", title="# Who chooses?", done=False)
-    failed = executed("reports/tiny/notebooks", "22_routing.failed", "x = 1", title="# Who chooses?", done=False)
+    executed("notebooks", "22_other", "x = 1", title="# Who chooses?", done=False)
+    failed = executed("reports/tiny/notebooks", "22_other.failed", "x = 1", title="# Who chooses?", done=False)
     content = json.loads(failed.read_text())
     error = {"output_type": "error", "ename": "ValueError", "evalue": "sem: scores of <Retrieval> are missing"}
     content["cells"][-1]["outputs"] = [error | {"traceback": []}]
     failed.write_text(json.dumps(content))
     index = site.build("tiny")
     pages = {page.name: page.read_text() for page in (index.parent / "notebooks").glob("*.html")}
-    assert set(pages) == {"20_gain.html", "22_routing.html"}
+    assert set(pages) == {"20_gain.html", "22_other.html"}
     assert "<h1>What is gained?</h1>" in pages["20_gain.html"]
     assert "Nothing to show yet" in pages["20_gain.html"]
-    assert "sem: scores of &lt;Retrieval&gt; are missing" in pages["22_routing.html"]
+    assert "sem: scores of &lt;Retrieval&gt; are missing" in pages["22_other.html"]
     assert index.read_text().count('<span class="flag">missing</span>') == 1
     assert index.read_text().count('<span class="flag">failed</span>') == 1
     assert "21_task_aware_training</code> needs" in index.read_text()

@@ -47,13 +47,19 @@ def test_gains_are_paired_and_beside_the_papers():
     assert mote[["p_t", "p_wilcoxon"]].isna().all(axis=None), "equal differences have no p-value"
     published = {"STS": {"em": 70.0, "ic": 2.11}, "Average": {"em": 60.0, "ic": 1.5}}
     table = gain_tables.gain_table(by_type, published)
-    assert table.columns.tolist() == ["Task type", "EM", "paper", "IC", "paper ", "MoTE", "paper  "]
-    assert table.iloc[0].tolist()[:5] == ["STS (2)", "50.00", "70.00", "+2.00 [−4.35, +8.35]", "+2.11"]
-    assert table.iloc[1].tolist()[2] == style.MISSING == table.iloc[1].tolist()[4]
-    assert table.iloc[2].tolist()[:3] == ["mean of datasets (3)", "50.00", "60.00"], "the paper's average is one too"
+    ours, papers = ["Gain over EM", "Score of EM"], ["Gain in the paper", "Score of EM in the paper"]
+    assert table.columns.tolist() == ["Method", "Datasets", *ours, *papers]
+    assert table.iloc[0].tolist() == ["IC", "STS (2)", "+2.0 [−4.4, +8.4]", "50.0", "+2.1", "70.0"]
+    assert table.iloc[1].tolist()[-2:] == [style.MISSING] * 2, "re-ranking is not published here"
+    assert table.iloc[2].tolist()[1] == "mean of all datasets (3)", "the paper's average is one too"
+    assert table.iloc[2].tolist()[-2:] == ["+1.5", "60.0"]
+    assert table.Method.tolist() == ["IC"] * 3 + ["MoTE"] * 3
+    assert gain_tables.gain_table(by_type, {}).columns.tolist() == ["Method", "Datasets", *ours]
     tests = gain_tables.tests_table(by_type)
     assert len(tests) == 6
-    assert (tests.Holm[tests["Task type"] == MEAN] == style.MISSING).all(), "a mean of all is of no family"
+    assert (tests.Holm[tests.Datasets == "mean of all datasets (3)"] == style.MISSING).all(), (
+        "a mean of all is of no family"
+    )
     scored = gain_tables.published_gains({"STS": {"em": 70.0, "ic": 72.0}}, "em")
     assert scored == {"STS": {"em": 70.0, "ic": 2.0}}
     averages = gains.seed_means(scores(), ["em", "ic"], ["STS"])

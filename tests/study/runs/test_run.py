@@ -289,6 +289,18 @@ def test_all_seeds_start_from_the_one_run_of_weights_that_nobody_trains(tmp_path
         assert found == tmp_path / partner / expected / "model"
 
 
+def test_a_renamed_run_is_the_same_run_and_one_of_other_settings_is_not(tmp_path):
+    chosen = resolve(load_preset("smoke"), "ic", 0)
+    run._write_or_check_settings(chosen, "hash", tmp_path)
+    renamed = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"label": "another name"})})
+    run._write_or_check_settings(renamed, "hash", tmp_path)
+    changed = chosen.model_copy(update={"variant": chosen.variant.model_copy(update={"temperature": 0.5})})
+    with pytest.raises(ValueError, match=r"other settings: variant.temperature was 'task_aware', is 0.5"):
+        run._write_or_check_settings(changed, "hash", tmp_path)
+    with pytest.raises(ValueError, match="data_sha256 was 'hash', is 'other'"):
+        run._write_or_check_settings(renamed, "other", tmp_path)
+
+
 def test_only_several_gpus_need_a_launcher(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert launch_command("smoke", "em", 1)[1:] == ["-m", "study", "run", "smoke", "em", "1", "--resume"]

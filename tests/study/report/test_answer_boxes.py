@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from study.analysis import claims
-from study.report import answers
+from study.report.pages import answer_boxes
 
 ROW = {
     "id": "all-mote",
@@ -36,7 +36,7 @@ STATED = {claim.id: claim for claim in claims.claims()}
 
 def answer(**changes):
     """The only answer to a table of one claim."""
-    (found,) = answers.answers(pd.DataFrame([ROW | changes]), STATED, {"20_specialization": "notebooks/20.html"})
+    (found,) = answer_boxes.answers(pd.DataFrame([ROW | changes]), STATED, {"20_specialization": "notebooks/20.html"})
     return found
 
 
@@ -71,7 +71,7 @@ def test_one_seed_has_no_interval_over_trainings_and_no_verdict():
 
 def test_averaging_that_is_open_says_what_loss_the_interval_leaves_out():
     changes = {"difference": 0.4, "low": -0.142, "high": 0.95, "verdict": "open", "scope": ""}
-    found = answer(id="t7-loss", **changes, reason="smaller than we could see: 0.76", detectable=0.76)
+    found = answer(id="t7-loss", **changes, reason="below the minimum detectable effect: 0.76", detectable=0.76)
     assert found.found.endswith("A loss of more than 0.1 points lies outside the interval.")
     assert found.judged == "The interval holds zero. This design detects differences of 0.8 points or more."
     assert answer(id="t7-loss", **changes | {"verdict": "reproduced", "scope": "these sets"}).word == "No"
@@ -97,7 +97,7 @@ def test_what_was_not_measured_or_not_judged_is_said():
 
 def test_the_first_measured_claim_answers():
     rows = pd.DataFrame([ROW | {"difference": np.nan}, ROW | {"id": "t2-mote", "difference": 0.2}])
-    (found,) = answers.answers(rows, STATED, {})
+    (found,) = answer_boxes.answers(rows, STATED, {})
     assert found.number == "+0.20 points"
 
 
@@ -123,7 +123,7 @@ def test_trained_against_untrained_is_said_by_the_intervals(gains, said):
         }
         for method, (g, a, b) in zip(("em", "ic"), gains, strict=True)
     ]
-    first, meaning = answers.untrained(pd.DataFrame(rows))
+    first, meaning = answer_boxes.untrained(pd.DataFrame(rows))
     assert first.startswith("Against the untrained backbone, training changed the mean of 46 datasets by EM")
     assert meaning.startswith(said)
-    assert answers.untrained(pd.DataFrame()) == []
+    assert answer_boxes.untrained(pd.DataFrame()) == []
