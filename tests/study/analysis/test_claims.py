@@ -233,7 +233,7 @@ def test_collected_claims_have_what_their_tables_say_once(collected):
     assert judgement.open_reasons(found)["2 seeds"] == 2
     assert "**2** reproduced beyond these datasets" in judgement.counts_text(found)
     assert judgement.counts_text(found).endswith(
-        "open because of “below the minimum detectable effect” (4), «2 seeds» (2)"
+        "open because of “below the minimum detectable effect” (4), “2 seeds” (2)"
     )
 
 
