@@ -19,8 +19,8 @@ from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.settings import Adapter, TokenRouting, Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
+from tsembed.training import processes
 from tsembed.training.loop import train
-from tsembed.training.processes import join
 
 TASKS = {"c": "classification", "r": "retrieval"}
 STEPS = 6
@@ -95,13 +95,20 @@ def run(folder: Path, part: str, row: str) -> Encoder:
 def main(folder: str, part: str, *rows: str) -> None:
     """Train and save the rows."""
     torch.set_num_threads(1)
-    state = join()
+    state = processes.join()
+    prepare = processes.prepare
+
+    def shown(*arguments):
+        prepared = prepare(*arguments)
+        print("model", type(prepared.model).__name__, flush=True)
+        return prepared
+
+    processes.prepare = shown  # the loop looks it up there
     for row in rows:
         encoder = run(Path(folder), part, row)
         if state.is_main_process and part != "cut":
             encoder.save(Path(folder) / row / "model")
         state.wait_for_everyone()
-    print("processes", state.num_processes, type(encoder).__name__, flush=True)
     state.destroy_process_group()
 
 

@@ -39,8 +39,8 @@ class Prepared(NamedTuple):
 def join() -> "PartialState":
     """This process among those of its launch, joined by gloo where there is no accelerator.
 
-    Accelerate's own `PartialState()` would count each process of such a launch as the only one, and would make plain DDP
-    of FSDP where there is no GPU; torch shards over gloo too.
+    Accelerate's own `PartialState()` would count each process of such a launch as the only one, and would make plain
+    DDP of FSDP where there is no GPU; torch shards over gloo too.
     """
     from accelerate import PartialState
     from accelerate.utils import DistributedType
@@ -65,8 +65,9 @@ def make_accelerator(training: Training, variant: Variant) -> "Accelerator":
     """The Accelerator of a training; the environment says how its processes work together.
 
     Raises:
-        ValueError: If the environment asks for FSDP of the first version, for ZeRO 3, or for DeepSpeed and
-            ACCELERATE_USE_CPU together, which Accelerate takes for plain DDP.
+        ValueError: If the environment asks for FSDP of the first version, for ZeRO 3, for DeepSpeed and
+            ACCELERATE_USE_CPU together, which Accelerate takes for plain DDP, or for FSDP or DeepSpeed where each
+            process may use other experts.
     """
     from accelerate import Accelerator
     from accelerate.utils import (
@@ -83,6 +84,10 @@ def make_accelerator(training: Training, variant: Variant) -> "Accelerator":
         )
     if _asked_for("DEEPSPEED") and (stage := os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")) not in ("1", "2"):
         raise ValueError(f"zero_stage must be 1 or 2, got {stage}; to shard the weights too, use fsdp2.yaml")
+    if (_asked_for("FSDP") or _asked_for("DEEPSPEED")) and variant.ranks_may_differ:
+        raise ValueError(
+            f"{variant.label}: each process may use other experts, for which FSDP2 and DeepSpeed would wait; use ddp"
+        )
     join()
     accelerator = Accelerator(
         mixed_precision=mixed_precision(training.precision),
