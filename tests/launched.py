@@ -44,7 +44,7 @@ def settings(row: str) -> Training:
         learning_rate=1e-3,
         weight_decay=0.1,
         warmup_steps=1,
-        max_grad_norm=0.5,  # below the norms that there are, so that clipping is felt
+        max_grad_norm=0.1,  # below the norms that there are, so that clipping is felt
         max_query_tokens=32,
         max_document_tokens=32,
         precision="bf16" if row == "ic_bf16" else "fp32",
