@@ -129,6 +129,7 @@ def prepare(
         plugin.mixed_precision_policy = None  # `forward` has an autocast
         plain = _without_weights(encoder.backbone)
         model, prepared = accelerator.prepare(pairs, optimizer)
+        _start(prepared.optimizer)
         return Prepared(model, prepared, lambda: _gather(encoder, plain))
     if accelerator.distributed_type.name == "DEEPSPEED":
         config = accelerator.state.deepspeed_plugin.deepspeed_config
@@ -208,6 +209,14 @@ def _without_weights(model: nn.Module) -> Any:
         for p in model.parameters()
     }
     return copy.deepcopy(model, same)
+
+
+def _start(optimizer: torch.optim.Optimizer) -> None:
+    """Give every weight the state that Adam gives it at its first gradient: a sharded checkpoint is read for all."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            moments = {name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
 
 
 def _gather(encoder: Encoder, plain: Any) -> None:
