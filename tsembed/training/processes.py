@@ -11,7 +11,7 @@ All three take one optimiser step per batch, also where its gradients come in pi
 
 import copy
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -195,11 +195,7 @@ def block_classes(backbone: Any) -> list[str]:
             f"Known: {', '.join(FAMILIES)}"
         )
     lists = [family.blocks, *([f"{images.tower}.blocks"] if images else [])]
-    return sorted({type(block).__name__ for path in lists for block in _children(model.get_submodule(path))})
-
-
-def _children(blocks: nn.Module) -> Iterable[nn.Module]:
-    return blocks.children()
+    return sorted({type(block).__name__ for path in lists for block in model.get_submodule(path).children()})
 
 
 def _without_weights(model: nn.Module) -> Any:
