@@ -227,6 +227,15 @@ class Variant(Strict):
         return adapter is not None and adapter.kind == "moe_lora" and adapter.router != "task"
 
     @property
+    def ranks_may_differ(self) -> bool:
+        """Whether a step may give some weights a gradient in one process and none in another: experts of its own pairs.
+
+        Adapters are stacked, so all experts of a layer have one.
+        """
+        by_task = self.experts is not None and self.batching in ("heterogeneous", "mixed")
+        return self.token_routing is not None or (by_task and self.adapter is None)
+
+    @property
     def of_images(self) -> bool:
         """Whether the inputs have images."""
         return self.tasks[0] not in TEXT_TASKS

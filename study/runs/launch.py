@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from .. import paths
-from ..presets import load_preset
+from ..presets import load_preset, resolve
 
 
 def data_folder(preset: str, variant: str) -> Path:
@@ -33,15 +33,37 @@ def launch_command(preset: str, variant: str, seed: int) -> list[str]:
     Runs that share a process are small, and have one process: ranks part after a run and do not meet again. Does not
     import torch, so a notebook can call it before its launch. The environment variable TSEMBED_PROCESSES overrides the
     number of GPUs; TSEMBED_ACCELERATE names another file of configs/accelerate.
+
+    Raises:
+        ValueError: If there is no such file, or it cannot train the variant.
     """
     processes = int(os.environ.get("TSEMBED_PROCESSES") or gpus() or 1)
     module = ["-m", "study", "run", preset, variant, str(seed), "--resume"]
     if processes == 1 or len(load_preset(preset).variants_of_node(variant, seed)) > 1:
         return [sys.executable, *module]
-    name = os.environ.get("TSEMBED_ACCELERATE", "ddp")
-    config = paths.CONFIGS / "accelerate" / f"{name}.yaml"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(_launcher(preset, variant, seed)),
+    ]
     return [*launch, "--num_processes", str(processes), *module]
+
+
+def _launcher(preset: str, variant: str, seed: int) -> Path:
+    """The file of configs/accelerate that TSEMBED_ACCELERATE names."""
+    folder = paths.CONFIGS / "accelerate"
+    name = os.environ.get("TSEMBED_ACCELERATE") or "ddp"
+    if name not in (known := sorted(path.stem for path in folder.glob("*.yaml"))):
+        raise ValueError(f"TSEMBED_ACCELERATE {name!r}: no such file in {folder}; there are {', '.join(known)}")
+    chosen = resolve(load_preset(preset), variant, seed).variant
+    if chosen.ranks_may_differ and name != "ddp":
+        raise ValueError(
+            f"TSEMBED_ACCELERATE {name!r}: each process of {variant} may use other experts, for which "
+            f"{name} would wait; use ddp"
+        )
+    return folder / f"{name}.yaml"
 
 
 def gpus() -> int:

@@ -74,17 +74,19 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
     if (folder / "done.json").is_file():
         print(f"{folder} is done")
         return
+    from tsembed.training.processes import join
+
+    state = join()  # before the training, which may have none: every row counts its processes alike
     model = _weights(settings, folder)
     trained = training_tasks(manifest, "train", settings.variant)
-    if not model.is_dir():
+    saved = model.is_dir()
+    state.wait_for_everyone()  # a rank that looks later would find what the first has saved, and leave it waiting
+    if not saved:
         training_tables = (load_table(data, "train", name) for name in training_tasks(manifest, "train"))
         texts = (text for table in training_tables for side in ("query", "document") for text in table[side])
         tables = {name: load_table(data, "train", name) for name in trained}
         if not _train(settings, tables, trained, texts, folder, resume):
             return
-    from accelerate import PartialState
-
-    state = PartialState()
     state.destroy_process_group()  # the ranks part here: gloo aborts where one ends without it
     if not state.is_main_process:
         return
@@ -218,13 +220,12 @@ def _train(
     settings: RunSettings, tables: dict, tasks: dict[str, str], texts: Iterable[str], folder: Path, resume: bool
 ) -> bool:
     """Train and save the model by rename; whether it is whole."""
-    from accelerate import PartialState
-
     from tsembed.encoder.build import build
     from tsembed.encoder.text import Encoder
     from tsembed.mote.average import average_experts, average_models
     from tsembed.settings import BACKBONE
     from tsembed.training.loop import train
+    from tsembed.training.processes import join
 
     variant = settings.variant.with_expert_per_set(tasks)
     if variant.average:
@@ -247,10 +248,11 @@ def _train(
         encoder, tables, tasks, folder, training=settings.training, variant=variant, seed=settings.seed, resume=resume
     ):
         return False
-    if PartialState().is_main_process:
+    state = join()
+    if state.is_main_process:
         with write_folder(folder / "model") as partial:
             encoder.save(partial)
-    PartialState().wait_for_everyone()
+    state.wait_for_everyone()
     return True
 
 

@@ -125,6 +125,18 @@ def from_checkpoint(
     return model
 
 
+def save_backbone(model: "BackboneModel", folder: Path) -> None:
+    """Write the weights, of adapters alone where there are some, under the names that this model has for them.
+
+    By default transformers writes the names of the checkpoint that the model was loaded from, and reads them back only
+    where it is told of their prefix once more (`from_checkpoint`, `key_mapping`).
+    """
+    from transformers import PreTrainedModel
+
+    own_names = {"save_original_format": False} if isinstance(model, PreTrainedModel) else {}
+    model.save_pretrained(str(folder), **own_names)  # type: ignore[arg-type]  # the keyword is transformers' alone
+
+
 @contextmanager
 def _quiet():
     """No progress bar and no warnings from transformers."""

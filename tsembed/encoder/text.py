@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..mote.experts import TaskRouted
 from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
+from .backbones import save_backbone
 from .chunks import Chunk, chunks
 from .positions import learned_positions, longest_input
 from .precision import autocast
@@ -288,7 +289,7 @@ class Encoder(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json."""
         folder = Path(folder)
-        self.backbone.save_pretrained(str(folder))
+        save_backbone(self.backbone, folder)
         self.tokenizer.save_pretrained(folder)
         settings: dict[str, Any] = {"pooling": self.pooling, "instructions": self.instructions}
         if self.routes != ROUTES:

@@ -52,9 +52,10 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
     """Weights, tokenizer and the files by which sentence-transformers puts the modules together."""
     from importlib.metadata import version
 
+    from ..encoder.backbones import save_backbone
     from ..mote.families import pooler_off
 
-    encoder.backbone.save_pretrained(folder)
+    save_backbone(encoder.backbone, folder)
     encoder.tokenizer.save_pretrained(folder)
     first, requirements = "sentence_transformers.models.Transformer", {}
     if _routed(encoder):

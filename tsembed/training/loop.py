@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from ..contrastive.gather import gather, gather_with_grad
 from ..contrastive.grad_cache import cached_backward
 from ..contrastive.losses import load_balancing_of
-from ..encoder.precision import mixed_precision
 from ..encoder.text import Encoder
 from ..mote import token_routing
 from ..settings import Adapter, Training, Variant
+from . import processes
 from .batches import Batch, StepBatches
 from .checkpoints import resume_from, save_checkpoint
 from .log import TrainingLog
@@ -85,7 +85,7 @@ def train(
     """Train the encoder in place; write metrics.jsonl and checkpoints/ into the run's folder.
 
     Args:
-        encoder: Trained in place; in evaluation mode afterwards.
+        encoder: Trained in place; in evaluation mode afterwards. Where it was sharded, all of it is on the CPU then.
         tables: Training dataset -> Arrow table (query, document, group).
         tasks: Training dataset -> task.
         folder: The run's; it is made if it is not there.
@@ -138,18 +138,9 @@ def _train(
     resume: bool,
     stop_after: int | None,
 ) -> bool:
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs, set_seed
+    from accelerate.utils import set_seed
 
-    micro_batches = training.batch_size // (training.micro_batch_size or training.batch_size)
-    accelerator = Accelerator(
-        mixed_precision=mixed_precision(training.precision),
-        gradient_accumulation_steps=micro_batches,
-        # a step uses the experts of its own task only; a router may leave one out
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=bool(variant.experts or variant.token_routing))
-        ],
-    )
+    accelerator = processes.make_accelerator(training, variant)
     set_seed(seed, device_specific=True)
     sampler = TaskSampler(
         {name: (tasks[name], len(table)) for name, table in tables.items()},
@@ -173,7 +164,9 @@ def _train(
     if training.gradient_checkpointing:
         enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
-    model, optimizer = accelerator.prepare(pairs, make_optimizer(pairs, training, variant.adapter))
+    optimizer = make_optimizer(pairs, training, variant.adapter)
+    model, optimizer, whole = processes.prepare(accelerator, encoder, pairs, optimizer, training)
+    micro_batches = processes.micro_batches(training)
     steps = len(sampler)
     routing_log = folder / "routing.jsonl" if accelerator.is_main_process else None
     stages = SpecialisationSchedule(variant.negatives, steps, routing_log, sets=batches.sets)
@@ -215,6 +208,7 @@ def _train(
             if stop_after is not None and step + 1 >= stop_after:
                 break
     accelerator.wait_for_everyone()
+    whole()
     encoder.eval()
     return step + 1 == steps
 
@@ -252,16 +246,9 @@ def _backward(
             value = value + informing * information_loss(outputs, labels)
         return value
 
-    sharded = (
-        accelerator.distributed_type.name == "DEEPSPEED"
-    )  # refuses no_sync; it adds up the chunks' gradients itself
-    cached_backward(
-        model,
-        batch.chunks,
-        loss,
-        backward=accelerator.backward,
-        no_sync=nullcontext if sharded else lambda: accelerator.no_sync(model),
-    )
+    backward, no_sync = processes.backward(accelerator, model, len(batch.chunks))
+    embed = processes.forward(accelerator, model)
+    cached_backward(embed, batch.chunks, loss, backward=backward, no_sync=no_sync)
     return outputs_of_batch["loss"], outputs_of_batch
 
 

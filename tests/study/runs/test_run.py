@@ -275,6 +275,42 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("device", [{}, {"ACCELERATE_USE_CPU": "true"}], ids=["no GPU", "CPU asked for"])
+def test_rows_without_a_training_take_several_processes_too(device, checkout, monkeypatch):
+    path = checkout / "configs" / "presets" / "test.yaml"
+    preset = yaml.safe_load(path.read_text())
+    preset |= {"variants": {"mote": 1, "base": 1, "ea": 1}, "training": preset["training"] | {"steps": 3}}
+    path.write_text(yaml.safe_dump(preset))
+    assert finish(checkout)[0] == 0
+    monkeypatch.setenv("TSEMBED_PROCESSES", "2")
+    monkeypatch.setattr(paths, "CONFIGS", checkout / "configs")
+    for variant in ("base", "ea"):
+        folder = checkout / "runs" / "test" / variant / "seed0"
+        one, _ = start(checkout, "study", "run", "test", variant, "0").communicate(timeout=200)
+        folder.rename(folder.with_name("one"))
+        command = launch_command("test", variant, 0)
+        assert "accelerate.commands.launch" in command
+        output, _ = start_command(checkout, command, CUDA_VISIBLE_DEVICES="", **device).communicate(timeout=200)
+        assert (folder / "done.json").is_file(), output
+        found, expected = (load_file(f / "model" / "model.safetensors") for f in (folder, folder.with_name("one")))
+        assert all(torch.equal(found[name], expected[name]) for name in expected), one
+        assert (folder / "scores.json").read_text() == folder.with_name("one").joinpath("scores.json").read_text()
+        assert output.count("scored") == one.count("scored"), "one process scores"
+
+
+def test_a_launcher_that_is_not_there_or_would_wait_is_refused(monkeypatch):
+    monkeypatch.setenv("TSEMBED_PROCESSES", "2")
+    monkeypatch.setenv("TSEMBED_ACCELERATE", "fsdp3")
+    with pytest.raises(ValueError, match="TSEMBED_ACCELERATE 'fsdp3': no such file .* ddp, deepspeed_zero2, fsdp2$"):
+        launch_command("cpu", "em", 0)
+    for name in ("fsdp2", "deepspeed_zero2"):
+        monkeypatch.setenv("TSEMBED_ACCELERATE", name)
+        assert launch_command("cpu", "mote", 0)[4].endswith(f"{name}.yaml")
+        with pytest.raises(ValueError, match="each process of tlr may use other experts, for which .* use ddp"):
+            launch_command("gpu", "tlr", 0)
+
+
 def test_all_seeds_start_from_the_one_run_of_weights_that_nobody_trains(tmp_path):
     gpu = load_preset("gpu")
     assert [seed for variant, seed in gpu.runs() if variant == "vl_base"] == [0]

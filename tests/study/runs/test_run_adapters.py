@@ -73,12 +73,12 @@ def run_folder(root, variant):
     return root / "runs" / "test" / variant / "seed0"
 
 
-def finish(root, variant, processes):
+def finish(root, variant, processes, preset="test"):
     """Run to the end; "1" or "2" processes, the latter through `accelerate launch` and gloo."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TSEMBED_PROCESSES", processes)
         patch.setattr(paths, "CONFIGS", root / "configs")
-        command = launch_command("test", variant, 0)
+        command = launch_command(preset, variant, 0)
     return start_command(root, command, ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
 
 
@@ -86,6 +86,21 @@ def check(process):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
+
+
+@pytest.mark.slow
+def test_a_base_of_pictures_that_nobody_trains_takes_two_processes(checkout):
+    preset = PRESET | {"training": {"steps": 0}}
+    (checkout / "configs" / "presets" / "untrained.yaml").write_text(yaml.safe_dump(preset))
+    check(start(checkout, "study", "data", "untrained"))
+    folder = checkout / "runs" / "untrained" / "vl_base" / "seed0"
+    check(start(checkout, "study", "run", "untrained", "vl_base", "0"))
+    one = folder.rename(folder.with_name("one"))
+    check(finish(checkout, "vl_base", "2", "untrained"))
+    assert (folder / "done.json").is_file()
+    found, expected = (load_file(path / "model" / "model.safetensors") for path in (folder, one))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert (folder / "scores.json").read_text() == (one / "scores.json").read_text()
 
 
 @pytest.mark.slow

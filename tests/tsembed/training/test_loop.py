@@ -15,6 +15,7 @@ import pytest
 import torch
 from datasets import Dataset
 
+from study.presets import load_preset
 from tests.ranks import run_ranks
 from tests.tiny import run_settings, tiny, train
 from tsembed.encoder.text import Encoder
@@ -219,6 +220,28 @@ def test_accumulated_micro_batches_average(tokenizer, tmp_path):
     assert [r["task"] for r in norms[0]] == [r["task"] for r in norms[1]]
     assert all(a["loss"] > b["loss"] for a, b in zip(*norms, strict=True))  # half the negatives
     assert all(0.3 < b["grad_norm"] / a["grad_norm"] < 3 for a, b in zip(*norms, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [MOTE, TLR], ids=["MoTE", "TLR"])
+def test_the_pieces_of_the_paper_preset_give_what_its_whole_batch_gives(variant, tokenizer, tmp_path):
+    paper = load_preset("paper").training
+    share, size = paper.batch_size // 8, paper.grad_cache_chunk_size  # of a machine with eight GPUs
+    assert share // size == 16
+    found = []
+    for pieces in (None, size):
+        chosen = settings(variant, steps=2, batch_size=share, grad_cache_chunk_size=pieces)
+        encoder, folder = make(tokenizer, variant), tmp_path / str(pieces)
+        before = weights(encoder)
+        train(chosen, encoder, tables(share + 32), TASKS, folder)
+        moved = {name: p - before[name] for name, p in weights(encoder).items()}
+        found.append((read_metrics(folder), moved))
+    (whole, expected), (cut, moved) = found
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in cut] == pytest.approx([row[name] for row in whole], rel=1e-4)
+    largest = max(p.abs().max() for p in expected.values())
+    assert largest > 1e-4
+    assert max((moved[name] - p).abs().max() for name, p in expected.items()) < largest / 50
 
 
 def test_experts_of_other_tasks_do_not_move(tokenizer, tmp_path):
