@@ -112,6 +112,8 @@ GOOD = {"query": "Which? <image>", "query_image": b"x", "document": "red", "docu
         ({"query_image": None}, "'query' has 1 marks <image> for 0 pictures"),
         ({"query": "<image> or <image>"}, "2 marks <image> for 1 pictures"),
         ({"document": " "}, "neither 'document' nor 'document_image': an item has a text or a picture"),
+        ({"document": "\u200b\x00"}, "neither 'document' nor 'document_image': an item has a text or a picture"),
+        ({"query": "<image>\ud83d"}, "'query': half a surrogate pair"),
         ({"document": None}, "'document' must be a text, empty or not, not None"),
         ({"query_image": b""}, "'query_image' must be the bytes of a picture, or None"),
         ({"query_image": "a.png"}, "'query_image' must be the bytes of a picture, or None, not 'a.png'"),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..mote.experts import TaskRouted
 from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
+from ..texts import check_unicode
 from .chunks import Chunk, chunks
 from .positions import learned_positions, longest_input
 from .precision import autocast
@@ -71,6 +72,10 @@ class Encoder(nn.Module):
         for position, item in enumerate(listed):
             if not isinstance(item, self.input_types):
                 raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
+            try:
+                check_unicode(item if isinstance(item, str) else item.text)
+            except ValueError as error:
+                raise ValueError(f"input {position}: {error}") from None
         return listed
 
     @property

@@ -1,11 +1,13 @@
 """JSONL files (plain or gzip) -> checked rows, with every fault named by file, line and rule."""
 
+import codecs
 import gzip
 import json
 import pickle
 import re
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,10 +71,21 @@ def read(path: Path, row_class: type[RowClass], faults: Faults) -> Iterator[tupl
 
 
 def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and JSON object of every line that is one; the others go to `faults`."""
+    """Line number and JSON object of every line that is one; the others go to `faults`.
+
+    A byte order mark before the first line, and blank lines after the last row, are no fault.
+    """
+    blank: list[int] = []  # numbers of blank lines that no row has followed yet
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if not line.strip():
+                    blank.append(number)
+                    continue
+                for empty in blank:
+                    faults.add(path, empty, "an empty line; every line is one JSON object")
+                blank.clear()
                 try:
                     row = _json_object(line)
                 except ValueError as error:
@@ -84,16 +97,24 @@ def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, An
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
-    if not line.strip():
-        raise ValueError("an empty line; every line is one JSON object")
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_unique_keys)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise ValueError("not JSON that can be read (lists or objects are nested too deep)") from None
     if not isinstance(row, dict):
         raise ValueError(f"a line is one JSON object, not {row!r:.60}")
+    return row
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {name!r} stands twice in one object")
     return row
 
 

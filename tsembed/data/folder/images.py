@@ -15,7 +15,7 @@ from pydantic import model_validator
 from ...inputs import check_text
 from ...settings import Data
 from ...tasks import CAPTIONING
-from ..columns import OptionalLabel, OptionalText, OptionalTexts, Text
+from ..columns import OptionalLabel, OptionalText, OptionalTexts, Text, text_of
 from ..image_files import ImageZip
 from ..ranking import RankingExample, pair, tables
 from ..schema import NAME, DatasetSpec
@@ -45,10 +45,7 @@ class ImageRow(CheckedRow):
         """Gather the columns `image_<view>` that have a name."""
         views = {name: value for name, value in row.items() if name.startswith(VIEW) and value not in (None, "", [])}
         for name, value in views.items():
-            if not isinstance(value, str):
-                raise ValueError(f"{name!r} must be a text, not {value!r:.60}")
-            if not value.strip():
-                raise ValueError(f"{name!r} is empty")
+            text_of(value, name)
         return row | {"views": views}
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import model_validator
 
 from ...settings import Data
+from ...texts import check_unicode, same_key
 from ..columns import Kind
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
 from .files import Faults, Spool, provenance, read, stated_task
@@ -55,6 +56,10 @@ class TitledDocument(Document):
             return row | {"untitled": text}
         if not isinstance(title, str):
             raise ValueError(f"'title' must be a text, not {title!r:.60}")
+        try:
+            check_unicode(title)
+        except ValueError as error:
+            raise ValueError(f"'title': {error}") from None
         return row | {"text": f"{title} {text}".strip(), "untitled": text}
 
 
@@ -223,8 +228,6 @@ def _rule(format: str, stem: str, row: Any, seen: dict[str, dict], identity: str
             return f"unknown {column} {getattr(row, column)!r}: not in {table}"
     if (row.query_id, row.doc_id) in seen[stem]:
         return f"query {row.query_id!r} and document {row.doc_id!r} stand in an earlier line"
-    if not row.score.is_integer():
-        return f"'score' must be a whole number, not {row.score}"
     return None
 
 
@@ -243,8 +246,8 @@ def _texts(row: Row, columns: dict[str, bool]) -> Iterator[str]:
 
 
 def _digest(text: str) -> bytes:
-    """Of the text without case and repeated white space, so that trivial variants count as the same text."""
-    return hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).digest()
+    """Of what trivial variants of a text have in common."""
+    return hashlib.blake2b(same_key(text).encode(), digest_size=8).digest()
 
 
 def _uncontaminated(dataset: Set, evaluated: set[bytes]) -> Generator[Row, None, dict[str, str]]:
