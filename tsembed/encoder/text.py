@@ -73,7 +73,7 @@ class Encoder(nn.Module):
             if not isinstance(item, self.input_types):
                 raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
             try:
-                check_unicode(item if isinstance(item, str) else item.text)
+                check_unicode(getattr(item, "text", item))  # a text, or the text of an `Input`
             except ValueError as error:
                 raise ValueError(f"input {position}: {error}") from None
         return listed
