@@ -68,12 +68,12 @@ class Encoder(nn.Module):
         sequence = hasattr(inputs, "__len__") and hasattr(inputs, "__iter__")
         if not sequence or isinstance(inputs, Mapping | Set | bytes | bytearray):
             raise ValueError(f"inputs must be a {expected}, or a sequence of them, got {type(inputs).__name__}")
-        listed = list(inputs)
+        listed: list[Any] = list(inputs)
         for position, item in enumerate(listed):
             if not isinstance(item, self.input_types):
                 raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
             try:
-                check_unicode(getattr(item, "text", item))  # a text, or the text of an `Input`
+                check_unicode(text if isinstance(text := listed[position], str) else text.text)
             except ValueError as error:
                 raise ValueError(f"input {position}: {error}") from None
         return listed
