@@ -48,8 +48,8 @@ def open_image(item: Input) -> "Image.Image":
 def decode(data: bytes) -> "Image.Image":
     """The whole picture in RGB, from encoded bytes: the one gate of training, evaluation and preparation.
 
-    It stands upright as its EXIF orientation says. What is transparent shows white. Pixels of 16 bits, and floating-point
-    ones in 0..1, are scaled to 8 bits. Of an animation it is the first frame.
+    It stands upright as its EXIF orientation says. What is transparent shows white. Pixels of 16 bits, and
+    floating-point ones in 0..1, are scaled to 8 bits. Of an animation it is the first frame.
 
     Raises:
         ValueError: If the bytes are no whole picture in a format that Pillow reads, if it has more than `MOST_PIXELS`
