@@ -26,6 +26,7 @@ from .questions import Draw, Question, Row, judged, questions
 SPLITS = ("train", "test")
 CAPTIONED = ("picture_of", "name_of")  # the questions that are captions too, to train a backbone on before the tasks
 FEWEST = 20  # rows of a part that a question can use; with fewer it is listed as unused
+QUARTERS = 4  # pictures of a canvas, all different
 VIEW = "image_"  # columns of this name have the same thing in another view
 VERSION = 2  # of the sets that are made of the same files
 
@@ -186,6 +187,8 @@ def _pairs(image_set: Set, question: Question, rows: list[Row], data: Data) -> d
     rng = random.Random(f"{data.seed}/{image_set.name}_{question.name}/train")
     drawn = sorted(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
     held = [rows[i] for i in drawn]
+    if question.task == "visual_grounding" and len({image_set.pictures.content(row.image) for row in held}) < QUARTERS:
+        held = []  # too few to fill a canvas
     kept = _without_images_of(held, rows, image_set)
     parts = {"rows": kept} | ({"validation": held} if held else {})
     return {table: _drawn(question, Draw(part, image_set.pictures, rng, False)) for table, part in parts.items()}
