@@ -17,6 +17,8 @@ MARK = "<image>"  # where the picture stands in the text; without it the picture
 # them, whatever it is asked, and the model then looks for pixels there.
 PLACEHOLDERS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 LONGEST_SIDE = 200  # of a picture, times the other side: Qwen2-VL's image processor refuses more
+MOST_PIXELS = 64_000_000  # of a picture: 192 MB in RGB
+_ORIENTATION = 0x0112  # the EXIF tag
 _BLOCK = 65535  # bytes of one stored deflate block
 
 
@@ -44,23 +46,51 @@ def open_image(item: Input) -> "Image.Image":
 
 
 def decode(data: bytes) -> "Image.Image":
-    """The whole picture in RGB, from encoded bytes.
+    """The whole picture in RGB, from encoded bytes: the one gate of training, evaluation and preparation.
+
+    It stands upright as its EXIF orientation says. What is transparent shows white. Pixels of 16 bits, and
+    floating-point ones in 0..1, are scaled to 8 bits. Of an animation it is the first frame.
 
     Raises:
-        ValueError: If the bytes are no whole picture in a format that Pillow reads.
+        ValueError: If the bytes are no whole picture in a format that Pillow reads, if it has more than `MOST_PIXELS`
+            pixels, or values that cannot be scaled.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.has_transparency_data:
-                layers = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers).convert("RGB")
-            return image.convert("RGB")
+            if image.width * image.height > MOST_PIXELS:
+                size = f"{image.width} x {image.height}"
+                raise ValueError(f"{size} pixels are more than the {MOST_PIXELS:,} that a picture may have")
+            upright = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
+            if upright.mode.startswith(("I", "F")):
+                return _in_8_bits(upright).convert("RGB")
+            if upright.has_transparency_data:
+                layers = upright.convert("RGBA")
+                return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+            return upright.convert("RGB")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"not a readable image: more than the {MOST_PIXELS:,} pixels that one may have") from None
     except UnidentifiedImageError:
         raise ValueError(f"not a readable image: no known format ({len(data)} bytes)") from None
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise ValueError(f"not a readable image: {error} ({len(data)} bytes)") from None
+
+
+def _in_8_bits(image: "Image.Image") -> "Image.Image":
+    """A grey picture of integers in 0..65535, or of numbers in 0..1, in 0..255."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64)
+    largest, rule = (1.0, "floating-point pixels in 0..1") if image.mode == "F" else (65535.0, "pixels in 0..65535")
+    if not (values.min() >= 0 and values.max() <= largest):
+        raise ValueError(
+            f"mode {image.mode} has values from {values.min():g} to {values.max():g}; {rule} can be scaled"
+        )
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        values[values == transparent] = largest
+    return Image.fromarray(np.round(values * (255 / largest)).astype(np.uint8))
 
 
 def check_image(data: bytes) -> None:

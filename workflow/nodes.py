@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,10 +126,10 @@ class RunGraph:
         )
 
     def data_files(self, node: str) -> list[str]:
-        """The files of a local source: a change of one prepares the data anew."""
+        """The files of a local source, behind links too: a change of one prepares the data anew."""
         data = self.settings.all_experiments[self.data_nodes[node]].data
         kinds = (".jsonl", ".jsonl.gz", ".zip", ".parquet")
-        return sorted(str(p) for p in data.path.rglob("*") if p.name.endswith(kinds)) if data.path else []
+        return sorted(str(p) for p in _files_below(data.path) if p.name.endswith(kinds)) if data.path else []
 
     def data_key(self, node: str) -> str:
         """Changes with the data settings and, for embedded data, with the packages that they are taken from."""
@@ -223,6 +224,14 @@ def _alive(state: dict) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of the folders in it, linked ones too; a link back to a folder above is not entered."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        above = {Path(place).resolve(), *Path(place).resolve().parents}
+        folders[:] = [name for name in folders if (Path(place) / name).resolve() not in above]
+        yield from (Path(place) / name for name in files)
 
 
 def _code(site: bool = False) -> list[Path]:

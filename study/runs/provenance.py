@@ -4,6 +4,7 @@ import hashlib
 import platform
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from .. import paths
@@ -21,11 +22,7 @@ def environment() -> dict[str, Any]:
 
     lock = paths.ROOT / "requirements.lock"
     return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "uncommitted_changes": bool(  # a new file counts where it would be code or settings
-            _git("status", "--porcelain", "--untracked-files=no")
-            or _git("status", "--porcelain", "--", "tsembed", "study", "configs", "workflow")
-        ),
+        **commit(),
         "requirements_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -38,6 +35,20 @@ def environment() -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def commit() -> dict[str, Any]:
+    """The checkout's commit and whether it has changes; "unknown" and None where it is no repository of its own.
+
+    A checkout without git that stands inside another repository has nothing to do with that one's commit.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    head = _git("rev-parse", "HEAD") if top and Path(top).resolve() == paths.ROOT.resolve() else None
+    if head is None:
+        return {"commit": "unknown", "uncommitted_changes": None}
+    code = ("tsembed", "study", "configs", "workflow")  # a new file counts where it would be code or settings
+    states = [_git("status", "--porcelain", "--untracked-files=no"), _git("status", "--porcelain", "--", *code)]
+    return {"commit": head, "uncommitted_changes": None if None in states else any(states)}
 
 
 def _git(*arguments: str) -> str | None:

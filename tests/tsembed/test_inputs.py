@@ -2,6 +2,7 @@
 
 - another reader finds our pixels in our PNGs, in all three colour types, also where they are longer than one block;
 - its bytes depend on the pixels alone; transparency shows white; the picture is RGB whatever the file is;
+- it stands upright, 16 bits are scaled, an animation is its first frame, and one of too many pixels is refused;
 - bytes that are no whole picture are one error that says so; an item without a picture too;
 - a picture over 200 times as wide as high, or as high as wide, is refused, and so is a text that spells a token of
   pictures;
@@ -9,6 +10,8 @@
 """
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -83,6 +86,54 @@ def test_transparency_shows_white_and_other_modes_become_rgb():
     assert as_rgb(saved(palette, transparency=0)).tolist() == [[[255, 255, 255]]]
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_picture_stands_upright_as_its_orientation_says(turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    drawn = noise(3, 5, 3)
+    seen = {
+        1: drawn,
+        2: drawn[:, ::-1],
+        3: drawn[::-1, ::-1],
+        4: drawn[::-1],
+        5: drawn.swapaxes(0, 1),
+        6: np.rot90(drawn, -1),
+        7: drawn[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(drawn),
+    }
+    assert np.array_equal(as_rgb(saved(Image.fromarray(drawn), exif=exif)), seen[turn])
+
+
+def test_pixels_of_16_bits_and_floating_point_are_scaled():
+    steps = np.array([[0, 257 * 3, 257 * 200, 65535]], np.uint16)
+    assert as_rgb(saved(Image.fromarray(steps)))[0, :, 0].tolist() == [0, 3, 200, 255]
+    assert as_rgb(saved(Image.fromarray(steps), format="TIFF"))[0, :, 1].tolist() == [0, 3, 200, 255]
+    parts = np.array([[0, 0.2, 1]], np.float32)
+    assert as_rgb(saved(Image.fromarray(parts), format="TIFF"))[0, :, 2].tolist() == [0, 51, 255]
+    for values in (parts * 80, parts - 1, parts * np.nan):
+        with pytest.raises(ValueError, match=r"mode F has values .* floating-point pixels in 0\.\.1"):
+            as_rgb(saved(Image.fromarray(values), format="TIFF"))
+    deep = Image.fromarray(np.array([[0, 70_000]], np.int32))
+    with pytest.raises(ValueError, match=r"mode I has values from 0 to 70000; pixels in 0\.\.65535"):
+        as_rgb(saved(deep, format="TIFF"))
+
+
+def test_an_animation_is_its_first_frame():
+    frames = [Image.new("RGB", (4, 2), colour) for colour in ("red", "lime", "blue")]
+    for kind in ("GIF", "PNG"):
+        data = saved(frames[0], format=kind, save_all=True, append_images=frames[1:])
+        assert as_rgb(data)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("side", [8_001, 10_000, 20_000])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(side):
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")]
+    body = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    with pytest.raises(ValueError, match="64,000,000"):
+        check_image(b"\x89PNG\r\n\x1a\n" + b"".join(body))
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"no picture", encode_png(noise(9, 9))[:80], saved(Image.new("L", (99, 9)))[:-25]]
 )
@@ -112,6 +163,8 @@ GOOD = {"query": "Which? <image>", "query_image": b"x", "document": "red", "docu
         ({"query_image": None}, "'query' has 1 marks <image> for 0 pictures"),
         ({"query": "<image> or <image>"}, "2 marks <image> for 1 pictures"),
         ({"document": " "}, "neither 'document' nor 'document_image': an item has a text or a picture"),
+        ({"document": "\u200b\x00"}, "neither 'document' nor 'document_image': an item has a text or a picture"),
+        ({"query": "<image>\ud83d"}, "'query': half a surrogate pair"),
         ({"document": None}, "'document' must be a text, empty or not, not None"),
         ({"query_image": b""}, "'query_image' must be the bytes of a picture, or None"),
         ({"query_image": "a.png"}, "'query_image' must be the bytes of a picture, or None, not 'a.png'"),

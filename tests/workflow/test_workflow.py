@@ -3,6 +3,7 @@
 - A failure blocks only what depends on it; the call ends with node, log and last lines, and status 1.
 - One study at a time; SIGTERM and kill -9 of the group leave no process, and finished nodes are not run again.
 - A run waits for the run whose weights it takes, of its own seed or the only one.
+- A changed file of the data is noticed, behind a link to a folder or a file too; a link in a circle is not followed.
 - With nothing changed nothing runs; an edited notebook runs alone; changed settings run their runs again.
 """
 
@@ -187,3 +188,42 @@ def test_a_run_waits_for_the_run_whose_weights_it_takes():
     assert nodes.needs("ea", 1)[1:] == ["mote/seed1"]
     planned = {f"{variant}/seed{seed}" for variant, seed in nodes.runs}
     assert all(set(nodes.needs(variant, seed)[1:]) <= planned for variant, seed in nodes.runs)
+
+
+def test_data_behind_links_are_watched(tmp_path):
+    own, store = tmp_path / "own", tmp_path / "store"
+    (own / "sts/alike").mkdir(parents=True)
+    (store / "faq").mkdir(parents=True)
+    (store / "faq/train.jsonl").write_text("{}")
+    (store / "scores.jsonl").write_text("{}")
+    (own / "pairs").symlink_to(store)
+    (own / "sts/alike/test.jsonl").symlink_to(store / "scores.jsonl")
+    (own / "sts/circle").symlink_to(own)
+    watched = [str(Path(path).relative_to(own)) for path in RunGraph("local", str(own)).data_files("data")]
+    assert watched == ["pairs/faq/train.jsonl", "pairs/scores.jsonl", "sts/alike/test.jsonl"]
+
+
+def test_a_change_behind_a_link_prepares_the_data_anew(finished):
+    store = finished / "store"
+    shutil.copytree(finished / "own", store)
+    files = ("pairs/words/train.jsonl", "classification/numbers/train.jsonl")
+    try:
+        shutil.rmtree(finished / "own/pairs")
+        (finished / "own/pairs").symlink_to(store / "pairs")
+        (finished / "own" / files[1]).unlink()
+        (finished / "own" / files[1]).symlink_to(store / files[1])
+        past = time.time() - 10**6
+        for path in store.rglob("*"):
+            os.utime(path, (past, past))
+        for path in (finished / "own").rglob("*"):
+            os.utime(path, (past, past), follow_symlinks=False)
+        assert table(finished, "plan")["data"] == "done"
+        for file in files:
+            before = (store / file).read_text()
+            (store / file).write_text(before + before.splitlines()[0] + "\n")
+            assert table(finished, "plan")["data"] == "would run", file
+            (store / file).write_text(before)
+            os.utime(store / file, (past, past))
+    finally:
+        (finished / "own/pairs").unlink()
+        shutil.rmtree(store)

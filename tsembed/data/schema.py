@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..inputs import MARK, check_text
-from .columns import Binary, Image, Integer, Kind, Label, MaybeText, Number, Numbers, Places, Text, Texts
+from ..texts import is_blank
+from .columns import Binary, Grade, Id, Image, Integer, Kind, Label, MaybeText, Number, Numbers, Places, Text, Texts
 
 
 class Row(BaseModel):
@@ -40,23 +41,23 @@ class LabelledText(Row):
 class Query(Row):
     """A query of a retrieval set."""
 
-    query_id: Text
+    query_id: Id
     query: Text
 
 
 class Document(Row):
     """A document of a retrieval set, as it is scored: its title, if it has one, stands before its text."""
 
-    doc_id: Text
+    doc_id: Id
     text: Text
 
 
 class Judgement(Row):
     """How relevant a document is to a query: above 0 means relevant, and larger is better."""
 
-    query_id: Text
-    doc_id: Text
-    score: Number
+    query_id: Id
+    doc_id: Id
+    score: Grade
 
 
 class RankedQuery(Row):
@@ -95,7 +96,7 @@ class Summaries(Row):
 class Article(Row):
     """A generic text of the similarity analysis (MoTE §5.2)."""
 
-    id: Text
+    id: Id
     text: Text
 
 
@@ -105,7 +106,7 @@ def _has_content(text: str, image: bytes | None, name: str, column: str) -> None
     except ValueError as error:
         raise ValueError(f"{name!r}: {error}") from None
     marks = text.count(MARK)
-    if image is None and not text.strip():
+    if image is None and is_blank(text):
         raise ValueError(f"neither {name!r} nor {column!r}: an item has a text or a picture")
     if marks > (image is not None):
         raise ValueError(f"{name!r} has {marks} marks {MARK} for {int(image is not None)} pictures: {text!r:.60}")
@@ -251,15 +252,20 @@ def parse(row_class: type[RowClass], row: dict[str, Any]) -> RowClass:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     if first["type"] == "missing":
-        raise ValueError(f"column {first['loc'][0]!r} is missing (the row has: {', '.join(row) or 'nothing'})")
+        there = ", ".join(map(_printed, row)) or "nothing"
+        raise ValueError(f"column {first['loc'][0]!r} is missing (the row has: {there})")
     raise ValueError(str(first["ctx"]["error"]))
+
+
+def _printed(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def kinds(row_class: type[Row]) -> dict[str, Kind]:
     """Column -> kind of the rows of a class.
 
     >>> kinds(Judgement)["score"]
-    Kind(stored='float', rule='number')
+    Kind(stored='float', rule='whole number up to 1000')
     """
     metadata = {name: column.metadata for name, column in row_class.model_fields.items()}
     return {name: part for name, parts in metadata.items() for part in parts if isinstance(part, Kind)}

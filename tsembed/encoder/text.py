@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..mote.experts import TaskRouted
 from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
+from ..texts import check_unicode
 from .backbones import save_backbone
 from .chunks import Chunk, chunks
 from .positions import learned_positions, longest_input
@@ -68,10 +69,14 @@ class Encoder(nn.Module):
         sequence = hasattr(inputs, "__len__") and hasattr(inputs, "__iter__")
         if not sequence or isinstance(inputs, Mapping | Set | bytes | bytearray):
             raise ValueError(f"inputs must be a {expected}, or a sequence of them, got {type(inputs).__name__}")
-        listed = list(inputs)
+        listed: list[Any] = list(inputs)
         for position, item in enumerate(listed):
             if not isinstance(item, self.input_types):
                 raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
+            try:
+                check_unicode(text if isinstance(text := listed[position], str) else text.text)
+            except ValueError as error:
+                raise ValueError(f"input {position}: {error}") from None
         return listed
 
     @property

@@ -14,7 +14,7 @@ from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from ..data import manifest
-from ..inputs import Input, encode_png
+from ..inputs import Input, decode, encode_png
 from ..tasks import TASKS
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def _columns(table: Dataset, letter: str, text: str, image: str) -> Dataset:
     if "text" in modalities:
         columns["text"] = table[text][:]
     if "image" in modalities:
-        columns["image"] = table[image][:]
+        # MTEB's reader would drop transparency and clip 16 bits: it gets the pixels that training sees.
+        columns["image"] = [encode_png(np.asarray(decode(data))) for data in table[image]]
     dataset = Dataset.from_dict(columns)
     return dataset.cast_column("image", Image(mode="RGB")) if "image" in modalities else dataset

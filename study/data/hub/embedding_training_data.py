@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tsembed.data.pairs import reservoir
 from tsembed.data.schema import DatasetSpec, Pair, parse
+from tsembed.texts import is_blank
 
 from ...presets import Data
 
@@ -153,12 +154,13 @@ def _has_empty(row: Any) -> bool:
     if isinstance(row, dict) and isinstance(row.get("set"), list) and len(row["set"]) < 2:
         return True
     flat = (text for item in texts for text in (item if isinstance(item, list) else [item]))
-    return any(isinstance(text, str) and not text.strip() for text in flat)
+    return any(isinstance(text, str) and is_blank(text) for text in flat)
 
 
 def _articles(source: HubSource, data: Data) -> Iterator[dict]:
     """The first text, of English Wikipedia, of `ARTICLES` rows."""
-    texts = {row[0]: None for _, row in _rows(source, data, sampled=False) if isinstance(row, list) and row[0].strip()}
+    rows = (row for _, row in _rows(source, data, sampled=False) if isinstance(row, list))
+    texts = {row[0]: None for row in rows if not is_blank(row[0])}
     drawn = reservoir(({"text": text} for text in texts), ARTICLES, random.Random(f"{data.seed}/articles"))
     yield from ({"id": str(i), **row} for i, row in enumerate(drawn))
 

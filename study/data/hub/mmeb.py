@@ -20,6 +20,7 @@ from tsembed.data.pairs import reservoir
 from tsembed.data.ranking import RankingExample, pair, tables
 from tsembed.data.schema import DatasetSpec
 from tsembed.inputs import MARK, Input, check_text
+from tsembed.texts import is_blank
 
 from ...presets import Data
 from .mmeb_files import EVAL_REVISION, REPOSITORIES, check, copy_of, files_of, revision_of
@@ -156,9 +157,11 @@ def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
 
 def _has_two_sides(row: dict) -> bool:
     if "qry" in row:
-        return all(row[text].strip() or row[f"{text.removesuffix('_text')}_image_path"] for text in ("qry", "pos_text"))
+        paths = {"qry": "qry_image_path", "pos_text": "pos_image_path"}
+        return all(not is_blank(row[text]) or row[path] for text, path in paths.items())
     sides = zip(row["tgt_text"], row["tgt_img_path"], strict=True)
-    return bool(row["qry_text"].strip() or row["qry_img_path"]) and len(row["tgt_text"]) > 1 and all(map(any, sides))
+    asked = not is_blank(row["qry_text"]) or bool(row["qry_img_path"])
+    return asked and len(row["tgt_text"]) > 1 and all(map(any, sides))
 
 
 def _fetch_images(sampled: SampledSet, data: Data) -> None:

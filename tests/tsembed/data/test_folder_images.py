@@ -284,6 +284,15 @@ def test_a_small_set_is_listed_as_unused(tmp_path):
     assert "fewer than 20 rows to ask about in eval" in found(tmp_path)["unused", "few_label"].notes["reason"]
 
 
+@pytest.mark.parametrize(("rows", "held"), [(22, 0), (39, 0), (40, 4)])
+def test_rows_are_held_out_of_grounding_only_where_they_fill_a_canvas(tmp_path, rows, held):
+    write(tmp_path / "images/small", [row(i) for i in range(rows)], [row(i) for i in range(100, 122)])
+    spec = found(tmp_path, validation_rows=50)["train", "small_part"]
+    tables = {name: list(made) for name, made in spec.tables.items()}
+    assert len(tables["rows"]) == rows - held
+    assert len(tables.get("validation", [])) == held
+
+
 def prepared(root, tmp_path):
     preset = Preset(name="t", about="", data=Data(source="local_images", path=root), variants={"em": 1})
     return prepare.prepare(preset, tmp_path / "data")

@@ -75,11 +75,6 @@ KINDS = [
         "none of the 12 texts has summaries of different relevance (the relevance of the first one's is [3.0, 3.0])",
     ),
     (
-        "reranking/answers/test",
-        lambda row: row | ({"negative": ["p", "p"]} if row["query"] in ("q 4", "q 9") else {}),
-        "row 5, query 'q 4': all of its 1 distinct candidates are relevant (2 such queries)",
-    ),
-    (
         "retrieval/manual/qrels",
         [*SOUND["retrieval/manual/qrels"], *({"query_id": "q0", "doc_id": f"d{i}", "score": 2} for i in (1, 2))],
         "query 'q0': all 3 documents of the corpus are relevant",
@@ -91,6 +86,14 @@ KINDS = [
 def test_a_set_that_scores_all_models_alike_is_refused(tmp_path, file, change, rule):
     (line,) = refused(tmp_path, {file: change})
     assert line.startswith(f"  {file.rpartition('/')[0]}: {rule}")
+
+
+def test_a_query_whose_candidates_are_all_right_is_a_fault_whatever_its_origin():
+    """A folder's rows are refused before that, by line: a text is right or wrong, not both."""
+    rows = [{"query": f"q {i}", "positive": ["p"], "negative": ["p", "p"] if i in (4, 9) else ["n"]} for i in range(12)]
+    assert list(scorable.faults("reranking", {"rows": rows})) == [
+        "row 5, query 'q 4': all of its 1 distinct candidates are relevant (2 such queries)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,13 +145,12 @@ def test_all_refused_sets_of_a_folder_stand_in_one_error(tmp_path):
         "classification/colours",
         "clustering/tools",
         "retrieval/manual",
-        "reranking/answers",
         "pair_classification/same",
         "sts/alike",
         "sts/alike",
         "summarization/short",
     ]
-    assert lines[6] == "  sts/alike: 1 rows; a test part needs at least 10"
+    assert lines[5] == "  sts/alike: 1 rows; a test part needs at least 10"
     assert prepared(tmp_path, {})["datasets"], "and with sound files the same call goes through"
 
 

@@ -199,6 +199,7 @@ def test_one_text_gives_one_vector_and_sequences_are_taken_by_position(tokenizer
         (["a", None], "input 1 must be a text, got NoneType None"),
         (["a", "b", 3.5], "input 2 must be a text, got float 3.5"),
         ([["a", "b"]], "input 0 must be a text, got list"),
+        (["a", "b \udd00"], r"input 1: half a surrogate pair, \\udd00, stands at character 3"),
         ([b"a"], "input 0 must be a text, got bytes"),
         ({"0": "a"}, "a sequence of them, got dict"),
         ({"a"}, "a sequence of them, got set"),

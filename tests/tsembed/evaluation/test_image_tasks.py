@@ -5,10 +5,12 @@
 - a table with a picture in some rows only cannot be an MTEB task, and says so.
 """
 
+import io
 import random
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from study.data import prepare
 from study.presets import Data, Preset
@@ -18,7 +20,7 @@ from tsembed.data import ranking
 from tsembed.data.manifest import load_table
 from tsembed.data.ranking import RankingExample
 from tsembed.data.schema import DatasetSpec
-from tsembed.inputs import Input, open_image
+from tsembed.inputs import Input, decode, open_image
 
 NAMES = ("digits_parity", "digits_caption_of", "digits_picture_of", "digits_sum", "digits_cell_at")
 
@@ -136,3 +138,21 @@ def open_file():
     from tsembed.inputs import encode_png
 
     return encode_png(np.zeros((2, 2), np.uint8))
+
+
+def test_mteb_gets_the_pixels_that_training_sees():
+    from datasets import Dataset
+
+    from tsembed.evaluation.image_tasks import _columns
+
+    clear, deep, turned = Image.new("RGBA", (3, 2), (0, 90, 9, 40)), np.full((2, 3), 40_000, np.uint16), Image.Exif()
+    turned[0x0112] = 8
+    files = [io.BytesIO() for _ in range(3)]
+    clear.save(files[0], "PNG")
+    Image.fromarray(deep).save(files[1], "PNG")
+    Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3)).save(files[2], "PNG", exif=turned)
+    table = Dataset.from_dict({"text": [""] * 3, "image": [file.getvalue() for file in files]})
+    read = _columns(table, "d", "text", "image")["image"]
+    for data, picture in zip(table["image"], read, strict=True):
+        assert np.array_equal(np.asarray(picture), np.asarray(decode(data)))
+    assert read[2].size == (2, 3)

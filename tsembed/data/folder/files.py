@@ -1,11 +1,13 @@
 """JSONL files (plain or gzip) -> checked rows, with every fault named by file, line and rule."""
 
+import codecs
 import gzip
 import json
 import pickle
 import re
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,38 +17,40 @@ import yaml
 from ...tasks import TEXT_TASKS
 from ..schema import Row, RowClass, parse
 
-MAX_FAULTS = 10
+MAX_FAULTS = 10  # of a set that are named with file and line
 _FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(?:\n|$)", re.DOTALL)
 SPOOLED = 1000  # rows of a spool that are in memory at a time
 
 
 class Faults:
-    """Collects faults; `stop` raises them, and so does the `MAX_FAULTS`-th."""
+    """Collects the faults of a whole folder, up to `MAX_FAULTS` of each set and the number of the others."""
 
     def __init__(self, root: Path):
         self.root = root
-        self.lines: list[str] = []
+        self._lines: dict[str, list[str]] = {}  # set -> a line per fault
+        self._more: Counter[str] = Counter()  # set -> faults without a line
+        self._files: set[Path] = set()
 
     def add(self, path: Path, line: int | None, rule: str) -> None:
-        """Note a fault of a file; raises them all at the `MAX_FAULTS`-th.
+        """Note a fault of a file.
 
         Args:
             path: Inside the root, or the root itself.
             line: Counted from 1; None where the fault is not of one line.
             rule: What does not hold.
-
-        Raises:
-            ValueError: With all faults, at the `MAX_FAULTS`-th.
         """
         place = path.relative_to(self.root) if path != self.root else path
-        self.lines.append(f"  {place}{f':{line}' if line else ''}: {rule}")
-        if len(self.lines) >= MAX_FAULTS:
-            self.lines.append("  (there may be more)")
-            self.stop()
+        of_set = "/".join(place.parts[:2])
+        lines = self._lines.setdefault(of_set, [])
+        self._files.add(path)
+        if len(lines) < MAX_FAULTS:
+            lines.append(f"  {place}{f':{line}' if line else ''}: {rule}")
+        else:
+            self._more[of_set] += 1
 
     def names(self, path: Path) -> bool:
         """Whether a fault of this file is among them."""
-        return any(line.startswith(f"  {path.relative_to(self.root)}:") for line in self.lines)
+        return path in self._files
 
     def stop(self) -> None:
         """Go on if there are no faults.
@@ -54,9 +58,14 @@ class Faults:
         Raises:
             ValueError: With a line per fault.
         """
-        if self.lines:
-            text = "\n".join(self.lines)
-            raise ValueError(f"{self.root} does not follow the layout of docs/data_layout.md:\n{text}")
+        if not self._lines:
+            return
+        text = []
+        for of_set, lines in self._lines.items():
+            more = self._more[of_set]
+            text += [*lines, *([f"  {of_set}: {more:,} more fault{'s' * (more > 1)}"] if more else [])]
+        where = f"{self.root} does not follow the layout of docs/data_layout.md:"
+        raise ValueError("\n".join([where, *text]))
 
 
 def read(path: Path, row_class: type[RowClass], faults: Faults) -> Iterator[tuple[int, RowClass]]:
@@ -69,10 +78,21 @@ def read(path: Path, row_class: type[RowClass], faults: Faults) -> Iterator[tupl
 
 
 def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and JSON object of every line that is one; the others go to `faults`."""
+    """Line number and JSON object of every line that is one; the others go to `faults`.
+
+    A byte order mark before the first line, and blank lines after the last row, are no fault.
+    """
+    blank: list[int] = []  # numbers of blank lines that no row has followed yet
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if not line.strip():
+                    blank.append(number)
+                    continue
+                for empty in blank:
+                    faults.add(path, empty, "an empty line; every line is one JSON object")
+                blank.clear()
                 try:
                     row = _json_object(line)
                 except ValueError as error:
@@ -84,16 +104,24 @@ def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, An
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
-    if not line.strip():
-        raise ValueError("an empty line; every line is one JSON object")
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_unique_keys)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise ValueError("not JSON that can be read (lists or objects are nested too deep)") from None
     if not isinstance(row, dict):
         raise ValueError(f"a line is one JSON object, not {row!r:.60}")
+    return row
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {name!r} stands twice in one object")
     return row
 
 

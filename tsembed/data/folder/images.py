@@ -15,7 +15,7 @@ from pydantic import model_validator
 from ...inputs import check_text
 from ...settings import Data
 from ...tasks import CAPTIONING
-from ..columns import OptionalLabel, OptionalText, OptionalTexts, Text
+from ..columns import OptionalLabel, OptionalText, OptionalTexts, Text, text_of
 from ..image_files import ImageZip
 from ..ranking import RankingExample, pair, tables
 from ..schema import NAME, DatasetSpec
@@ -26,6 +26,7 @@ from .questions import Draw, Question, Row, judged, questions
 SPLITS = ("train", "test")
 CAPTIONED = ("picture_of", "name_of")  # the questions that are captions too, to train a backbone on before the tasks
 FEWEST = 20  # rows of a part that a question can use; with fewer it is listed as unused
+QUARTERS = 4  # pictures of a canvas, all different
 VIEW = "image_"  # columns of this name have the same thing in another view
 VERSION = 2  # of the sets that are made of the same files
 
@@ -45,10 +46,7 @@ class ImageRow(CheckedRow):
         """Gather the columns `image_<view>` that have a name."""
         views = {name: value for name, value in row.items() if name.startswith(VIEW) and value not in (None, "", [])}
         for name, value in views.items():
-            if not isinstance(value, str):
-                raise ValueError(f"{name!r} must be a text, not {value!r:.60}")
-            if not value.strip():
-                raise ValueError(f"{name!r} is empty")
+            text_of(value, name)
         return row | {"views": views}
 
 
@@ -189,6 +187,8 @@ def _pairs(image_set: Set, question: Question, rows: list[Row], data: Data) -> d
     rng = random.Random(f"{data.seed}/{image_set.name}_{question.name}/train")
     drawn = sorted(rng.sample(range(len(rows)), min(data.validation_rows, len(rows) // 10)))
     held = [rows[i] for i in drawn]
+    if question.task == "visual_grounding" and len({image_set.pictures.content(row.image) for row in held}) < QUARTERS:
+        held = []  # too few to fill a canvas
     kept = _without_images_of(held, rows, image_set)
     parts = {"rows": kept} | ({"validation": held} if held else {})
     return {table: _drawn(question, Draw(part, image_set.pictures, rng, False)) for table, part in parts.items()}

@@ -1,9 +1,9 @@
 """A folder of JSONL files in the layout of docs/data_layout.md -> `DatasetSpec`s. Nothing is dropped silently.
 
-The whole folder is checked first, so that one error names up to ten faults with file, line and rule. The checked rows
-wait in a `Spool`. A training row with a text that an evaluation part of the same folder scores is left out and
-counted in the manifest's notes (contamination). Of a retrieval set that is its queries and its relevant documents; the
-other documents of a corpus are no such texts: a corpus may hold what was seen in training, as in MTEB. A relevant
+The whole folder is checked first, so that one error names up to ten faults of every set with file, line and rule. The
+checked rows wait in a `Spool`. A training row with a text that an evaluation part of the same folder scores is left out
+and counted in the manifest's notes (contamination). Of a retrieval set that is its queries and its relevant documents;
+the other documents of a corpus are no such texts: a corpus may hold what was seen in training, as in MTEB. A relevant
 document is compared with its title, as it is scored, and without, as a training file may hold the same passage.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import model_validator
 
 from ...settings import Data
+from ...texts import check_unicode, same_key
 from ..columns import Kind
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
 from .files import Faults, Spool, provenance, read, stated_task
@@ -55,6 +56,10 @@ class TitledDocument(Document):
             return row | {"untitled": text}
         if not isinstance(title, str):
             raise ValueError(f"'title' must be a text, not {title!r:.60}")
+        try:
+            check_unicode(title)
+        except ValueError as error:
+            raise ValueError(f"'title': {error}") from None
         return row | {"text": f"{title} {text}".strip(), "untitled": text}
 
 
@@ -78,7 +83,7 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     """All datasets of the folder `data.path`.
 
     Raises:
-        ValueError: If there is no such folder, or with the first ten faults found in it.
+        ValueError: If there is no such folder, or with the faults found in it, up to ten per set.
     """
     root = _root(data)
     faults = Faults(root)
@@ -216,6 +221,10 @@ def _rule(format: str, stem: str, row: Any, seen: dict[str, dict], identity: str
         return f"{len(row.relevance)} 'relevance' scores for {len(row.machine_summaries)} 'machine_summaries'"
     if identity and stem in ("queries", "corpus", "passages") and getattr(row, identity) in seen[stem]:
         return f"{identity} {getattr(row, identity)!r} stands in an earlier line; an id is used once"
+    if format == "reranking":
+        negative = {same_key(text) for text in row.negative}
+        if both := next((text for text in row.positive if same_key(text) in negative), None):
+            return f"{both!r:.60} is both 'positive' and 'negative'"
     if stem != "qrels":
         return None
     for column, table in (("query_id", "queries"), ("doc_id", "corpus")):
@@ -223,8 +232,6 @@ def _rule(format: str, stem: str, row: Any, seen: dict[str, dict], identity: str
             return f"unknown {column} {getattr(row, column)!r}: not in {table}"
     if (row.query_id, row.doc_id) in seen[stem]:
         return f"query {row.query_id!r} and document {row.doc_id!r} stand in an earlier line"
-    if not row.score.is_integer():
-        return f"'score' must be a whole number, not {row.score}"
     return None
 
 
@@ -243,8 +250,8 @@ def _texts(row: Row, columns: dict[str, bool]) -> Iterator[str]:
 
 
 def _digest(text: str) -> bytes:
-    """Of the text without case and repeated white space, so that trivial variants count as the same text."""
-    return hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).digest()
+    """Of what trivial variants of a text have in common."""
+    return hashlib.blake2b(same_key(text).encode(), digest_size=8).digest()
 
 
 def _uncontaminated(dataset: Set, evaluated: set[bytes]) -> Generator[Row, None, dict[str, str]]:
