@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
@@ -57,9 +56,6 @@ def _finished(preset: str) -> dict[str, list[float]]:
     found: dict[str, dict[str, float]] = {}
     for root in (paths.REPORTS / "kept" / preset, paths.RUNS / preset):
         for mark in root.glob("*/seed*/done.json"):
-            found.setdefault(mark.parts[-3], {})[mark.parts[-2]] = _seconds(mark)
+            if seconds := json.loads(mark.read_text()).get("seconds"):
+                found.setdefault(mark.parts[-3], {})[mark.parts[-2]] = sum(seconds.values())
     return {variant: list(seconds.values()) for variant, seconds in found.items()}
-
-
-def _seconds(mark: Path) -> float:
-    return sum(json.loads(mark.read_text())["seconds"].values())

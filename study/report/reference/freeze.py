@@ -4,7 +4,7 @@
     results/<variant>/seed<k>/   the small files of each run: config.yaml, scores.json, env.json, done.json, *.csv
     datasets.csv        every dataset: part, form, task, rows, origin, licence, hash
     figures/ tables/    as the notebooks wrote them
-    index.html notebooks/        the pages, without those of single runs
+    *.html notebooks/   the pages, without those of single runs
 
 The items (items.parquet of a run) are copied to results/ too, where git ignores them: on the machine that froze them
 `verify --all` counts those that differ. The reference holds no path, no host name and no package index of the machine
@@ -247,7 +247,7 @@ def _copy_report(report: Path, target: Path) -> None:
 def dead_links(folder: Path) -> list[str]:
     """Links of the pages of a report that lead nowhere, a line each; links to other sites are not followed."""
     faults = []
-    for page in sorted([folder / "index.html", *folder.glob("notebooks/*.html")]):
+    for page in sorted([*folder.glob("*.html"), *folder.glob("notebooks/*.html")]):
         for link in re.findall(r'\b(?:href|src)="([^"]+)"', page.read_text()):
             address, anchor = urldefrag(link)
             if re.match(r"data:|https?:|mailto:", address):

@@ -138,7 +138,7 @@ def test_every_ablation_names_what_it_changes():
         assert panel in {*ablations.ADAPTER.values(), *ablations.NEGATIVES.values()}
         assert value
     assert ablations.changed(known["vl_moe_lora_top1"], known["vl_moe_lora"]) == ("experts in use", "all")
-    assert ablations.changed(known["tsembed_top8"], known["tsembed"]) == ("negatives", "all")
-    assert ablations.changed(known["vl_moe_lora"], known["tsembed"]) == ("weights", "EANS")
+    assert ablations.changed(known["tsembed_top8"], known["tsembed"]) == ("negatives that are weighted", "all")
+    assert ablations.changed(known["vl_moe_lora"], known["tsembed"]) == ("weights of negatives", "EANS")
     with pytest.raises(ValueError, match="differs from MoE-LoRA in no setting"):
         ablations.changed(known["vl_moe_lora"], known["vl_moe_lora"])

@@ -78,7 +78,7 @@ def test_a_verdict_that_one_condition_changes_is_unsteady(measure):
     row = numerics.claims_over_conditions(both).set_index("id").loc["t2-ic"]
     assert (row.smallest, row.largest, row.spread) == pytest.approx((-1.99, 2.01, 4.0))
     assert row.verdicts == "reproduced, contradicted"
-    assert row.claim == "Instructions (IC) gain over EM on seen tasks"
+    assert row.claim == "Instructions (IC) score higher than EM on seen tasks"
 
 
 def test_the_largest_moves_of_a_score_a_type_and_the_average(measure, tmp_path, monkeypatch):

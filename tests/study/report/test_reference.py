@@ -88,7 +88,7 @@ def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
     assert files == {
         "reference.json",
         "datasets.csv",
-        "index.html",
+        *(f"{page}.html" for page in ("index", "claims", "figures", "data", "provenance")),
         "notebooks/20_gain.html",
         "tables/gain.csv",
         "tables/gain.tex",
