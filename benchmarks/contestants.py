@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from study.presets import load_variants
+from study.variant_rows import load_variants
 from tsembed.encoder.build import build
 from tsembed.encoder.text import Encoder
 from tsembed.mote.average import average_experts

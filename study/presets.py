@@ -4,11 +4,9 @@ A *preset* says how large the study is, a *variant* what is compared. `resolve` 
 `RunSettings` that are saved with every result.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AliasChoices, Field, model_validator
 
 import tsembed.settings
@@ -18,6 +16,7 @@ from tsembed.strict import Positive, Strict, check
 from . import paths
 from .former_names import current_name, current_negatives
 from .selection import Selection, chosen, selection_of
+from .variant_rows import load_variants, read_yaml
 
 Suite = Literal["docstrings", "icd10"]
 SOURCES_WITHOUT_PATH = ("embedded", "digits", "glyphs")  # sources that come with the installed packages
@@ -171,19 +170,6 @@ class RunSettings(Strict):
         return content | names | {"variant": variant | partners}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise ValueError(f"{path.stem!r} is not in {path.parent}; known: {names}")
-    try:
-        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold keys and values, not {type(content).__name__}")
-    return content
-
-
 def load_preset(name: str, path: Path | str | None = None) -> Preset:
     """The preset `configs/presets/<name>.yaml`.
 
@@ -198,7 +184,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
         ValueError: With file, key, rule and value, if anything in it is not allowed.
     """
     file = paths.CONFIGS / "presets" / f"{name}.yaml"
-    content = {"name": name} | _read(file)
+    content = {"name": name} | read_yaml(file)
     shared = {key: content[key] for key in ("backbone", "data", "training", "evaluation") if key in content}
     if "also" in content:  # the key's former name
         content.setdefault("experiments", content.pop("also"))
@@ -262,46 +248,6 @@ def _check_variants(preset: Preset, file: str) -> None:
             one_is_enough = partner in counts and resolve(preset, partner, preset.first_seed).draws_nothing
             if counts.get(partner, 0) < (1 if one_is_enough else seeds):
                 raise ValueError(f"{file}: variants: {name} has {seeds} seeds of {partner}'s weights, which has fewer")
-
-
-class Look(Strict):
-    """How a variant is drawn in figures. What is not given is picked by `study.report.method_styles`."""
-
-    label: str | None = None  # where a figure has no room for the variant's label
-    colour: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] | None = None
-    marker: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # as matplotlib names it
-
-
-def load_variants() -> dict[str, Variant]:
-    """All rows of `configs/variants/*.yaml` by name."""
-    return {name: variant for name, (variant, _) in _load_rows().items()}
-
-
-def load_looks() -> dict[str, Look]:
-    """The `look` of all rows of `configs/variants/*.yaml` by name.
-
-    It is no field of `Variant`: a run's settings, and so its identity, do not depend on a colour.
-    """
-    return {name: look for name, (_, look) in _load_rows().items()}
-
-
-def _load_rows() -> dict[str, tuple[Variant, Look]]:
-    files = sorted((paths.CONFIGS / "variants").glob("*.yaml"))
-    return _rows_of(tuple((path, path.stat().st_mtime_ns) for path in files))
-
-
-@lru_cache(maxsize=4)
-def _rows_of(files: tuple[tuple[Path, int], ...]) -> dict[str, tuple[Variant, Look]]:
-    """The rows of files in their state of some times: reading them anew for every run takes seconds."""
-    rows: dict[str, tuple[Variant, Look]] = {}
-    for path, _ in files:
-        for name, row in _read(path).items():
-            if name in rows:
-                raise ValueError(f"{path}: {name}: this variant is defined twice")
-            look = row.get("look", {}) if isinstance(row, dict) else {}
-            settings = {key: value for key, value in row.items() if key != "look"} if isinstance(row, dict) else row
-            rows[name] = check(Variant, settings, f"{path}: {name}"), check(Look, look, f"{path}: {name}: look")
-    return rows
 
 
 def resolve(preset: Preset, variant: str, seed: int) -> RunSettings:

@@ -15,13 +15,14 @@ from tsembed.settings import Variant
 
 from . import paths
 
+UNTRAINED = "base"  # stands beside every trained variant of its experiment
 VARIABLE = "TSEMBED_SELECTION"  # in place of the file, for a plan, which writes nothing
 
 
 class Selection(NamedTuple):
     """Which part of a preset; the defaults are all of it."""
 
-    only: tuple[str, ...] = ()  # variants; those whose weights they take come with them
+    only: tuple[str, ...] = ()  # variants; those whose weights they take come with them, and the untrained backbone
     seeds: int | None = None  # of each variant, at most
 
     def dump(self) -> str:
@@ -67,6 +68,8 @@ def chosen(
     wanted = set(selection.only or all_counts)
     while more := {other for name in wanted for other in variants[name].others} - wanted:
         wanted |= more
+    if wanted & counts.keys():
+        wanted.add(UNTRAINED)
     seeds = selection.seeds
     return {name: n if seeds is None else min(n, seeds) for name, n in counts.items() if name in wanted}
 

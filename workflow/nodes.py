@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from study import notebooks, paths, presets
+from study import notebooks, paths, presets, variant_rows
 from tsembed.files import write_text
 from tsembed.settings import Variant
 
@@ -61,7 +61,7 @@ class RunGraph:
 
     @cached_property
     def _variants(self) -> dict[str, Variant]:
-        return presets.load_variants()
+        return variant_rows.load_variants()
 
     def priority(self, variant: str, seed: int) -> int:
         """Seed after seed, so that an early stop leaves whole seeds; of a seed first what others wait for.
@@ -161,7 +161,7 @@ class RunGraph:
         return _hash(_content(_code(site=True)), *self._labels())
 
     def _labels(self) -> list[str]:
-        variants, looks = self._variants, presets.load_looks()
+        variants, looks = self._variants, variant_rows.load_looks()
         names = [v for experiment in self.settings.all_experiments.values() for v in experiment.variants]
         return [f"{v}={variants[v].label} {looks[v].model_dump_json()}" for v in names]
 

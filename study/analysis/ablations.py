@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..presets import load_variants
+from ..variant_rows import load_variants
 from . import statistics
 from .gains import gains_by_row
 
@@ -90,7 +90,7 @@ def changed(variant: "Variant", main: "Variant") -> tuple[str, str]:
     Raises:
         ValueError: If it differs from the main row in no setting of adapter or negatives.
 
-    >>> from study.presets import load_variants
+    >>> from study.variant_rows import load_variants
     >>> known = load_variants()
     >>> changed(known["vl_moe_lora_r4"], known["vl_moe_lora"]), changed(known["vl_moe_lora"], known["tsembed"])
     (('rank', '16'), ('weights of negatives', 'EANS'))

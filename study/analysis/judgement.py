@@ -23,6 +23,7 @@ FEWEST_SEEDS, FEWEST_DATASETS = 3, 4
 ALPHA = 0.05
 OPEN, NOT_JUDGED = "open", "not judged"
 PAPERS_WORDS, OUR_WORDS = ("reproduced", "contradicted"), ("supported", "refuted")
+HOLDS, OPPOSITE = ({words[side] for words in (PAPERS_WORDS, OUR_WORDS)} for side in (0, 1))
 MARKS = {"reproduced": "●", "supported": "●", "contradicted": "✕", "refuted": "✕", OPEN: "○", NOT_JUDGED: "–"}
 THESE, BEYOND = "these sets", "beyond them"
 PROCESSOR = "depends on the processor"

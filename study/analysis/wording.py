@@ -4,7 +4,7 @@ import pandas as pd
 
 from tsembed.tasks import INSTRUCTIONS
 
-from ..presets import load_variants
+from ..variant_rows import load_variants
 from .contrasts import GROUPS, Weights, contrast, difference
 from .random_effects import interval_columns
 from .results import per_text

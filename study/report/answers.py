@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..analysis.claims import UNITS
-from ..analysis.judgement import BEYOND, NOT_JUDGED, OPEN, THESE, without_lines
+from ..analysis.judgement import BEYOND, HOLDS, NOT_JUDGED, OPEN, OPPOSITE, THESE, without_lines
 from .tables.write import gain_interval
 
-YES, NO = ("reproduced", "supported"), ("contradicted", "refuted")
 UNSETTLED = "Not settled here"
-LEADS = {**dict.fromkeys(YES, "Yes"), **dict.fromkeys(NO, "No"), OPEN: UNSETTLED, NOT_JUDGED: "Not judged here"}
+LEADS = {**dict.fromkeys(HOLDS, "Yes"), **dict.fromkeys(OPPOSITE, "No"), OPEN: UNSETTLED, NOT_JUDGED: "Not judged here"}
 NOTHING = "No claim of this notebook is about the runs of this preset."
 DIGITS = {"points": 1}
 SECOND = {"similarity": "texts", "gradient": "batches", "conflict": "batches", "correlation": "layers"}
@@ -46,9 +45,9 @@ def sentence(row: pd.Series) -> str:
     """
     unit = UNITS[row.quantity]
     value = f"{gain_interval(row.difference, row.low, row.high, DIGITS.get(unit, 3))} {in_words(unit)}"
-    if row.verdict in YES:
+    if row.verdict in HOLDS:
         return f"{row.claim}: {value}, {_where(row)}."
-    if row.verdict in NO:
+    if row.verdict in OPPOSITE:
         return f"It is not the case that {clause(row.claim)}: {value}, {_where(row)}."
     if row.verdict == NOT_JUDGED:
         return f"This run does not judge whether {clause(row.claim)}: {value} ({row.reason})."

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from .. import presets
+from .. import variant_rows
 
 
 class MethodStyle(NamedTuple):
@@ -26,11 +26,11 @@ MARKERS = "osD^vPX<>phd"
 
 def looks() -> dict[str, MethodStyle]:
     """The look of every method by name: the variants of `configs/variants`, and SEM."""
-    variants, explicit = presets.load_variants(), presets.load_looks()
+    variants, explicit = variant_rows.load_variants(), variant_rows.load_looks()
     return {"sem": SEM, **{name: _look(name, variants[name].label, explicit[name]) for name in variants}}
 
 
-def _look(name: str, label: str, explicit: presets.Look) -> MethodStyle:
+def _look(name: str, label: str, explicit: variant_rows.Look) -> MethodStyle:
     # By the name and not by the place in the file: a new row must not change how the others are drawn.
     pick = zlib.crc32(name.encode())
     colour = explicit.colour or COLOURS[pick % len(COLOURS)]

@@ -42,8 +42,8 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     """
     report = into or paths.report_dir(preset)
     report.mkdir(parents=True, exist_ok=True)
-    absent = _absent_notebooks(preset)
-    notebooks = notebook_pages(preset, _planned_notebooks(preset), absent)
+    planned, absent = _notebooks(preset)
+    notebooks = notebook_pages(preset, planned, absent)
     pages = in_order([*fixed_pages(preset, with_runs=not reference), *notebooks])
     runs = {} if reference else _run_pages(preset)
     _remove_stale(report, {page.href for page in [*pages, *runs.values()]})
@@ -103,20 +103,14 @@ def _remove_stale(report: Path, hrefs: set[str]) -> None:
                 page.unlink()
 
 
-def _planned_notebooks(preset: str) -> list[str]:
-    """Notebooks that read the preset's results; none for a preset that is not in configs/."""
+def _notebooks(preset: str) -> tuple[list[str], dict[str, str]]:
+    """Notebooks that read the preset's results, and what it lacks for each other one; none if it is not in configs/."""
     from ..presets import load_preset
 
-    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
-    return analyses_of(load_preset(preset)) if known else []
-
-
-def _absent_notebooks(preset: str) -> dict[str, str]:
-    """Notebook -> what the preset lacks for it; empty for a preset that is not in configs/."""
-    from ..presets import load_preset
-
-    known = (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file()
-    return absent_from(load_preset(preset)) if known else {}
+    if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
+        return [], {}
+    known = load_preset(preset)
+    return analyses_of(known), absent_from(known)
 
 
 def _run_pages(preset: str) -> dict[str, Page]:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from .method_styles import METHODS
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -181,6 +182,25 @@ def _legend(figure: "Figure", methods: list[str], paper: bool) -> None:
     fit = max(1, int(16.5 * figure.get_figwidth() / (longest + 5)))  # side by side, as wide as the longest
     lines = math.ceil(len(entries) / fit)
     figure.legend(handles=entries, loc="outside upper center", ncols=math.ceil(len(entries) / lines))
+
+
+def label_outside(panels: "Sequence[Axes]", used: int, columns: int, *, x: str, y: str) -> None:
+    """Label the outer axes of a grid of panels, and hide those that are not used.
+
+    Args:
+        panels: Row by row.
+        used: How many show something, from the first.
+        columns: Of the grid.
+        x: Of the lowest panel of every column.
+        y: Of the first column.
+    """
+    for axes in panels[used:]:
+        axes.set_visible(False)
+    for axes in panels[:used:columns]:
+        axes.set_ylabel(y)
+    for axes in panels[max(0, used - columns) : used]:
+        axes.set_xlabel(x)
+        axes.xaxis.set_tick_params(labelbottom=True)
 
 
 def footnote(figure: "Figure", text: str) -> None:

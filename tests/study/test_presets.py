@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from study import paths
-from study.presets import Preset, RunSettings, load_preset, load_variants, resolve
+from study.presets import Preset, RunSettings, load_preset, resolve
+from study.variant_rows import load_variants
 from tsembed.settings import Training, Variant
 from tsembed.tasks import ROUTES
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..method_styles import METHODS
-from ..style import FULL, footnote, new_figure
+from ..style import FULL, footnote, label_outside, new_figure
 from .heat_map import heat_map
 from .intervals import draw_interval
 from .words import words
@@ -76,13 +76,7 @@ def specialisation(history: pd.DataFrame, switches: pd.DataFrame, *, seeds: str)
             for step in switches.step[(switches.method == method) & (switches.step > 0)]:
                 axes.axvline(step, color="#555555", linestyle=":", linewidth=1)
             axes.set(title=METHODS[method].label, ylim=(0, None))
-        for axes in panels[len(methods) :]:
-            axes.set_visible(False)
-        for axes in panels[::columns]:
-            axes.set_ylabel("mutual\ninformation (nats)")
-        for axes in panels[max(0, len(methods) - columns) : len(methods)]:
-            axes.set_xlabel("step")
-            axes.xaxis.set_tick_params(labelbottom=True)
+        label_outside(panels, len(methods), columns, x="step", y="mutual\ninformation (nats)")
         known = [Line2D([], [], color="#444444", marker="o", markersize=3, label="expert and task")]
         known += [Line2D([], [], color="#444444", linestyle="--", linewidth=1, label="expert and dataset")]
         figure.legend(handles=known, loc="outside upper center", ncols=2)

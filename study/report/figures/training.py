@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..style import FULL, footnote, new_figure
+from ..style import FULL, footnote, label_outside, new_figure
 from .words import words
 
 if TYPE_CHECKING:
@@ -69,12 +69,6 @@ def loss_curves(metrics: pd.DataFrame, *, window: int = 20) -> "Figure":
             mean = rows.loss.rolling(window, min_periods=1, center=True).mean()
             axes.plot(rows.step + 1, mean, color="#222222", linewidth=1.4)
             axes.set(title=words(task), ylim=(0, None))
-        for axes in panels[len(tasks) :]:
-            axes.set_visible(False)
-        for axes in panels[::columns]:
-            axes.set_ylabel("InfoNCE loss (nats)")
-        for axes in panels[max(0, len(tasks) - columns) : len(tasks)]:
-            axes.set_xlabel("step")
-            axes.xaxis.set_tick_params(labelbottom=True)
+        label_outside(panels, len(tasks), columns, x="step", y="InfoNCE loss (nats)")
         footnote(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window} batches; no interval")
     return figure

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ...presets import load_variants
+from ...variant_rows import load_variants
 from ..method_styles import METHODS, MethodStyle
 from ..style import FULL, footnote, new_figure
 from .contrasts import THICK, THIN, bars_text

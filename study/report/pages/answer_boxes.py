@@ -12,11 +12,11 @@ import yaml
 
 from ... import paths
 from ...analysis import overview
-from ...analysis.judgement import BEYOND, FEWEST_SEEDS, NOT_JUDGED, OPEN, OUR_WORDS, PAPERS_WORDS, count_of
+from ...analysis.judgement import BEYOND, FEWEST_SEEDS, HOLDS, NOT_JUDGED, OPEN, OPPOSITE, PAPERS_WORDS, count_of
+from ..answers import in_words
 from ..method_styles import METHODS
 
 MINUS = "\N{MINUS SIGN}"
-HOLDS, OPPOSITE = ({words[side] for words in (PAPERS_WORDS, OUR_WORDS)} for side in (0, 1))
 
 
 class Question(NamedTuple):
@@ -125,7 +125,7 @@ def _answer(question: Question, row: dict[str, Any], pages: Mapping[str, str]) -
         word=word,
         tone=tone,
         found=question.says(row),
-        number=f"{signed(row['difference'], row['unit'], row['low'], row['high'])} {_unit(row)}",
+        number=f"{signed(row['difference'], row['unit'], row['low'], row['high'])} {in_words(row['unit'])}",
         interval=interval(row),
         paper=paper(row),
         judged=judged(row),
@@ -139,10 +139,6 @@ def _word(question: Question, row: dict[str, Any]) -> tuple[str, str]:
     if row["verdict"] in OPPOSITE:
         return question.words[1], "opposite"
     return ("Not judged" if row["verdict"] == NOT_JUDGED else "Undecided"), "open"
-
-
-def _unit(row: dict[str, Any]) -> str:
-    return {"cosine": "in cosine similarity"}.get(row["unit"], row["unit"])
 
 
 def interval(row: Mapping[str, Any]) -> str:

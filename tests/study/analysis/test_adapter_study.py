@@ -12,7 +12,7 @@ import pytest
 
 from study import paths
 from study.analysis import ablations, cost, gains, results
-from study.presets import load_variants
+from study.variant_rows import load_variants
 from tests.study.report.adapter_runs import STEPS, write_study
 from tests.study.report.samples import use_folder
 from tsembed.tasks import TASK_OF_IMAGE_TYPE

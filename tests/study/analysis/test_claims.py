@@ -17,9 +17,9 @@ from study import paths
 from study.analysis import claims, false_verdicts, judgement, results
 from study.analysis.claims import Claim
 from study.analysis.judgement import BEYOND, THESE, Measured
-from study.presets import load_variants
 from study.probes.similarity import PAIRS
 from study.report.tables import claims as claim_tables
+from study.variant_rows import load_variants
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TASKS
 
 NOISE = np.array([[0.3, -0.1, 0.0, -0.2], [-0.2, 0.1, 0.2, -0.1], [-0.1, 0.0, -0.2, 0.3]])  # seeds' means are zero

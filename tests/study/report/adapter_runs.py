@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from study import paths
-from study.presets import load_preset, load_variants
+from study.presets import load_preset
+from study.variant_rows import load_variants
 from tsembed.settings import Variant
 from tsembed.tasks import IMAGE_TASKS, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE
 

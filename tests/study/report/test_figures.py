@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study.presets import load_variants
 from study.report import method_styles, style
 from study.report.figures import experts as expert_figures
 from study.report.figures import intervals as interval_figures
 from study.report.figures import similarity as similarity_figures
 from study.report.figures import training as training_figures
+from study.variant_rows import load_variants
 
 GAINS = pd.DataFrame(
     [("Retrieval", "ic", 1.0, 0.5, 1.5), ("Retrieval", "mote", 2.0, 1.0, 3.0), ("STS", "ic", -0.5, -1.0, 0.5)],

@@ -1,4 +1,4 @@
-"""Notebooks 27 to 29 on runs that nobody trained.
+"""Notebooks 20 and 27 to 29 on runs that nobody trained.
 
 Invariants: they find the effects that the runs have, over seen, unseen and all types, and name the design behind them;
 what a figure shows is what its table says.
@@ -8,8 +8,9 @@ import functools
 
 import pytest
 
-from study import paths
+from study import paths, selection
 from study.analysis import claims, judgement
+from study.selection import Selection
 from tests.study.report.samples import executed, use_folder
 from tests.study.report.text_runs import EFFECTS, write_text_study
 
@@ -31,6 +32,17 @@ def execute(tmp_path_factory):
             return executed(patch, NOTEBOOKS / f"{name}.ipynb", "tiny")
 
     return run
+
+
+def test_notebook_20_shows_the_chosen_part_of_a_preset(tmp_path, monkeypatch):
+    use_folder(monkeypatch, tmp_path)
+    monkeypatch.setattr(paths, "REFERENCES", REFERENCES)
+    write_text_study(tmp_path, configs=CONFIGS)
+    selection.choose("tiny", Selection(only=("em", "ic", "mote"), seeds=3))
+    displayed, saved = executed(monkeypatch, NOTEBOOKS / "20_specialization.ipynb", "tiny")
+    assert set(saved["table2"][1].method) == {"ic", "mote"}
+    assert "The mean gain over the untrained backbone" in " ".join(map(str, displayed))
+    assert "unseen_routes" not in saved
 
 
 def gain_of(raw, group="all"):

@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from study import paths
-from study.presets import load_preset, load_variants
+from study.presets import load_preset
+from study.variant_rows import load_variants
 from tests.study.report.adapter_runs import write_model
 from tsembed.tasks import ROUTES, TASK_OF_TYPE
 

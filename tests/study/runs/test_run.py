@@ -9,6 +9,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,10 +21,11 @@ import yaml
 from safetensors.torch import load_file
 
 from study import paths
-from study.presets import OWN_EXPERIMENT, load_preset, load_variants, resolve
+from study.presets import OWN_EXPERIMENT, load_preset, resolve
 from study.probes import gradients
 from study.runs import measure, run
 from study.runs.launch import launch_command
+from study.variant_rows import load_variants
 from tests.tiny import tiny
 from tsembed.evaluation.items import read
 from tsembed.tasks import ROUTES
@@ -296,7 +298,8 @@ def test_rows_without_a_training_take_several_processes_too(device, checkout, mo
         found, expected = (load_file(f / "model" / "model.safetensors") for f in (folder, folder.with_name("one")))
         assert all(torch.equal(found[name], expected[name]) for name in expected), one
         assert (folder / "scores.json").read_text() == folder.with_name("one").joinpath("scores.json").read_text()
-        assert output.count("scored") == one.count("scored"), "one process scores"
+        lines = [re.findall(r"^\d+/\d+  \S+", text, re.MULTILINE) for text in (one, output)]
+        assert lines[0] == lines[1] != [], "one process scores, each dataset once"
 
 
 def test_a_launcher_that_is_not_there_or_would_wait_is_refused(monkeypatch):
