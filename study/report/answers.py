@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..analysis.claims import UNITS
 from ..analysis.judgement import BEYOND, HOLDS, NOT_JUDGED, OPEN, OPPOSITE, THESE, without_lines
+from .figures.words import mid_sentence
 from .tables.write import gain_interval
 
 UNSETTLED = "Not settled here"
@@ -48,10 +49,10 @@ def sentence(row: pd.Series) -> str:
     if row.verdict in HOLDS:
         return f"{row.claim}: {value}, {_where(row)}."
     if row.verdict in OPPOSITE:
-        return f"It is not the case that {clause(row.claim)}: {value}, {_where(row)}."
+        return f"It is not the case that {mid_sentence(row.claim)}: {value}, {_where(row)}."
     if row.verdict == NOT_JUDGED:
-        return f"This run does not judge whether {clause(row.claim)}: {value} ({row.reason})."
-    return f"This run does not settle whether {clause(row.claim)}: {value} ({row.reason})."
+        return f"This run does not judge whether {mid_sentence(row.claim)}: {value} ({row.reason})."
+    return f"This run does not settle whether {mid_sentence(row.claim)}: {value} ({row.reason})."
 
 
 def in_words(unit: str) -> str:
@@ -61,16 +62,6 @@ def in_words(unit: str) -> str:
     ('points', 'in cosine')
     """
     return {"cosine": "in cosine", "Spearman": "in rank correlation"}.get(unit, unit)
-
-
-def clause(text: str) -> str:
-    """A sentence as it stands behind "that": its first word in small letters, unless it is a name.
-
-    >>> clause("Averaged experts gain"), clause("MoTE gains"), clause("A router learns"), clause("EANS helps")
-    ('averaged experts gain', 'MoTE gains', 'a router learns', 'EANS helps')
-    """
-    first = text.split()[0]
-    return text[0].lower() + text[1:] if first[1:] == first[1:].lower() else text
 
 
 def _where(row: pd.Series) -> str:

@@ -75,7 +75,8 @@ def specialisation(history: pd.DataFrame, switches: pd.DataFrame, *, seeds: str)
                 axes.plot(run.step + 1, run.set_information, "--", color=colour, linewidth=1)
             for step in switches.step[(switches.method == method) & (switches.step > 0)]:
                 axes.axvline(step, color="#555555", linestyle=":", linewidth=1)
-            axes.set(title=METHODS[method].label, ylim=(0, None))
+            axes.set_title(METHODS[method].label)
+        panels[0].set_ylim(bottom=0)  # of all, once all is drawn
         label_outside(panels, len(methods), columns, x="step", y="mutual\ninformation (nats)")
         known = [Line2D([], [], color="#444444", marker="o", markersize=3, label="expert and task")]
         known += [Line2D([], [], color="#444444", linestyle="--", linewidth=1, label="expert and dataset")]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..method_styles import METHODS, MethodStyle
 from ..style import COLUMN, FULL, _legend, footnote, new_figure, seeds_text
-from .words import number, words
+from .words import mid_sentence, number, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,7 +182,7 @@ def gains(scores: pd.DataFrame, paper: pd.DataFrame, *, interval: str, baseline:
     """
     types, methods = list(dict.fromkeys(scores.task_type)), list(dict.fromkeys(scores.method))
     published = {(r.task_type, r.method): r.gain for r in paper.dropna().itertuples()}
-    over = f"gain over {METHODS[baseline].label}"
+    over = f"gain over {mid_sentence(METHODS[baseline].label)}"
     height = 0.7 + len(types) * max(0.32, 0.11 * len(methods))
     with new_figure(FULL, height, f"{over} per task type") as figure:
         axes = figure.add_subplot()

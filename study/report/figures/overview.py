@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...analysis.gains import MEAN_OF_DATASETS
-from ...analysis.overview import ALL_PAIRS, UNTRAINED
+from ...analysis.overview import UNTRAINED
 from ..method_styles import METHODS
 from ..style import COLUMN, FULL, new_figure
 from .intervals import draw_interval
+from .words import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 HEIGHT = 2.9  # inches of a panel
 BAND = "#D9DCE0"
-ROUTE = {"search_query": "query", "search_document": "document"}
-TYPE = {"PairClassification": "Pair class.", MEAN_OF_DATASETS: "all datasets"}
 Panel = Callable[["Axes"], None]
 
 
@@ -62,18 +61,13 @@ def _similarity(axes: "Axes", rows: pd.DataFrame) -> None:
     """Mean cosine similarity of one text under two tasks, a row per pair of tasks."""
     pairs = list(dict.fromkeys(rows.pair))
     _draw(axes, rows.rename(columns={"mean": "gain"}).assign(row=rows.pair), pairs, ["ic", "mote"])
-    axes.set_yticks(range(len(pairs)), [_pair(pair) for pair in pairs])
+    axes.set_yticks(range(len(pairs)), [words(pair) for pair in pairs])
     axes.set(xlabel="cosine similarity", title="How alike one text is under two tasks")
     _emphasise_last(axes, len(pairs))
 
 
-def _pair(pair: str) -> str:
-    """Two routes as an axis names them.
-
-    >>> _pair("clustering–search_query")
-    'clustering – query'
-    """
-    return " – ".join(ROUTE.get(route, route) for route in pair.split("–")) if pair != ALL_PAIRS else pair
+def _type(kind: str) -> str:
+    return "all datasets" if kind == MEAN_OF_DATASETS else words(kind)
 
 
 def _experts(axes: "Axes", rows: pd.DataFrame) -> None:
@@ -89,7 +83,7 @@ def _experts(axes: "Axes", rows: pd.DataFrame) -> None:
         draw_interval(axes, y, row.gain, row.low, row.high, METHODS["mote"])
         if row.paper == row.paper:
             axes.plot(row.paper, y, "D", color="#222222", fillstyle="none", markersize=5, zorder=4)
-    axes.set_yticks(range(len(kinds)), [TYPE.get(kind, kind) for kind in kinds])
+    axes.set_yticks(range(len(kinds)), [_type(kind) for kind in kinds])
     axes.set(xlabel="MoTE − IC (points)", title="What experts add to instructions")
     look = METHODS["mote"]
     entries: list = [Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label="here")]
@@ -106,7 +100,7 @@ def _training(axes: "Axes", rows: pd.DataFrame) -> None:
     kinds = list(dict.fromkeys(rows.row))
     axes.axvline(0, color="#444444", linewidth=0.8)
     _draw(axes, rows, kinds, list(dict.fromkeys(rows.method)))
-    axes.set_yticks(range(len(kinds)), [TYPE.get(kind, kind) for kind in kinds])
+    axes.set_yticks(range(len(kinds)), [_type(kind) for kind in kinds])
     axes.set(xlabel="trained − untrained backbone (points)", title="What training itself changed")
     _emphasise_last(axes, len(kinds))
 

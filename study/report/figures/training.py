@@ -68,7 +68,8 @@ def loss_curves(metrics: pd.DataFrame, *, window: int = 20) -> "Figure":
             axes.plot(rows.step + 1, rows.loss, "o", markersize=3.5, markeredgewidth=0, alpha=0.5, color=BATCHES)
             mean = rows.loss.rolling(window, min_periods=1, center=True).mean()
             axes.plot(rows.step + 1, mean, color="#222222", linewidth=1.4)
-            axes.set(title=words(task), ylim=(0, None))
+            axes.set_title(words(task))
+        panels[0].set_ylim(bottom=0)  # of all, once all is drawn
         label_outside(panels, len(tasks), columns, x="step", y="InfoNCE loss (nats)")
         footnote(figure, f"1 run, 1 seed; points: batches; line: centred mean of {window} batches; no interval")
     return figure

@@ -35,6 +35,16 @@ def words(name: str) -> str:
     return " – ".join(WORDS.get(part, part) for part in name.split("–"))
 
 
+def mid_sentence(label: str) -> str:
+    """A label or sentence as it stands inside another one: its first word in small letters, unless it is a name.
+
+    >>> [mid_sentence(text) for text in ("Matched-parameter LoRA", "MoTE gains", "A router learns", "EANS helps")]
+    ['matched-parameter LoRA', 'MoTE gains', 'a router learns', 'EANS helps']
+    """
+    first = label.split()[0]
+    return label[0].lower() + label[1:] if first[1:] == first[1:].lower() else label
+
+
 def number(value: float, digits: int = 1) -> str:
     """A number with a minus of its own and no minus before zero.
 

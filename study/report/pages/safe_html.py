@@ -14,7 +14,7 @@ REFUSED = frozenset(
 )
 URLS = frozenset("href src action formaction xlink:href".split())
 SAFE_URL = re.compile(r"(?:[^:/?#]*(?:[/?#]|$)|https?:|mailto:|data:image/(?:png|jpeg|gif|webp);)", re.I)
-LONG_TABLE = 12  # rows of a table from which it is folded
+LONG_TABLE = 20  # rows of a table from which it is folded
 _TABLE_BOX = re.compile(r'<div\b[^>]*class="table-box"[^>]*>\s*<table\b.*?</table>\s*</div>', re.S)
 _HAS_VERDICTS = re.compile(r"<th[^>]*>Verdict</th>")
 _CAPTION = re.compile(r"<caption>(.*?)</caption>", re.S)

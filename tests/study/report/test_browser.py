@@ -77,6 +77,15 @@ def report(browser, tmp_path_factory):
         return site.build("tiny").parent
 
 
+HEADERS_TOO_WIDE = """
+[...document.querySelectorAll('thead th')].filter(cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1;
+}).map(cell => cell.textContent)
+"""
+
+
 def pages_of(report):
     """All pages, the short tables of the report apart."""
     return [page for page in sorted(report.rglob("*.html")) if page.parent.name != "tables"]
@@ -101,6 +110,8 @@ def test_every_page_works_offline_at_both_widths(report, browser):
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             if wide > 0:
                 faults.append(f"{path.name} is {wide} px too wide at {width} px")
+            if cut := page.evaluate(HEADERS_TOO_WIDE):
+                faults.append(f"{path.name}: headers leave their cells at {width} px: {cut}")
             if unnamed := page.locator("img:not([alt]), img[alt='']").count():
                 faults.append(f"{path.name}: {unnamed} pictures without a text")
             if broken := page.evaluate("[...document.images].filter(i => !i.naturalWidth && !i.hidden).length"):

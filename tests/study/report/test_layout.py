@@ -141,7 +141,8 @@ def use():
 
 def history(methods):
     rows = table(method=methods, seed=[0, 1, 2], step=[7, 15, 23, 31])
-    information = {"mutual_information": 0.02 + 0.004 * rows.gain.clip(-2, 2), "set_information": 0.03}
+    larger = rows.method.map(methods.index)  # the last panel has the largest values
+    information = {"mutual_information": 0.02 + 0.004 * rows.gain.clip(-2, 2), "set_information": 0.03 + 0.01 * larger}
     return rows.assign(**information, untrained=0.01, noise=0.004)
 
 
@@ -167,7 +168,11 @@ TIMES = table(
     label=["IC", "MoTE, one route", "MoTE, mixed routes", "TLR, top-2"], workload=["query", "batch", "small batch"]
 )
 LOSSES = pd.DataFrame(
-    {"step": range(80), "task": [TEXT_TASKS[i % 3] for i in range(80)], "loss": np.linspace(3, 0.4, 80)}
+    {
+        "step": range(80),
+        "task": [TEXT_TASKS[i % 3] for i in range(80)],
+        "loss": np.linspace(3, 0.4, 80) * [1 + i % 3 for i in range(80)],
+    }
 )
 SWITCHES = pd.DataFrame({"method": ["tsembed"], "seed": [0], "step": [9]})
 STRATEGIES = {"ic_homogeneous": "one dataset per batch", "ic_heterogeneous": "mixed batches"}
