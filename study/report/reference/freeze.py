@@ -14,6 +14,7 @@ that made it; a file that does is an error.
 import argparse
 import csv
 import hashlib
+import html
 import json
 import re
 import shutil
@@ -249,11 +250,11 @@ def dead_links(folder: Path) -> list[str]:
     faults = []
     for page in sorted([*folder.glob("*.html"), *folder.glob("notebooks/*.html")]):
         for link in re.findall(r'\b(?:href|src)="([^"]+)"', page.read_text()):
-            address, anchor = urldefrag(link)
+            address, anchor = urldefrag(html.unescape(link))
             if re.match(r"data:|https?:|mailto:", address):
                 continue
             file = page.parent / unquote(address) if address else page
-            if not file.is_file() or (anchor and f'id="{unquote(anchor)}"' not in file.read_text()):
+            if not file.is_file() or (anchor and f'id="{unquote(anchor)}"' not in html.unescape(file.read_text())):
                 faults.append(f"{page.relative_to(folder)}: the link {link} leads nowhere")
     return faults
 

@@ -178,6 +178,11 @@ def test_mixed_commits_are_refused_unless_allowed(finished, environment, message
     assert about["uncommitted_changes"] or len(about["commits"] + about["requirements_lock_sha256"]) == 3
 
 
+def test_a_link_to_a_heading_with_an_apostrophe_is_none_that_is_dead(tmp_path):
+    (tmp_path / "index.html").write_text('<a href="#a&#39;b">x</a> <h2 id="a\'b">x</h2> <a href="#gone&#39;s">y</a>')
+    assert freeze.dead_links(tmp_path) == ["index.html: the link #gone&#39;s leads nowhere"]
+
+
 def test_a_dead_link_is_refused(finished):
     (finished / "reports/tiny/tables/gain.csv").unlink()
     with pytest.raises(ValueError, match="notebooks/20_gain.html: the link ../tables/gain.csv leads nowhere"):
