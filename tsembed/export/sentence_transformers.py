@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..encoder.backbones import save_backbone
 from ..tasks import INSTRUCTIONS, ROUTES, TASKS
 from .run import Run, task_of_type
 
@@ -52,10 +53,10 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
     """Weights, tokenizer and the files by which sentence-transformers puts the modules together."""
     from importlib.metadata import version
 
-    from ..encoder.backbones import save_backbone
-    from ..mote.families import pooler_off
-
-    save_backbone(encoder.backbone, folder)
+    if _routed(encoder):
+        save_backbone(encoder.backbone, folder)
+    else:
+        _save_dense(encoder.backbone, folder)
     encoder.tokenizer.save_pretrained(folder)
     first, requirements = "sentence_transformers.models.Transformer", {}
     if _routed(encoder):
@@ -70,9 +71,7 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
         }
         _dump(folder / "task_routed.json", settings)
     else:
-        head = pooler_off(encoder.backbone.config.model_type)
-        settings = {"max_seq_length": tokens, "do_lower_case": False} | ({"model_args": head} if head else {})
-        _dump(folder / "sentence_bert_config.json", settings)
+        _dump(folder / "sentence_bert_config.json", {"max_seq_length": tokens, "do_lower_case": False})
     types = (first, "sentence_transformers.models.Pooling", "sentence_transformers.models.Normalize")
     places = ("", "1_Pooling", "2_Normalize")
     modules = [
@@ -100,6 +99,27 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
         "requirements": requirements,
     }
     _dump(folder / "config_sentence_transformers.json", about)
+
+
+def _save_dense(backbone, folder: Path) -> None:
+    """Weights of a dense model, with a pooling head of zeros where its family has one.
+
+    No loss reaches that head and `drop_pooling_head` took it out, but `AutoModel` makes one, at random and with a
+    warning where the file has none. The keyword that leaves it out is no way round: the ONNX and OpenVINO backends do
+    not know it.
+    """
+    import torch
+    from transformers import AutoModel
+
+    from ..mote.families import pooler_off
+
+    if not pooler_off(backbone.config.model_type):
+        save_backbone(backbone, folder)
+        return
+    with torch.device("meta"):
+        head = {k: w for k, w in AutoModel.from_config(backbone.config).state_dict().items() if k.startswith("pooler.")}
+    zeros = {key: torch.zeros(weight.shape, dtype=backbone.dtype) for key, weight in head.items()}
+    backbone.save_pretrained(str(folder), state_dict=backbone.state_dict() | zeros, save_original_format=False)
 
 
 def verify(encoder, folder: Path, route: str | None, tokens: int) -> None:

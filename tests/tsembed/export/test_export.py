@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from transformers import AutoModel
 
 from study.runs.export import export, main
 from tests.tiny import tiny
@@ -113,7 +114,26 @@ def test_one_route_is_a_plain_dense_model(encoders, tmp_path):
     assert model.max_seq_length == TOKENS
     assert not list(out.glob("*.py"))
     assert type(model[0]).__module__.startswith("sentence_transformers.")
-    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in tiny("bert").parameters())
+    head = {name: p for name, p in model.named_parameters() if ".pooler." in name}
+    expected_size = sum(p.numel() for p in tiny("bert").parameters()) + sum(p.numel() for p in head.values())
+    assert sum(p.numel() for p in model.parameters()) == expected_size
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "mpnet"])
+def test_whoever_reads_a_dense_export_finds_every_weight_and_no_keyword(model_type, tokenizer, tmp_path):
+    """`AutoModel` draws a pooling head that a file lacks; other backends refuse the keyword that leaves it out."""
+    Encoder(tiny(model_type), tokenizer).save(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "out")
+    _, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert set(json.loads((tmp_path / "out" / "sentence_bert_config.json").read_text())) == {
+        "max_seq_length",
+        "do_lower_case",
+    }
+    heads = [p for name, p in AutoModel.from_pretrained(tmp_path / "out").named_parameters() if "pooler" in name]
+    assert len(heads) == 2
+    assert not any(p.any() for p in heads)
 
 
 @pytest.mark.parametrize("model_type", ["nomic_bert", "xlm-roberta", "mpnet", "distilbert", "modernbert", "qwen3"])
