@@ -1,16 +1,26 @@
 """One module of a block, once per expert, and how many sequences of the pass under way each expert has."""
 
 import copy
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from contextvars import ContextVar, Token
 
 import torch
 from torch import Tensor, nn
 
-# Sequences per expert of the forward pass under way: a context, not a module's state, so that a recomputation under
-# gradient checkpointing can never see the routes of a later forward pass.
-_COUNTS: ContextVar[tuple[int, ...] | None] = ContextVar("sequences_per_expert", default=None)
+
+class _Thread(threading.local):
+    """Sequences per expert of the forward pass under way.
+
+    Not a module's state, so that a recomputation under gradient checkpointing can never see the routes of a later
+    forward pass; and not a `ContextVar`, at which `torch.compile` breaks its graph.
+    """
+
+    def __init__(self):
+        self.counts: tuple[int, ...] | None = None
+
+
+_THREAD = _Thread()
 
 
 class SequencesPerExpert:
@@ -18,18 +28,19 @@ class SequencesPerExpert:
 
     def __init__(self, counts: tuple[int, ...] | None):
         self.counts = counts
-        self.tokens: list[Token] = []
+        self.outer: list[tuple[int, ...] | None] = []
 
     def __enter__(self):
-        self.tokens.append(_COUNTS.set(self.counts))
+        self.outer.append(_THREAD.counts)
+        _THREAD.counts = self.counts
 
     def __exit__(self, *_):
-        _COUNTS.reset(self.tokens.pop())
+        _THREAD.counts = self.outer.pop()
 
 
 def checkpoint_contexts():
     """For `torch.utils.checkpoint(context_fn=…)`: the recomputation runs under the routes of its own forward pass."""
-    return nullcontext(), SequencesPerExpert(_COUNTS.get())
+    return nullcontext(), SequencesPerExpert(_THREAD.counts)
 
 
 class PerExpert(nn.Module):
@@ -45,7 +56,7 @@ class PerExpert(nn.Module):
         Raises:
             RuntimeError: Outside a forward pass of a `TaskRouted`, which says how many sequences each expert has.
         """
-        counts = _COUNTS.get()
+        counts = _THREAD.counts
         if counts is None:
             raise RuntimeError(
                 "no route is set: call the TaskRouted model with a route, and enable gradient checkpointing on it, "

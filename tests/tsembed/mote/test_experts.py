@@ -10,16 +10,20 @@
 - What from_pretrained returns is in evaluation mode: dropout does not move an embedding.
 - bf16 stays bf16 through saving, loading, extracting and averaging. A model with a task head is an error that names
   the encoder inside.
+- A batch of one route compiles without a graph break, to the same value and gradients, for one route after another.
 - A checkpoint of another family, task map, choice of blocks or size is one line that names folder, value and rule.
 """
 
 import copy
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from study.paths import ROOT
 from tests.tiny import FAMILIES, tiny
 from tsembed.mote.average import average_experts, average_models
 from tsembed.mote.experts import TaskRouted, upcycle
@@ -133,6 +137,36 @@ def test_checkpointing_enabled_past_us_is_an_error_not_a_wrong_gradient():
     output = routed("search_query", pool=pool, **batch())
     with pytest.raises(RuntimeError, match="gradient checkpointing"):
         output.sum().backward()
+
+
+COMPILED = """
+import torch
+from tests.tsembed.mote.test_experts import batch, disturbed, pool
+
+for model_type in ("bert", "nomic_bert"):  # experts with biases and without
+    model = disturbed(model_type)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    outputs = []
+    for route in ("search_query", "clustering"):
+        found = []
+        for called in (compiled, model):
+            model.zero_grad()
+            output = called(route, **batch()).last_hidden_state
+            pool(output, batch()["attention_mask"]).square().sum().backward()
+            gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+            found.append((output.detach(), gradients))
+        torch.testing.assert_close(*found)
+        assert any(f".experts.{route}." in name for name in gradients)
+        outputs.append(output.detach())
+    assert not torch.allclose(*outputs)
+"""
+
+
+@pytest.mark.slow
+def test_a_batch_of_one_route_compiles_without_a_graph_break():
+    """In a process of its own: the type checks that these tests put round every function cannot be traced."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_shared_experts_are_one_module():
