@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..contrastive.gather import gather, gather_with_grad
 from ..contrastive.grad_cache import cached_backward
 from ..contrastive.losses import load_balancing_of
+from ..contrastive.matryoshka import nested_dims
 from ..encoder.text import Encoder
 from ..mote import token_routing
 from ..settings import Adapter, Training, Variant
@@ -86,7 +87,7 @@ def train(
 
     Args:
         encoder: Trained in place; in evaluation mode afterwards. Where it was sharded, all of it is on the CPU then.
-        tables: Training dataset -> Arrow table (query, document, group).
+        tables: Training dataset -> Arrow table (query, document, group; negatives, where it has hard ones).
         tasks: Training dataset -> task.
         folder: The run's; it is made if it is not there.
         training: The optimiser run.
@@ -99,7 +100,8 @@ def train(
         Whether all steps are done.
 
     Raises:
-        ValueError: If there is a checkpoint and `resume` is False, or the checkpoint is of other data.
+        ValueError: If there is a checkpoint and `resume` is False, the checkpoint is of other data, hard negatives are
+            asked for and no table has some, or a Matryoshka dimension is not one of the model's.
         FloatingPointError: At a non-finite loss, with step, task and dataset.
     """
     with _accelerate_state_of_its_own():
@@ -161,6 +163,7 @@ def _train(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
+    dims = nested_dims(training.matryoshka_dims, encoder.dim)
     if training.gradient_checkpointing:
         enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
@@ -185,7 +188,7 @@ def _train(
             routings = []
             for batch in micro:
                 with accelerator.accumulate(model):
-                    loss, outputs = _backward(accelerator, model, batch, training, variant, (seed, step), stage)
+                    loss, outputs = _backward(accelerator, model, batch, training, variant, (seed, step), stage, dims)
                     if not torch.isfinite(loss):
                         raise FloatingPointError(
                             f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
@@ -221,6 +224,7 @@ def _backward(
     variant: Variant,
     seed_and_step: tuple[int, int],
     stage: int,
+    dims: list[int],
 ) -> tuple[Tensor, Outputs]:
     """The contrastive loss of a batch, detached, after its backward pass, and what the model returned."""
     routed = variant.token_routing or variant.adapter
@@ -234,7 +238,7 @@ def _backward(
         if stage == 2:
             assert variant.negatives is not None  # without them there is one stage
             weigh = weighting(variant.negatives, outputs, *seed_and_step, accelerator.process_index)
-        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_chunk_size)
+        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_chunk_size, dims=dims)
         outputs_of_batch["loss"] = value.detach()
         if balancing and "balance" in outputs:
             # Shares and probabilities over the tokens of all ranks: the loss is no mean of those of the ranks.
