@@ -10,32 +10,33 @@
 - Without the setting a table that has them trains bitwise as one that has none.
 """
 
-import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 
 from tests.ranks import run_ranks
-from tests.tiny import run_settings, tiny, train
+from tests.tiny import run_settings, train
+from tests.training_pairs import (
+    EM,
+    PAIRS,
+    RETRIEVAL,
+    assert_same,
+    batch_of,
+    make,
+    sentence_transformer,
+    step,
+    table,
+    their_step,
+)
 from tsembed.contrastive.gather import gather_ragged
 from tsembed.contrastive.grad_cache import cached_backward
 from tsembed.contrastive.losses import negatives_of
-from tsembed.encoder.adapters import adapt
-from tsembed.encoder.text import Encoder
-from tsembed.mote.experts import upcycle
-from tsembed.mote.token_routing import route_tokens
 from tsembed.settings import Adapter, Negatives, TokenRouting, Training, Variant
-from tsembed.tasks import INSTRUCTIONS, ROUTES
-from tsembed.training.batches import StepBatches
+from tsembed.tasks import ROUTES
 from tsembed.training.objective import PairEncoder, contrastive_loss, weighting
-from tsembed.training.sampler import TaskSampler
 
 pytestmark = pytest.mark.processor
 
-WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
-PAIRS = 8
-RETRIEVAL = ("retrieval",)
-EM = Variant(label="EM", instruction=False, tasks=RETRIEVAL, temperature=0.05)
 VARIANTS = {
     "em": EM,
     "mote": Variant(label="MoTE", experts={route: route for route in ROUTES}, tasks=RETRIEVAL),
@@ -47,89 +48,18 @@ VARIANTS = {
 }
 
 
-def table(counts=(2,) * PAIRS):
-    """Pairs of words; row i has `counts[i]` hard negatives."""
-    rng = np.random.default_rng(0)
-
-    def text(row):
-        return f"{row} " + " ".join(rng.choice(WORDS, rng.integers(3, 12)))
-
-    rows = len(counts)
-    columns = {"query": [text(i) for i in range(rows)], "document": [text(i) for i in range(rows)]}
-    negatives = [[text(f"{i} {j}") for j in range(count)] for i, count in enumerate(counts)]
-    return Dataset.from_dict(columns | {"group": range(rows), "negatives": negatives})
-
-
-def make(tokenizer, variant=EM):
-    model, base = tiny("bert"), None
-    if variant.experts:
-        model = upcycle(model, variant.experts)
-    if variant.token_routing:
-        model = route_tokens(model)
-    if variant.adapter:
-        model, base = adapt(model, variant.adapter, seed=0), {"backbone": {"name": "tiny"}}
-    instructions = dict(INSTRUCTIONS) if variant.instruction else None
-    return Encoder(model, tokenizer, instructions=instructions, base=base)
-
-
-def batch_of(encoder, variant, data, hard=2, chunk=None, **ranks):
-    """The one batch of all rows, and the order of the rows in it."""
-    training = Training(
-        batch_size=len(data),
-        max_query_tokens=32,
-        max_document_tokens=32,
-        hard_negatives=hard,
-        grad_cache_chunk_size=chunk,
-    )
-    sampler = TaskSampler({"r": ("retrieval", len(data))}, batch_size=len(data), steps=1, tasks=RETRIEVAL)
-    steps = StepBatches({"r": data}, {"r": "retrieval"}, sampler, encoder, training=training, variant=variant, **ranks)
-    (batch,) = steps[0]
-    return batch, sampler[0].rows.tolist()
-
-
-def step(pairs, batch, rows=None, weigh=None):
-    """Loss and gradients of a batch."""
-    pairs.zero_grad()
-
-    def loss(outputs):
-        return contrastive_loss(outputs, batch, rows=rows, weigh=weigh(outputs) if weigh else None)
-
-    value = cached_backward(pairs, batch.chunks, loss)
-    return value, {name: p.grad.clone() for name, p in pairs.named_parameters() if p.grad is not None}
-
-
-def assert_same(found, expected, **tolerances):
-    tolerances = tolerances or {"atol": 2e-6, "rtol": 1e-4}
-    torch.testing.assert_close(found[0], expected[0], **tolerances)
-    assert set(found[1]) == set(expected[1])
-    for name, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][name], gradient, **tolerances, msg=lambda text, n=name: f"{n}: {text}")
-
-
 @pytest.mark.parametrize(("chunk", "rows"), [(None, None), (2, None), (2, 3)])
 def test_value_and_gradient_are_those_of_sentence_transformers(tokenizer, tmp_path, chunk, rows):
-    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     data, encoder = table(), make(tokenizer)
     batch, order = batch_of(encoder, EM, data, chunk=chunk)
     found = step(PairEncoder(encoder, EM), batch, rows)
-
-    encoder.backbone.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    other = SentenceTransformer(modules=[Transformer(str(tmp_path)), Pooling(32, pooling_mode="mean")], device="cpu")
-    columns = data[order]
-    sides = [columns["query"], columns["document"], *(list(texts) for texts in zip(*columns["negatives"], strict=True))]
-    features = [other.preprocess(side) for side in sides]
-    loss = MultipleNegativesRankingLoss(other, scale=1 / 0.05)(features, torch.zeros(PAIRS))
-    loss.backward()
-    gradients = {n.partition("model.")[2]: p.grad for n, p in other.named_parameters() if p.grad is not None}
-    ours = {name.removeprefix("encoder.backbone."): gradient for name, gradient in found[1].items()}
-    assert len(ours) > 30
-    assert_same((found[0], ours), (loss.detach(), gradients), atol=1e-5, rtol=1e-3)
+    model = sentence_transformer(encoder, tmp_path)
+    expected = their_step(model, MultipleNegativesRankingLoss(model, scale=1 / EM.temperature), data[order])
+    assert_same(found, expected, atol=1e-5, rtol=1e-3)
     without = batch_of(encoder, EM, data, hard=0)[0]
-    assert abs(step(PairEncoder(encoder, EM), without)[0] - loss) > 0.1
+    assert abs(step(PairEncoder(encoder, EM), without)[0] - expected[0]) > 0.1
 
 
 def test_rows_may_have_fewer_and_every_query_sees_all(tokenizer):
