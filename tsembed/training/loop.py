@@ -19,7 +19,7 @@ from ..contrastive.matryoshka import nested_dims
 from ..encoder.text import Encoder
 from ..mote import token_routing
 from ..settings import Adapter, Training, Variant
-from . import processes
+from . import processes, trackers
 from .batches import Batch, StepBatches
 from .checkpoints import resume_from, save_checkpoint
 from .log import TrainingLog
@@ -82,6 +82,7 @@ def train(
     seed: int = 0,
     resume: bool = False,
     stop_after: int | None = None,
+    log_with: str | None = None,
 ) -> bool:
     """Train the encoder in place; write metrics.jsonl and checkpoints/ into the run's folder.
 
@@ -95,17 +96,21 @@ def train(
         seed: Of batches, dropout and permuted weights.
         resume: Go on from the newest checkpoint. The final weights are those of an uninterrupted run.
         stop_after: End after this step, as a kill would, but at a step's border; for tests and for time limits.
+        log_with: Also follow the training with "tensorboard" (in the folder's logs/), "trackio" or "wandb".
 
     Returns:
         Whether all steps are done.
 
     Raises:
         ValueError: If there is a checkpoint and `resume` is False, the checkpoint is of other data, hard negatives are
-            asked for and no table has some, or a Matryoshka dimension is not one of the model's.
+            asked for and no table has some, a Matryoshka dimension is not one of the model's, or the package of
+            `log_with` is not installed.
         FloatingPointError: At a non-finite loss, with step, task and dataset.
     """
+    if log_with is not None:
+        trackers.check(log_with)
     with _accelerate_state_of_its_own():
-        return _train(encoder, tables, tasks, folder, training, variant, seed, resume, stop_after)
+        return _train(encoder, tables, tasks, folder, training, variant, seed, resume, stop_after, log_with)
 
 
 @contextmanager
@@ -139,10 +144,11 @@ def _train(
     seed: int,
     resume: bool,
     stop_after: int | None,
+    log_with: str | None,
 ) -> bool:
     from accelerate.utils import set_seed
 
-    accelerator = processes.make_accelerator(training, variant)
+    accelerator = processes.make_accelerator(training, variant, **trackers.options(log_with, folder))
     set_seed(seed, device_specific=True)
     sampler = TaskSampler(
         {name: (tasks[name], len(table)) for name, table in tables.items()},
@@ -178,7 +184,11 @@ def _train(
     model.train()
     loader = load_batches(batches, range(start, steps), number_of_workers(training.num_workers, accelerator.device))
     step = steps - 1
-    with TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
+    config = training.model_dump() | {"variant": variant.label, "seed": seed}
+    with (
+        trackers.tracked(accelerator, config),
+        TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log,
+    ):
         for step, micro in zip(range(start, steps), loader, strict=True):
             lr = learning_rate(step, steps, training)
             for group in optimizer.param_groups:
@@ -205,7 +215,9 @@ def _train(
             if (step + 1) % training.log_every == 0 or step + 1 == steps:
                 tokens = sum(b.tokens for b in micro) * accelerator.num_processes
                 row = {"loss": accelerator.reduce(total, "mean").item(), "lr": lr, "grad_norm": float(norm)}
-                log.write(step, micro[0], row | ({"stage": stage} if variant.negatives else {}), tokens)
+                row |= {"stage": stage} if variant.negatives else {}
+                log.write(step, micro[0], row, tokens)
+                accelerator.log(row | {f"loss/{micro[0].task}": row["loss"]}, step=step)  # to trackers, if any
             if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
                 save_checkpoint(accelerator, folder, step + 1, sampler, stages)
             if stop_after is not None and step + 1 >= stop_after:
