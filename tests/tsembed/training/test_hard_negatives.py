@@ -138,7 +138,7 @@ COUNTS = [2, 0, 1, 2, 0, 0, 0, 0]
 
 def _rank(rank, folder, data, tokenizer, order):
     """With other numbers of hard negatives on each rank; on the second there may be none."""
-    for name in ("em", "tsembed"):
+    for name in ("em", "mote", "tsembed"):
         variant = VARIANTS[name]
         encoder = make(tokenizer, variant).eval()
         batch, _ = batch_of(encoder, variant, data, chunk=2, rank=rank, world_size=2)
@@ -162,7 +162,7 @@ def test_two_ranks_with_different_numbers_give_the_gradient_of_one_process(token
     _, order = batch_of(make(tokenizer), EM, data)
     assert len({sum(COUNTS[row] for row in order[half]) for half in (slice(0, 4), slice(4, 8))}) == 2
     run_ranks(_rank, 2, tmp_path, data, tokenizer, order)
-    for name in ("em", "tsembed"):
+    for name in ("em", "mote", "tsembed"):
         variant = VARIANTS[name]
         encoder = make(tokenizer, variant).eval()
         weigh = (lambda outputs, v=variant: weighting(v.negatives, outputs, 0)) if variant.negatives else None
