@@ -92,6 +92,14 @@ def test_a_hard_negative_that_answers_a_query_is_none_of_its_negatives(tokenizer
         own = {rows["query"][row], rows["document"][row]}
         assert allowed[place].tolist() == [text not in own for text in hard]
     assert allowed.sum() == 7  # of nine: "a small bay" answers "inlet", and "cape" is a query
+    texts = [rows["document"][row] for row in order] + hard
+    sides = [[rows["query"][row] for row in order], texts]
+    queries, documents = (torch.from_numpy(encoder.encode(side, "search_query")) for side in sides)
+    scores = queries @ documents.T / EM.temperature
+    left_out = torch.cat([torch.zeros(3, 3, dtype=torch.bool), ~allowed], dim=1)
+    expected = torch.nn.functional.cross_entropy(scores.masked_fill(left_out, -torch.inf), torch.arange(3))
+    assert abs(torch.nn.functional.cross_entropy(scores, torch.arange(3)) - expected) > 1e-2
+    torch.testing.assert_close(step(PairEncoder(encoder, EM), batch)[0], expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
