@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .contrastive.losses import info_nce
     from .encoder.build import load
     from .encoder.text import Encoder
+    from .export.hub import push_to_hub
     from .fitting.fit import fit
+    from .fitting.mining import mine
     from .moe_lora.config import MoeLoraConfig
     from .mote.average import average_experts
     from .mote.experts import TaskRouted, upcycle
@@ -30,7 +32,9 @@ __all__ = [
     "fit",
     "info_nce",
     "load",
+    "mine",
     "negative_weights",
+    "push_to_hub",
     "upcycle",
 ]
 
@@ -43,7 +47,9 @@ _MODULE_OF_NAME = {
     "fit": "fitting.fit",
     "info_nce": "contrastive.losses",
     "load": "encoder.build",
+    "mine": "fitting.mining",
     "negative_weights": "contrastive.eans",
+    "push_to_hub": "export.hub",
     "upcycle": "mote.experts",
 }
 _EXTRA_OF_PACKAGE = {
@@ -52,6 +58,7 @@ _EXTRA_OF_PACKAGE = {
     "datasets": "train",
     "pyarrow": "train",
     "yaml": "train",
+    "sentence_transformers": "export",
     "PIL": "images",
 }
 

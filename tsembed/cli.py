@@ -1,10 +1,11 @@
-"""The library's commands: `tsembed fit DATA …` and `tsembed export FOLDER OUT`."""
+"""The library's commands: `tsembed fit DATA …`, `mine DATA …`, `export FOLDER OUT` and `push FOLDER NAME`."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from .fitting.names import FORMATS_OF_A_TABLE, NAMES
+from .training.trackers import NAMES as TRACKERS
 
 EXTRAS = "tsembed[train,mteb,export,peft,images]"
 
@@ -14,7 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tsembed", description="Task experts in embedding models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
+    _add_mine(commands)
     _add_export(commands)
+    _add_push(commands)
     options = vars(parser.parse_args(arguments))
     command, run = options.pop("command"), options.pop("run")
     try:
@@ -31,9 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _add_fit(commands) -> None:
     about = "train task experts in an encoder on your own data"
     fit = commands.add_parser("fit", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    fit.add_argument("data", type=Path, help="folder of sets (docs/data_layout.md), CSV, TSV, Parquet or JSONL file")
+    _add_data(fit)
     fit.add_argument("--backbone", required=True, help="folder, or name on the hub, of the encoder to start from")
-    fit.add_argument("--revision", help="commit of a backbone on the hub")
     fit.add_argument("--variant", choices=NAMES, default="mote", help="what is trained (default: %(default)s)")
     fit.add_argument("--out", type=Path, required=True, help="folder to write, which SentenceTransformer loads")
     fit.add_argument("--steps", type=_positive, help="default: one pass over the pairs, 100 to 1,000")
@@ -51,9 +53,52 @@ def _add_fit(commands) -> None:
     fit.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     fit.add_argument("--experts", action="store_true", help="also write OUT/experts/<route>, a dense model per route")
     fit.add_argument("--half-way", action="store_true", help="mean of trained and untrained weights: forgets less")
-    fit.add_argument("--format", choices=FORMATS_OF_A_TABLE, help="of a table; by its columns if not given")
-    fit.add_argument("--columns", nargs="+", type=_column, metavar="COLUMN=NAME", help="a table's own column names")
+    fit.add_argument("--hard-negatives", type=_count, help="of a pair at most; default: all that the data have")
+    fit.add_argument(
+        "--matryoshka", type=_dims, default=(), metavar="DIM,DIM", help="shorter embeddings that are good too: 192,96"
+    )
+    fit.add_argument("--push-to-hub", metavar="NAME", help="upload OUT to this repository of the Hugging Face hub")
+    fit.add_argument("--private", action="store_true", help="make that repository a private one")
+    fit.add_argument("--log-with", choices=TRACKERS, help="also follow the training with this package")
     fit.set_defaults(run=_fit)
+
+
+def _add_mine(commands) -> None:
+    about = "find hard negatives for your own pairs with an encoder"
+    mine = commands.add_parser("mine", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    _add_data(mine)
+    mine.add_argument("--backbone", required=True, help="encoder: folder, trained or not, or name on the hub")
+    mine.add_argument("--out", type=Path, required=True, help="folder to write, which tsembed fit reads")
+    mine.add_argument(
+        "--per-query", type=_positive, default=3, help="negatives of a pair at most (default: %(default)s)"
+    )
+    mine.add_argument(
+        "--max-relative-score",
+        type=float,
+        default=0.95,
+        help="skip what scores above this share of the positive's score (default: %(default)s)",
+    )
+    mine.add_argument("--margin", type=float, help="skip what scores above the positive's score minus this")
+    mine.add_argument("--max-tokens", type=_positive, default=256, help="where a text is cut (default: %(default)s)")
+    mine.set_defaults(run=_mine)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "data", type=Path, help="folder of sets (docs/data_layout.md), CSV, TSV, Parquet or JSONL file"
+    )
+    command.add_argument("--revision", help="commit of a backbone on the hub")
+    command.add_argument("--format", choices=FORMATS_OF_A_TABLE, help="of a table; by its columns if not given")
+    command.add_argument("--columns", nargs="+", type=_column, metavar="COLUMN=NAME", help="a table's own column names")
+
+
+def _add_push(commands) -> None:
+    about = "upload a finished folder to the Hugging Face hub"
+    push = commands.add_parser("push", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    push.add_argument("folder", type=Path, help="what tsembed fit or tsembed export wrote")
+    push.add_argument("name", help="of the repository: NAME or ORGANISATION/NAME")
+    push.add_argument("--private", action="store_true", help="make it a private one")
+    push.set_defaults(run=_push)
 
 
 def _add_export(commands) -> None:
@@ -77,6 +122,17 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {number}")
+    return number
+
+
+def _dims(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
 def _column(text: str) -> tuple[str, str]:
     column, is_given, name = text.partition("=")
     if not (column and is_given and name):
@@ -91,6 +147,21 @@ def _fit(columns: list[tuple[str, str]] | None, **options) -> None:
 
     logging.disable_progress_bar()
     fit(options.pop("data"), options.pop("out"), columns=dict(columns or {}), **options)
+
+
+def _mine(columns: list[tuple[str, str]] | None, **options) -> None:
+    from transformers.utils import logging
+
+    from .fitting.mining import mine
+
+    logging.disable_progress_bar()
+    mine(options.pop("data"), options.pop("out"), columns=dict(columns or {}), **options)
+
+
+def _push(folder: Path, name: str, private: bool) -> None:
+    from .export.hub import push_to_hub
+
+    print(push_to_hub(folder, name, private=private))
 
 
 def _export(model: Path, out: Path, route: str | None, average: bool) -> None:

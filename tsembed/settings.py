@@ -309,6 +309,10 @@ class Training(Strict):
     # Queries whose scores are in memory at once; None: the whole batch's.
     loss_chunk_size: Positive | None = renamed(None, "loss_chunk_size", "loss_rows")
     gradient_checkpointing: bool = False
+    # Hard negatives of a pair that are used, the first ones, where the data have them; 0: none. Not in the papers
+    hard_negatives: Annotated[int, Field(ge=0)] = 0
+    # Leading dimensions of which the loss is taken too (Kusupati et al. 2022); the sum, that of all dimensions included
+    matryoshka_dims: tuple[Positive, ...] = ()
     # Processes per rank that make batches ahead of their step; None: 2 beside a GPU, 0 where training needs the CPU
     num_workers: Annotated[int, Field(ge=0)] | None = None
     task_sampling: Literal["balanced", "proportional"] = "proportional"  # App. D.2: "sampling tasks"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tsembed.data.folder.images import ImageRow
 from tsembed.data.folder.text import USED, TitledDocument
-from tsembed.data.schema import FORMATS, Document, Row, kinds
+from tsembed.data.schema import FORMATS, Document, Row, kinds, needed
 from tsembed.files import write_text
 
 from .. import paths
@@ -59,9 +59,12 @@ def images() -> Iterator[str]:
 
 
 def _columns(row_class: type[Row]) -> str:
-    columns = [
-        f"`{name}`" + (f" ({kind.rule})" if kind.rule != "text" else "") for name, kind in kinds(row_class).items()
-    ]
+    always = needed(row_class)
+    columns = []
+    for name, kind in kinds(row_class).items():
+        about = [kind.rule] if kind.rule != "text" else []
+        about += [] if name in always else ["optional"]
+        columns.append(f"`{name}`" + (f" ({', '.join(about)})" if about else ""))
     if issubclass(TitledDocument, row_class) and row_class is Document:
         columns.append("`title` (optional)")
     return ", ".join(columns)

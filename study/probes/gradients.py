@@ -189,7 +189,7 @@ def probe_batches(
         sampler,
         encoder,
         training=training.model_copy(
-            update={"batch_size": pairs, "micro_batch_size": None, "grad_cache_chunk_size": chunk}
+            update={"batch_size": pairs, "micro_batch_size": None, "grad_cache_chunk_size": chunk, "hard_negatives": 0}
         ),
         variant=settings.variant.model_copy(update={"temperature": "task_aware"}) if of_one_task else settings.variant,
     )

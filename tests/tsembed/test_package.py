@@ -28,7 +28,7 @@ EXTRAS = {  # of a part or file: packages that its extra brings
     "data": {"datasets", "pyarrow", "yaml", "PIL"},
     "evaluation": {"mteb", "datasets", "pandas", "pyarrow", "scipy"},
     "export": {"sentence_transformers", "yaml", "huggingface_hub"},
-    "fitting": {"pyarrow", "datasets"},
+    "fitting": {"pyarrow", "datasets", "sentence_transformers"},
     "encoder/adapters.py": {"peft"},
     "encoder/tiny_qwen.py": {"tokenizers"},
     "encoder/image_processing.py": {"PIL"},

@@ -1,4 +1,4 @@
-"""Gathering across ranks for in-batch negatives. Without a process group both functions return what they got."""
+"""Gathering across ranks for in-batch negatives. Without a process group the functions return what they got."""
 
 import torch
 from torch import Tensor
@@ -35,6 +35,22 @@ class _GatherWithGrad(torch.autograd.Function):
         gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd's own may be read by others
         torch.distributed.all_reduce(gradient)
         return gradient.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
+def gather_ragged(rows: Tensor) -> Tensor:
+    """All ranks' rows in rank order, with gradient as `gather_with_grad`, where ranks have different numbers of them.
+
+    Args:
+        rows: (any number, ...), the same shape but for that on every rank.
+    """
+    if not _distributed() or torch.distributed.get_world_size() == 1:
+        return rows
+    counts = gather(torch.tensor([len(rows)], device=rows.device)).tolist()
+    if not any(counts):
+        return rows
+    padding = rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])
+    padded, _ = gather_with_grad(torch.cat([rows, padding]))
+    return torch.cat([part[:count] for part, count in zip(padded.split(max(counts)), counts, strict=True)])
 
 
 def gather(rows: Tensor) -> Tensor:

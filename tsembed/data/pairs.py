@@ -1,6 +1,6 @@
 """Formats -> training pairs: columns `query`, `document` and `group`, in a training and a validation part.
 
-Pairs with pictures have `query_image` and `document_image` beside them.
+Pairs with pictures have `query_image` and `document_image` beside them, those with hard negatives `negatives`.
 
 `group` is a stable 64-bit number of the label, or of the document where there are no labels; two pairs of one group are
 never each other's negatives. Pairs of the same query need no number here: `tsembed.training.batches.groups_of` compares
@@ -21,12 +21,15 @@ from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, Row, kinds
 
 TEXT, NUMBER = Kind("text", "text"), Kind("int", "integer")
 COLUMNS = {"query": TEXT, "document": TEXT, "group": NUMBER}
+NEGATIVES = {"negatives": Kind("texts", "list of texts")}  # beside them, where some row has hard negatives
 Part = Literal["train", "validation"]
 
 
-def columns_of(format: str) -> dict[str, Kind]:
-    """The columns of a prepared training table, and their kinds."""
-    return kinds(ImagePair) if format == "image_pairs" else COLUMNS
+def columns_of(spec: DatasetSpec) -> dict[str, Kind]:
+    """The columns of the prepared table of a training dataset, and their kinds."""
+    if spec.format == "image_pairs":
+        return kinds(ImagePair)
+    return COLUMNS | NEGATIVES if spec.hard_negatives else COLUMNS
 
 
 def task_of(spec: DatasetSpec) -> str:
@@ -52,7 +55,7 @@ def pairs(
         images = map(vars, rows)
         return _split(images, data, rng) if held_out is None else _chosen(images, map(vars, held_out), data, rng)
     if spec.format == "pairs":
-        return _split(_paired(rows), data, rng)
+        return _split(_paired(rows, spec.hard_negatives), data, rng)
     return _labelled(spec.name, rows, data, rng)
 
 
@@ -79,9 +82,10 @@ def reservoir(rows: Iterable[dict], size: int, rng: random.Random) -> list[dict]
     return [row for _, row in sorted(kept, key=lambda item: item[0])]
 
 
-def _paired(rows: Iterable[Any]) -> Iterator[dict]:
+def _paired(rows: Iterable[Any], hard_negatives: bool) -> Iterator[dict]:
     for row in rows:
-        yield {"query": row.anchor, "document": row.positive, "group": group_of(row.positive)}
+        pair = {"query": row.anchor, "document": row.positive, "group": group_of(row.positive)}
+        yield pair | {"negatives": row.negatives or []} if hard_negatives else pair
 
 
 def _chosen(

@@ -176,12 +176,15 @@ def _write_train(spec: DatasetSpec, data: Data, partial: Path) -> list[dict]:
     from .arrow import TableWriter
 
     parts: tuple[pairs.Part, ...] = ("train", "validation")
-    writers = {part: TableWriter(partial / part, pairs.columns_of(spec.format)) for part in parts}
+    writers = {part: TableWriter(partial / part, pairs.columns_of(spec)) for part in parts}
+    most = 0  # hard negatives of a training pair
     held_out = _rows(spec, "validation") if "validation" in spec.tables else None
     rows = Noted(_rows(spec, "rows"))
     made = Noted(pairs.pairs(spec, rows, data, held_out))
     for part, row in made:
         writers[part].add(row)
+        if part == "train":
+            most = max(most, len(row.get("negatives", ())))
     if not writers["train"].rows:
         raise ValueError(f"training dataset {spec.name!r} ({spec.origin}) gives no pair")
     notes = {**spec.notes, **rows.notes, **made.notes}
@@ -191,7 +194,8 @@ def _write_train(spec: DatasetSpec, data: Data, partial: Path) -> list[dict]:
     for part, writer in writers.items():
         if writer.rows:
             count, sha256 = {"rows": writer.rows}, writer.close()
-            entries.append(_entry(spec, part, count, sha256, notes if part == "train" else {}))
+            entry = _entry(spec, part, count, sha256, notes if part == "train" else {})
+            entries.append(entry | ({"negatives": most} if part == "train" and most else {}))
         else:
             writer.discard()
     return entries

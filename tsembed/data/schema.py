@@ -14,8 +14,23 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..inputs import MARK, check_text
-from ..texts import is_blank
-from .columns import Binary, Grade, Id, Image, Integer, Kind, Label, MaybeText, Number, Numbers, Places, Text, Texts
+from ..texts import is_blank, same_key
+from .columns import (
+    Binary,
+    Grade,
+    Id,
+    Image,
+    Integer,
+    Kind,
+    Label,
+    MaybeText,
+    Number,
+    Numbers,
+    OptionalTexts,
+    Places,
+    Text,
+    Texts,
+)
 
 
 class Row(BaseModel):
@@ -25,10 +40,20 @@ class Row(BaseModel):
 
 
 class Pair(Row):
-    """Two texts that belong together."""
+    """Two texts that belong together, and any number of texts that are like an answer and are none: hard negatives."""
 
     anchor: Text
     positive: Text
+    negatives: OptionalTexts = None
+
+    @model_validator(mode="after")
+    def _negatives_are_none_of_its_texts(self):
+        if not self.negatives:
+            return self
+        own = {same_key(self.positive): "positive", same_key(self.anchor): "anchor"}
+        if both := next((text for text in self.negatives if same_key(text) in own), None):
+            raise ValueError(f"{both!r:.60} is both {own[same_key(both)]!r} and one of 'negatives'")
+        return self
 
 
 class LabelledText(Row):
@@ -208,6 +233,7 @@ class DatasetSpec:
             Of the formats "image_pairs" and "ranking": one of `tasks.IMAGE_TASKS`; in training also captions.
         notes: What a reader of the manifest must know, and what is known before the rows are read.
         answers: How many answers a question of the set can have, where they are few.
+        hard_negatives: Whether some row of format "pairs" has negatives: then the prepared table has their column.
     """
 
     name: str
@@ -220,6 +246,7 @@ class DatasetSpec:
     task: str | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     answers: int | None = None
+    hard_negatives: bool = False
 
 
 RowClass = TypeVar("RowClass", bound=Row)
@@ -269,6 +296,15 @@ def kinds(row_class: type[Row]) -> dict[str, Kind]:
     """
     metadata = {name: column.metadata for name, column in row_class.model_fields.items()}
     return {name: part for name, parts in metadata.items() for part in parts if isinstance(part, Kind)}
+
+
+def needed(row_class: type[Row]) -> list[str]:
+    """The columns that no row of a class may lack.
+
+    >>> needed(Pair)
+    ['anchor', 'positive']
+    """
+    return [name for name in kinds(row_class) if row_class.model_fields[name].is_required()]
 
 
 def row_classes(format: str, part: str) -> dict[str, type[Row]]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..contrastive.matryoshka import nested_dims
 from ..tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TEXT_TASKS
 from .run import Run
 from .score_section import markdown_table, score_section, scores_of_export
@@ -90,7 +91,7 @@ def model_card(
         template_str=TEMPLATE,
         name=name,
         about=_about(encoder, run, base, tokens, route, average),
-        use=_use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route),
+        use=_use_of_images(encoder, name, route) if images else _use(encoder, prompts, name, route, run),
         scores=score_section(run, route, average, measured),
         data=_data(run),
         settings=_settings(run),
@@ -149,7 +150,28 @@ def _about(encoder, run, base: str | None, tokens: int, route: str | None, avera
     return "\n\n".join(lines)
 
 
-def _use(encoder, prompts, name: str, route: str | None) -> str:
+def _matryoshka_dims(encoder, run: Run | None) -> list[int]:
+    """Lengths that an embedding may be cut to, longest first; none where it was not trained for it."""
+    shorter = run.config["training"].get("matryoshka_dims") if run else None
+    return nested_dims(shorter, encoder.dim) if shorter else []
+
+
+def _cutting(name: str, trust: str, dims: list[int]) -> list[str]:
+    listed = ", ".join(map(str, dims))
+    return [
+        "",
+        f"Trained with Matryoshka dimensions {listed}: an embedding may be cut to one of these lengths.",
+        "",
+        "```python",
+        f'model = SentenceTransformer("{name}"{trust}, truncate_dim={dims[-1]})',
+        "```",
+        "",
+        "A cut embedding no longer has unit norm. `model.similarity` normalises; for an index of inner products use",
+        "`encode(..., normalize_embeddings=True)`.",
+    ]
+
+
+def _use(encoder, prompts, name: str, route: str | None, run: Run | None) -> str:
     from ..mote.experts import TaskRouted
 
     routed = isinstance(encoder.backbone, TaskRouted)
@@ -181,6 +203,8 @@ def _use(encoder, prompts, name: str, route: str | None) -> str:
         lines += ["", f"`encode` without a prompt name takes `{prompts.default}`."]
     if texts := {key: text for key, text in prompts.of.items() if key in (*ROUTES, "query", "document")}:
         lines += ["", "Prompts: " + ", ".join(f"`{key}` → {text!r}" for key, text in texts.items()) + "."]
+    if dims := _matryoshka_dims(encoder, run):
+        lines += _cutting(name, trust, dims)
     return "\n".join(lines)
 
 
@@ -227,6 +251,7 @@ def _settings(run) -> str:
     for part in ("adapter", "negatives"):
         if variant.get(part):
             rows += [[part, ", ".join(f"{key} {value}" for key, value in variant[part].items() if value is not None)]]
+    rows += [["hard negatives of a pair", str(training["hard_negatives"])]] if training.get("hard_negatives") else []
     rows += [["tasks", ", ".join(variant["tasks"])]]
     rows += [["commit", env["commit"] + _changed(env)]] if env.get("commit") else []
     rows += [["data sha256", run.config["data_sha256"]]]

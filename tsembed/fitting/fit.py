@@ -7,15 +7,17 @@ when all is done. A kill loses the work since the last checkpoint at most.
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..contrastive.matryoshka import nested_dims
 from ..data.manifest import load_table
 from ..data.prepare import prepare, settings_of
 from ..data.scorable import FEWEST
 from ..encoder.build import best_device, build, load
 from ..encoder.text import Encoder
+from ..export import hub
 from ..export.dense import has_learned_router
 from ..export.folder import export_encoder, must_be_free
 from ..export.gates import mean_gates_of_pairs
@@ -24,6 +26,7 @@ from ..files import move_folder, write_folder, write_text
 from ..mote.average import average_models
 from ..settings import Backbone, Data, Training, Variant
 from ..tasks import TASKS
+from ..training import trackers
 from ..training.loop import train
 from . import plan as plans
 from . import scores, sources, variants
@@ -59,6 +62,11 @@ def fit(
     resume: bool = False,
     experts: bool = False,
     half_way: bool = False,
+    hard_negatives: int | None = None,
+    matryoshka: Sequence[int] = (),
+    push_to_hub: str | None = None,
+    private: bool = False,
+    log_with: str | None = None,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     report: Callable[[str], Any] = print,
@@ -82,6 +90,12 @@ def fit(
         experts: Write the dense model of every trained route, too, to `out/experts/<route>` (variant "mote").
         half_way: Write the mean of trained and untrained weights, which forgets less of what the backbone could
             (LM-Cocktail, Xiao et al. 2023, https://arxiv.org/abs/2311.13534); not of adapters.
+        hard_negatives: Of a pair at most that are trained with; by default all that the data have (`mine` finds some).
+        matryoshka: Leading dimensions that are to be good embeddings by themselves, beside the whole (docs/fit.md).
+        push_to_hub: Upload the finished folder to this repository, "name" or "organisation/name". Token and name are
+            checked before anything is trained.
+        private: Of a repository that is made for it.
+        log_with: Also follow the training with "tensorboard", "trackio" or "wandb".
         format: Of a table: "pairs", "classification" or "clustering"; by its columns if not given.
         columns: Of a table: column of the format -> its name in the table.
         report: Called with every line about the plan, the progress and the scores.
@@ -90,6 +104,10 @@ def fit(
         ValueError: If a setting, the backbone or the data break a rule: named with place and rule, before anything is
             trained. If `out` is not empty, or an interrupted training is there and `resume` is False.
     """
+    if log_with is not None:
+        trackers.check(log_with)
+    if push_to_hub is not None:
+        hub.check(push_to_hub)
     out = Path(out)
     work = out.with_name(f"{out.name}.work")
     prepared = Data(path=Path(data), validation_rows=VALIDATION_ROWS, seed=seed)
@@ -105,10 +123,14 @@ def fit(
         "evaluate": evaluate,
         "experts": experts,
         "half_way": half_way,
+        "hard_negatives": hard_negatives,
+        "matryoshka": list(matryoshka),
         "data": settings_of(prepared, [*found.fingerprint, str(format), json.dumps(dict(columns or {}))]),
     }
     if (out / MARK).is_file() and (done := json.loads((out / MARK).read_text()))["asked"] == asked:
         report(f"{out} is done")
+        if push_to_hub is not None:
+            report(hub.push_to_hub(out, push_to_hub, private=private))
         return Fitted(out, done["before"], done["after"])
     must_be_free(out)
     if (
@@ -125,8 +147,8 @@ def fit(
         fewest=0 if found.of_images else FEWEST,
         remedy=f"Delete {work} to start anew",
     )
-    planned = plans.plan(manifest, batch_size=batch_size, steps=steps)
-    job = _Job(asked, planned, manifest, work, Backbone(name=backbone, revision=revision), report)
+    planned = plans.plan(manifest, batch_size=batch_size, steps=steps, hard_negatives=hard_negatives)
+    job = _Job(asked, planned, manifest, work, Backbone(name=backbone, revision=revision), report, log_with)
     encoder = job.untrained()
     for line in plans.lines(planned, manifest, None if job.is_trained else job.minutes(encoder)):
         report(line)
@@ -140,6 +162,8 @@ def fit(
         if _mean(after) <= _mean(before):
             report("The training did not raise the mean score: docs/diagnosis.md says why that happens and what to try")
     report(f"{out}: its README.md says how to load it")
+    if push_to_hub is not None:
+        report(hub.push_to_hub(out, push_to_hub, private=private))
     return Fitted(out, before, after)
 
 
@@ -170,7 +194,9 @@ class _Job:
         work: Path,
         backbone: Backbone,
         report: Callable[[str], Any],
+        log_with: str | None,
     ):
+        self.log_with = log_with
         self.asked, self.plan, self.manifest, self.work = asked, planned, manifest, work
         self.backbone, self.report, self.data = backbone, report, work / "data"
         self.variant = variants.variant(asked["variant"], set(planned.tasks.values()))
@@ -195,6 +221,8 @@ class _Job:
             precision="auto",
             task_sampling="balanced",
             checkpoint_every=CHECKPOINT_EVERY,
+            hard_negatives=self.plan.hard_negatives,
+            matryoshka_dims=tuple(self.asked["matryoshka"]),
         )
 
     def untrained(self) -> Encoder:
@@ -203,6 +231,7 @@ class _Job:
         if self.asked["max_tokens"] is None:
             self.max_tokens = min(MAX_TOKENS, encoder.max_tokens)
         encoder.check_max_tokens(self.max_tokens)
+        nested_dims(self.asked["matryoshka"], encoder.dim)  # a wrong one is an error now
         return encoder
 
     def base(self) -> Encoder:
@@ -216,11 +245,13 @@ class _Job:
         rows = load_table(self.data, "train", name)[: min(16, self.plan.batch_size)]
         from ..training.batches import inputs_of
 
+        hard = [text for texts in rows.get("negatives", []) for text in texts[: self.plan.hard_negatives]]
+        queries, documents = inputs_of(rows, "query"), [*inputs_of(rows, "document"), *hard]
         seconds = 0.0
         for _ in range(2):  # the first one warms up
             begin = time.perf_counter()
-            for side, route in (("query", TASKS[task].query_route), ("document", TASKS[task].document_route)):
-                encoder.encode(inputs_of(rows, side), route, max_tokens=self.max_tokens)
+            for inputs, route in ((queries, TASKS[task].query_route), (documents, TASKS[task].document_route)):
+                encoder.encode(inputs, route, max_tokens=self.max_tokens)
             seconds = time.perf_counter() - begin
         return 3 * seconds / len(rows["query"]) * self.plan.steps * self.plan.batch_size / 60
 
@@ -249,6 +280,7 @@ class _Job:
                 variant=self.variant,
                 seed=self.asked["seed"],
                 resume=True,
+                log_with=self.log_with,
             )
             if self.asked["half_way"]:
                 parts = [encoder.cpu().backbone, self.untrained().backbone]
@@ -301,6 +333,8 @@ class _Job:
             for route in (route for route, expert in self.variant.experts.items() if expert != variants.UNTRAINED):
                 export_encoder(cpu, place / "experts" / route, route=route, run=run)
         shutil.copyfile(self.work / "metrics.jsonl", place / "metrics.jsonl")
+        if (self.work / trackers.FOLDER).is_dir():
+            shutil.copytree(self.work / trackers.FOLDER, place / trackers.FOLDER)
         done = {"asked": self.asked, "config": config, "before": before, "after": after}
         write_text(place / MARK, json.dumps(done, indent=1) + "\n")
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ class Plan(NamedTuple):
     left_out: dict[str, str]  # training set -> reason
     batch_size: int
     steps: int
+    hard_negatives: int = 0  # of a pair at most, that are trained with
 
     @property
     def rows_of_tasks(self) -> dict[str, int]:
@@ -27,16 +28,23 @@ class Plan(NamedTuple):
         return rows
 
 
-def plan(manifest: Mapping[str, Any], *, batch_size: int | None = None, steps: int | None = None) -> Plan:
+def plan(
+    manifest: Mapping[str, Any],
+    *,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    hard_negatives: int | None = None,
+) -> Plan:
     """The training that the data allow.
 
     Args:
         manifest: Of prepared data.
         batch_size: Pairs; by default the largest of `BATCH_SIZES` that a set or task of every task fills.
         steps: By default one pass over the pairs, at least `FEWEST_STEPS` and at most `MOST_STEPS`.
+        hard_negatives: Of a pair at most; by default all that the data have.
 
     Raises:
-        ValueError: If there is no training set, or none that fills a batch.
+        ValueError: If there is no training set, none that fills a batch, or none with the negatives that are asked for.
     """
     entries = [e for e in manifest["datasets"] if e["part"] == "train" and e["task"] in TASKS]
     rows = {e["name"]: e["rows"]["rows"] for e in entries}
@@ -60,7 +68,11 @@ def plan(manifest: Mapping[str, Any], *, batch_size: int | None = None, steps: i
     total = sum(rows[name] for name in kept)
     if steps is None:
         steps = min(max(total // batch_size, FEWEST_STEPS), MOST_STEPS)
-    return Plan({n: task_of[n] for n in kept}, {n: rows[n] for n in kept}, left_out, batch_size, steps)
+    most = max(entry.get("negatives", 0) for entry in entries if entry["name"] in kept)
+    if hard_negatives and not most:
+        raise ValueError(f"hard_negatives {hard_negatives}: no training set has negatives; `tsembed mine` finds some")
+    used = most if hard_negatives is None else min(hard_negatives, most)
+    return Plan({n: task_of[n] for n in kept}, {n: rows[n] for n in kept}, left_out, batch_size, steps, used)
 
 
 def _sets_that_fill(rows: Mapping[str, int], task_of: Mapping[str, str]) -> Callable[[int], list[str]]:
@@ -91,6 +103,9 @@ def lines(plan: Plan, manifest: Mapping[str, Any], minutes: float | None = None)
     length = length or (", less than a minute" if minutes is not None else "")
     seen = plan.steps * plan.batch_size
     said.append(f"{plan.steps} steps of {plan.batch_size} pairs ({seen:,} pairs in all){length}")
+    if plan.hard_negatives:
+        sets = [e["name"] for e in manifest["datasets"] if e["name"] in plan.tasks and e.get("negatives")]
+        said.append(f"hard negatives of a pair: up to {plan.hard_negatives}, in {', '.join(sets)}")
     said += [f"left out: {name}, {reason}" for name, reason in plan.left_out.items()]
     for entry in manifest["datasets"]:
         said += [f"{entry['name']} ({entry['part']}): {note}" for note in entry["notes"].values()]

@@ -1,13 +1,14 @@
 """What a user has -> datasets: a folder in the layout of docs/data_layout.md, a table, or what `datasets` saved."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.folder import images, text
 from ..data.folder.files import Faults, provenance, read_objects
-from ..data.schema import FORMATS, NAME, DatasetSpec, kinds
+from ..data.schema import FORMATS, NAME, DatasetSpec, needed
 from ..settings import Data
 from .names import FORMATS_OF_A_TABLE
 
@@ -18,6 +19,8 @@ OTHER_NAMES = {
     "text": ("sentence",),
     "label": ("class", "category"),
 }
+# Columns with hard negatives beside a pair: a list, or a text each, as sentence-transformers' miner writes them.
+NEGATIVE = re.compile(r"negatives|negative(?:_(\d+))?")
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".jsonl.gz")
 
 
@@ -115,10 +118,37 @@ def _specs_of_table(
         raise ValueError(f"{path}: no row to train on")
     format, names = _columns_of(path, list(rows["train"][0]), format, columns)
     renamed = {part: [{key: row.get(names[key]) for key in names} for row in rows[part]] for part in rows}
-    yield DatasetSpec(name, "train", format, {"rows": renamed["train"]}, origin, licence)
+    hard = _add_negatives(rows["train"], renamed["train"], columns.get("negatives")) if format == "pairs" else False
+    yield DatasetSpec(name, "train", format, {"rows": renamed["train"]}, origin, licence, hard_negatives=hard)
     if format != "pairs" and renamed.get("test"):
         tables = {"rows": renamed["test"]} | ({"train": renamed["train"]} if format == "classification" else {})
         yield DatasetSpec(name, "eval", format, tables, origin, licence)
+
+
+def _add_negatives(rows: list[dict[str, Any]], pairs: list[dict[str, Any]], column: str | None) -> bool:
+    """Gives each pair the negatives of its row, if it has some; returns whether any has.
+
+    Args:
+        rows: As the table has them. In JSON lines each row has columns of its own.
+        pairs: The same rows with the columns of a pair.
+        column: The name that the user gives to `negatives`; None: by `NEGATIVE`.
+    """
+    there = dict.fromkeys(name for row in rows for name in row if isinstance(name, str))
+    if column is None:
+        matches = [match for name in there if (match := NEGATIVE.fullmatch(name))]
+        chosen = [match[0] for match in sorted(matches, key=lambda match: int(match[1] or 0))]
+    elif column in there:
+        chosen = [column]
+    else:
+        raise ValueError(f"negatives={column}: the table has no such column (it has {', '.join(there)})")
+    for row, pair in zip(rows, pairs, strict=True):
+        negatives: list[Any] = []
+        for value in (row.get(name) for name in chosen):
+            if value not in (None, ""):  # a row may have fewer than the others
+                negatives += value if isinstance(value, list) else [value]
+        if negatives:
+            pair["negatives"] = negatives
+    return any("negatives" in pair for pair in pairs)
 
 
 def _columns_of(
@@ -128,14 +158,13 @@ def _columns_of(
     if format is not None and format not in FORMATS_OF_A_TABLE:
         raise ValueError(f"format {format!r}: a table is one of {', '.join(FORMATS_OF_A_TABLE)}")
     for wanted in (format,) if format else ("pairs", "classification"):
-        needed = list(kinds(FORMATS[wanted]["rows"]))
         names = {}
-        for column in needed:
+        for column in needed(FORMATS[wanted]["rows"]):
             choices = (columns[column],) if column in columns else (column, *OTHER_NAMES[column])
             names[column] = next((choice for choice in choices if choice in there), "")
         if all(names.values()):
             return wanted, names
-    formats = {name: ", ".join(kinds(FORMATS[name]["rows"])) for name in FORMATS_OF_A_TABLE}
+    formats = {name: ", ".join(needed(FORMATS[name]["rows"])) for name in FORMATS_OF_A_TABLE}
     known = "; ".join(f"{name}: {listed}" for name, listed in formats.items())
     raise ValueError(
         f"{path} has the columns {', '.join(there)}, which are those of no format ({known}); "

@@ -29,7 +29,8 @@ class PairChunk(NamedTuple):
     """Pairs of one forward pass."""
 
     queries: list[Chunk]
-    documents: list[Chunk]
+    documents: list[Chunk]  # behind the queries' positives, in their order, the hard negatives
+    hard_negatives: int | None = None  # how many; None: the training has none at all
 
 
 class Batch(NamedTuple):
@@ -44,14 +45,15 @@ class Batch(NamedTuple):
     task: str
     dataset: str
     tokens: int  # without padding
+    negative_groups: Int[Tensor, "negatives kinds"] | None = None  # of the hard negatives, all chunks' in order
 
 
 class StepBatches(torch.utils.data.Dataset):
     """Map-style: step number -> this rank's micro-batches of that step.
 
     Args:
-        tables: Dataset name -> Arrow table with the columns query, document, group, and query_image and
-            document_image where there are pictures.
+        tables: Dataset name -> Arrow table with the columns query, document, group, query_image and document_image
+            where there are pictures, and negatives (lists of any length) where there are hard negatives.
         tasks: Dataset name -> training task.
         sampler: Decides the rows.
         encoder: For what it makes of the inputs only: its tokenizer, without its weights, goes to loaders' workers.
@@ -59,8 +61,9 @@ class StepBatches(torch.utils.data.Dataset):
         world_size: Number of ranks.
 
     Raises:
-        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal chunks, or a
-            model that is routed by set has no expert for one of the tables.
+        ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal chunks, if a
+            model that is routed by set has no expert for one of the tables, or if hard negatives are asked for and no
+            table has some.
     """
 
     def __init__(
@@ -83,6 +86,10 @@ class StepBatches(torch.utils.data.Dataset):
             )
         if OTHER_SETS in encoder.routes and (without := sorted(set(tables) - set(encoder.routes))):
             raise ValueError(f"routed_by 'set': experts has none for the training sets {', '.join(without)}")
+        if training.hard_negatives and not any("negatives" in table.column_names for table in tables.values()):
+            raise ValueError(
+                f"hard_negatives {training.hard_negatives}: no training set has negatives; mine some, or 0"
+            )
         self.chunk_size = training.grad_cache_chunk_size or self.micro // world_size
         if self.micro // world_size % self.chunk_size:
             pairs, size = self.micro // world_size, self.chunk_size
@@ -107,22 +114,26 @@ class StepBatches(torch.utils.data.Dataset):
         for start in range(0, len(step.rows), self.micro):
             part = slice(start + self.rank * share, start + (self.rank + 1) * share)
             owners, rows = step.owners[part], step.rows[part]
-            queries, documents, groups, names = self._read(step.datasets, owners, rows)
+            queries, documents, groups, names, negatives = self._read(step.datasets, owners, rows)
             chunks, tokens = [], 0
             for first in range(0, len(rows), self.chunk_size):
                 some = slice(first, first + self.chunk_size)
-                chunk, more = self._chunk(queries[some], documents[some], names[some])
+                chunk, more = self._chunk(queries[some], documents[some], names[some], negatives[some])
                 chunks.append(chunk)
                 tokens += more
             tasks = torch.tensor([self._index[self.tasks[name]] for name in names])
             sets = torch.tensor([self.sets.index(name) for name in names])
             sides = groups_of(queries, documents, groups)
-            batches.append(Batch(chunks, *sides, tasks, sets, temperature, step.task, step.dataset, tokens))
+            batch = Batch(chunks, *sides, tasks, sets, temperature, step.task, step.dataset, tokens)
+            if self.training.hard_negatives:
+                batch = batch._replace(negative_groups=groups_of_negatives([text for row in negatives for text in row]))
+            batches.append(batch)
         return batches
 
     def _read(self, datasets: tuple[str, ...], owners: np.ndarray, rows: np.ndarray):
-        """Inputs and groups of the rows in batch order, and the dataset of each."""
+        """Inputs and groups of the rows in batch order, the dataset of each, and the negatives that are used."""
         queries, documents, groups = ([None] * len(rows) for _ in range(3))
+        negatives: list[list[str]] = [[] for _ in rows]
         for owner in np.unique(owners):
             at = np.flatnonzero(owners == owner)
             read = self.tables[datasets[owner]][rows[at].tolist()]
@@ -131,18 +142,27 @@ class StepBatches(torch.utils.data.Dataset):
                     texts[place] = text
             for place, group in zip(at, read["group"], strict=True):
                 groups[place] = group
-        return queries, documents, groups, [datasets[owner] for owner in owners]
+            if self.training.hard_negatives and "negatives" in read:
+                for place, texts in zip(at, read["negatives"], strict=True):
+                    negatives[place] = (texts or [])[: self.training.hard_negatives]
+        return queries, documents, groups, [datasets[owner] for owner in owners], negatives
 
-    def _chunk(self, queries: list[Any], documents: list[Any], names: list[str]) -> tuple[PairChunk, int]:
+    def _chunk(
+        self, queries: list[Any], documents: list[Any], names: list[str], negatives: list[list[str]]
+    ) -> tuple[PairChunk, int]:
         of_tasks = [(name, TASKS[self.tasks[name]]) for name in names]
         known = self.encoder.routes
         routes = [route_of_set(known, name, task.query_route) for name, task in of_tasks]
         limit = self.training.max_query_tokens
         query_chunks, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
         routes = [route_of_set(known, name, task.document_route) for name, task in of_tasks]
+        routes += [route for route, texts in zip(routes, negatives, strict=True) for _ in texts]
+        hard = [text for texts in negatives for text in texts]
         limit = self.training.max_document_tokens
-        document_chunks, document_tokens = self.encoder.prepare(documents, routes, max_tokens=limit)
-        return PairChunk(query_chunks, document_chunks), query_tokens + document_tokens
+        # With the documents in one: as many forward passes, and blocks used, as without them.
+        document_chunks, document_tokens = self.encoder.prepare([*documents, *hard], routes, max_tokens=limit)
+        count = len(hard) if self.training.hard_negatives else None
+        return PairChunk(query_chunks, document_chunks, count), query_tokens + document_tokens
 
 
 def without_weights(encoder: "Encoder") -> "Encoder":
@@ -172,6 +192,15 @@ def groups_of(
     of_queries = zip(groups, query_numbers, document_numbers, query_numbers, strict=True)
     of_documents = zip(groups, query_numbers, document_numbers, document_numbers, strict=True)
     return torch.tensor(list(of_queries)), torch.tensor(list(of_documents))
+
+
+def groups_of_negatives(texts: list[str]) -> Int[Tensor, "negatives kinds"]:
+    """Groups of hard negatives, in the columns of `groups_of`: a group of their own, the text itself.
+
+    So a hard negative is one of every query of the batch but those that it is the positive of, or the same text as.
+    """
+    numbers = torch.tensor([_number(text) for text in texts], dtype=torch.int64)
+    return numbers[:, None].repeat(1, 4)  # (negatives, kinds)
 
 
 def _number(item: str | Input) -> int:

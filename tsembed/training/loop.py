@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ..contrastive.gather import gather, gather_with_grad
 from ..contrastive.grad_cache import cached_backward
 from ..contrastive.losses import load_balancing_of
+from ..contrastive.matryoshka import nested_dims
 from ..encoder.text import Encoder
 from ..mote import token_routing
 from ..settings import Adapter, Training, Variant
-from . import processes
+from . import processes, trackers
 from .batches import Batch, StepBatches
 from .checkpoints import resume_from, save_checkpoint
 from .log import TrainingLog
@@ -81,12 +82,13 @@ def train(
     seed: int = 0,
     resume: bool = False,
     stop_after: int | None = None,
+    log_with: str | None = None,
 ) -> bool:
     """Train the encoder in place; write metrics.jsonl and checkpoints/ into the run's folder.
 
     Args:
         encoder: Trained in place; in evaluation mode afterwards. Where it was sharded, all of it is on the CPU then.
-        tables: Training dataset -> Arrow table (query, document, group).
+        tables: Training dataset -> Arrow table (query, document, group; negatives, where it has hard ones).
         tasks: Training dataset -> task.
         folder: The run's; it is made if it is not there.
         training: The optimiser run.
@@ -94,16 +96,21 @@ def train(
         seed: Of batches, dropout and permuted weights.
         resume: Go on from the newest checkpoint. The final weights are those of an uninterrupted run.
         stop_after: End after this step, as a kill would, but at a step's border; for tests and for time limits.
+        log_with: Also follow the training with "tensorboard" (in the folder's logs/), "trackio" or "wandb".
 
     Returns:
         Whether all steps are done.
 
     Raises:
-        ValueError: If there is a checkpoint and `resume` is False, or the checkpoint is of other data.
+        ValueError: If there is a checkpoint and `resume` is False, the checkpoint is of other data, hard negatives are
+            asked for and no table has some, a Matryoshka dimension is not one of the model's, or the package of
+            `log_with` is not installed.
         FloatingPointError: At a non-finite loss, with step, task and dataset.
     """
+    if log_with is not None:
+        trackers.check(log_with)
     with _accelerate_state_of_its_own():
-        return _train(encoder, tables, tasks, folder, training, variant, seed, resume, stop_after)
+        return _train(encoder, tables, tasks, folder, training, variant, seed, resume, stop_after, log_with)
 
 
 @contextmanager
@@ -137,10 +144,11 @@ def _train(
     seed: int,
     resume: bool,
     stop_after: int | None,
+    log_with: str | None,
 ) -> bool:
     from accelerate.utils import set_seed
 
-    accelerator = processes.make_accelerator(training, variant)
+    accelerator = processes.make_accelerator(training, variant, **trackers.options(log_with, folder))
     set_seed(seed, device_specific=True)
     sampler = TaskSampler(
         {name: (tasks[name], len(table)) for name, table in tables.items()},
@@ -161,6 +169,7 @@ def _train(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
+    dims = nested_dims(training.matryoshka_dims, encoder.dim)
     if training.gradient_checkpointing:
         enable_checkpointing(encoder)
     pairs = PairEncoder(encoder, variant)
@@ -175,7 +184,11 @@ def _train(
     model.train()
     loader = load_batches(batches, range(start, steps), number_of_workers(training.num_workers, accelerator.device))
     step = steps - 1
-    with TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log:
+    config = training.model_dump() | {"variant": variant.label, "seed": seed}
+    with (
+        trackers.tracked(accelerator, config),
+        TrainingLog(folder / "metrics.jsonl", start, steps, training, accelerator.is_main_process) as log,
+    ):
         for step, micro in zip(range(start, steps), loader, strict=True):
             lr = learning_rate(step, steps, training)
             for group in optimizer.param_groups:
@@ -185,7 +198,7 @@ def _train(
             routings = []
             for batch in micro:
                 with accelerator.accumulate(model):
-                    loss, outputs = _backward(accelerator, model, batch, training, variant, (seed, step), stage)
+                    loss, outputs = _backward(accelerator, model, batch, training, variant, (seed, step), stage, dims)
                     if not torch.isfinite(loss):
                         raise FloatingPointError(
                             f"loss is {loss.item()} at step {step}, task {batch.task}, dataset {batch.dataset}"
@@ -202,7 +215,9 @@ def _train(
             if (step + 1) % training.log_every == 0 or step + 1 == steps:
                 tokens = sum(b.tokens for b in micro) * accelerator.num_processes
                 row = {"loss": accelerator.reduce(total, "mean").item(), "lr": lr, "grad_norm": float(norm)}
-                log.write(step, micro[0], row | ({"stage": stage} if variant.negatives else {}), tokens)
+                row |= {"stage": stage} if variant.negatives else {}
+                log.write(step, micro[0], row, tokens)
+                accelerator.log(row | {f"loss/{micro[0].task}": row["loss"]}, step=step)  # to trackers, if any
             if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
                 save_checkpoint(accelerator, folder, step + 1, sampler, stages)
             if stop_after is not None and step + 1 >= stop_after:
@@ -221,6 +236,7 @@ def _backward(
     variant: Variant,
     seed_and_step: tuple[int, int],
     stage: int,
+    dims: list[int],
 ) -> tuple[Tensor, Outputs]:
     """The contrastive loss of a batch, detached, after its backward pass, and what the model returned."""
     routed = variant.token_routing or variant.adapter
@@ -234,7 +250,7 @@ def _backward(
         if stage == 2:
             assert variant.negatives is not None  # without them there is one stage
             weigh = weighting(variant.negatives, outputs, *seed_and_step, accelerator.process_index)
-        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_chunk_size)
+        value = contrastive_loss(outputs, batch, weigh=weigh, rows=training.loss_chunk_size, dims=dims)
         outputs_of_batch["loss"] = value.detach()
         if balancing and "balance" in outputs:
             # Shares and probabilities over the tokens of all ranks: the loss is no mean of those of the ranks.

@@ -1,16 +1,17 @@
 """From a batch of pairs to its loss: both sides embedded, negatives of all ranks, weights on them if there are any."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..contrastive.eans import centered, hardness_weights, negative_weights, shuffled_weights
-from ..contrastive.gather import gather, gather_with_grad
+from ..contrastive.gather import gather, gather_ragged, gather_with_grad
 from ..contrastive.information import information_of
 from ..contrastive.losses import info_nce, negatives_of
+from ..contrastive.matryoshka import leading
 from ..encoder.chunks import Chunk
 from ..encoder.text import Encoder
 from ..encoder.words import words_looked_up_once
@@ -38,8 +39,9 @@ class PairEncoder(nn.Module):
         self.informing = getattr(variant.adapter, "information_loss", 0.0) > 0
 
     def forward(self, chunk: PairChunk) -> Outputs:
-        """Queries and documents, each (batch, dim); where routers are balanced what that needs ("balance"); with
-        MoE-LoRA the routing signatures of both sides, with gradient where a loss is of them.
+        """Queries and documents, each (batch, dim); where the training has hard negatives, these ("negative"), of any
+        number; where routers are balanced what that needs ("balance"); with MoE-LoRA the routing signatures of each
+        kind, with gradient where a loss is of them.
         """
         outputs: Outputs = {}
         balance: list[Tensor] = []
@@ -51,6 +53,11 @@ class PairEncoder(nn.Module):
                 outputs[side] = torch.cat(vectors)[order]
                 if self.experts:
                     outputs[f"{side}_signature"] = torch.cat(signatures)[order]
+        if chunk.hard_negatives is not None:  # they stand behind the positives
+            for kind in ("", "_signature") if self.experts else ("",):
+                rows = outputs[f"document{kind}"]
+                pairs = len(rows) - chunk.hard_negatives
+                outputs[f"document{kind}"], outputs[f"negative{kind}"] = rows[:pairs], rows[pairs:]
         if balance:
             outputs["balance"] = torch.cat(balance)
         return outputs
@@ -74,34 +81,49 @@ class PairEncoder(nn.Module):
 
 
 def contrastive_loss(
-    outputs: Outputs, batch: Batch, *, weigh: Callable[..., Tensor] | None = None, rows: int | None = None
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    weigh: Callable[..., Tensor] | None = None,
+    rows: int | None = None,
+    dims: Sequence[int] = (),
 ) -> Tensor:
     """InfoNCE of this rank's queries against the documents of all ranks (MoTE §2.1, §3.2).
 
-    A document that shares a group with the query is no negative of it (`losses.negatives_of`).
+    A document that shares a group with the query is no negative of it (`losses.negatives_of`). Hard negatives are
+    documents behind the positives of all ranks: every query sees those of all the others, too.
 
     Args:
         outputs: What `PairEncoder` returns of the whole batch.
         batch: Groups and temperature of this rank's pairs.
         weigh: (rows, candidates, negatives) -> weights on the negatives of some rows; None: all alike.
         rows: Queries whose scores are in memory at once; None: all.
+        dims: Lengths of the embeddings whose losses are summed (`matryoshka.nested_dims`); empty: the whole one's. The
+            weights on the negatives are those of the whole embedding for each of them.
     """
     candidates, first = gather_with_grad(outputs["document"])
     query_groups = batch.query_groups.to(candidates.device)
     document_groups = gather(batch.document_groups.to(candidates.device))
+    if "negative" in outputs:
+        assert batch.negative_groups is not None  # the batch has them where the model returns them
+        candidates = torch.cat([candidates, gather_ragged(outputs["negative"])])
+        document_groups = torch.cat([document_groups, gather_ragged(batch.negative_groups.to(candidates.device))])
 
     def weights(chosen: slice) -> Tensor:
         negatives = negatives_of(query_groups[chosen], document_groups)  # (rows, docs)
         return negatives.float() if weigh is None else weigh(chosen, candidates, negatives)
 
-    return info_nce(
-        outputs["query"],
-        candidates,
-        temperature=batch.temperature,
-        first_positive=first,
-        chunk=rows,
-        negative_weights=weights(slice(None)) if rows is None else weights,
-    )
+    settings: dict[str, Any] = {
+        "temperature": batch.temperature,
+        "first_positive": first,
+        "chunk": rows,
+        "negative_weights": weights(slice(None)) if rows is None else weights,
+    }
+    losses = [
+        info_nce(leading(outputs["query"], dim), leading(candidates, dim), **settings)
+        for dim in dims or [candidates.shape[1]]
+    ]
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
 def information_loss(outputs: Outputs, labels: Tensor) -> Tensor:
@@ -133,6 +155,8 @@ def weighting(negatives: Negatives, outputs: Outputs, *key: int) -> Callable[...
         # A pair's positive stands beside its query, so this rank's documents are its queries' positives, in order.
         side = "query" if negatives.compared_with == "query" else "document"
         queries, documents = outputs[f"{side}_signature"].detach(), gather(outputs["document_signature"].detach())
+        if "negative_signature" in outputs:  # the candidates' order, as in `contrastive_loss`
+            documents = torch.cat([documents, gather_ragged(outputs["negative_signature"].detach())])
         if negatives.centered:
             queries, documents = centered(queries, documents)
     sharpness: dict[str, Any] = {"beta": negatives.beta, "beta_unit": negatives.beta_unit}

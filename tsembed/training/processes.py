@@ -61,8 +61,13 @@ def _asked_for(what: str) -> bool:
     return os.environ.get(f"ACCELERATE_USE_{what}", "").lower() in ("1", "true", "yes", "on")
 
 
-def make_accelerator(training: Training, variant: Variant) -> "Accelerator":
+def make_accelerator(training: Training, variant: Variant, **options: Any) -> "Accelerator":
     """The Accelerator of a training; the environment says how its processes work together.
+
+    Args:
+        training: Precision and micro-batches.
+        variant: Whether each process may use other experts.
+        options: More of `Accelerator`'s own.
 
     Raises:
         ValueError: If the environment asks for FSDP of the first version, for ZeRO 3, for DeepSpeed and
@@ -97,6 +102,7 @@ def make_accelerator(training: Training, variant: Variant) -> "Accelerator":
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=bool(variant.experts or variant.token_routing))
         ],
+        **options,
     )
     if accelerator.distributed_type.name == "FSDP" and accelerator.device.type == "cpu":
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # Accelerate sets it beside a GPU

@@ -111,6 +111,22 @@ def test_an_evaluated_text_is_not_trained_on(folder):
     assert notes["contamination"].startswith("1 train rows")
 
 
+def test_pairs_may_have_negatives_and_an_evaluated_one_is_left_out(folder):
+    rows = [{"anchor": f"how {i}", "positive": f"so {i}"} for i in range(4)]
+    rows[1]["negatives"], rows[2]["negatives"] = ["wrong 1", "Colour 0 text 0"], []
+    write(folder / "pairs/faq/train.jsonl", rows)
+    write(folder / "sts/alike/test.jsonl", [{"a": "colour 0 TEXT 0", "b": "other", "score": 1.0}])
+    (spec,) = (s for s in found(folder) if (s.part, s.name) == ("train", "faq"))
+    assert spec.hard_negatives
+    tables, notes = rows_of(folder, "train", "faq")
+    assert [row["negatives"] for row in tables["rows"]] == [None, ["wrong 1"], None, None]
+    assert notes["negatives"] == "1 negatives left out: an evaluation part scores them"
+    del rows[1]["negatives"]
+    write(folder / "pairs/faq/train.jsonl", rows)
+    (spec,) = (s for s in found(folder) if (s.part, s.name) == ("train", "faq"))
+    assert not spec.hard_negatives
+
+
 def test_a_relevant_passage_without_its_title_is_not_trained_on(folder):
     pairs = [{"anchor": f"why {i}", "positive": f"page {i}"} for i in range(5)]  # the corpus has them under a title
     write(folder / "pairs/faq/train.jsonl", pairs)
@@ -160,6 +176,18 @@ FORM_FAULTS = [
         "reranking/answers/test.jsonl",
         {"query": "q", "positive": ["right", "Gru\u0308n"], "negative": ["n", "gr\u00fcn "]},
         "'Gru\u0308n' is both 'positive' and 'negative'",
+    ),
+    ("pairs/faq/train.jsonl", {"anchor": "a", "positive": "b", "negatives": "c"}, "'negatives' must be a list"),
+    ("pairs/faq/train.jsonl", {"anchor": "a", "positive": "b", "negatives": ["c", ""]}, r"'negatives\[1\]' is empty"),
+    (
+        "pairs/faq/train.jsonl",
+        {"anchor": "a", "positive": "Gru\u0308n", "negatives": ["c", "gr\u00fcn "]},
+        "'gr\u00fcn ' is both 'positive' and one of 'negatives'",
+    ),
+    (
+        "pairs/faq/train.jsonl",
+        {"anchor": "a", "positive": "b", "negatives": ["A"]},
+        "'A' is both 'anchor' and one of 'negatives'",
     ),
     ("pair_classification/same/test.jsonl", {"a": "x", "b": "y", "label": 2}, "must be 0 or 1, not 2"),
     ("sts/alike/test.jsonl", '{"a": "x", "b": "y", "score": NaN}', "finite number"),

@@ -248,6 +248,27 @@ def test_pairs_are_streamed_and_split():
     assert len(set(same.values())) == len(same)
 
 
+def test_the_table_has_negatives_where_the_data_have_some_and_is_the_same_where_not(tmp_path):
+    rows = [{"anchor": f"q {i}", "positive": f"d {i}"} for i in range(20)]
+    with_some = [row | ({"negatives": [f"n {i}", f"m {i}"]} if i % 2 else {}) for i, row in enumerate(rows)]
+    found = {}
+    for name, content, hard in (("plain", rows, False), ("hard", with_some, True), ("ignored", with_some, False)):
+        spec = DatasetSpec("faq", "train", "pairs", {"rows": content}, "made", "none", hard_negatives=hard)
+        made = tsembed.data.prepare.prepare(
+            [spec], tmp_path / name, Data(source="local", validation_rows=2), {}, source="test", remedy=""
+        )
+        entry = next(e for e in made["datasets"] if e["part"] == "train")
+        found[name] = entry, manifest.load_table(tmp_path / name, "train", "faq")
+    assert found["plain"][0]["sha256"] == found["ignored"][0]["sha256"] != found["hard"][0]["sha256"]
+    assert "negatives" not in found["plain"][0]
+    assert found["plain"][1].column_names == ["query", "document", "group"]
+    entry, table = found["hard"]
+    assert entry["negatives"] == 2
+    for query, negatives in zip(table["query"], table["negatives"], strict=True):
+        number = int(query.split()[1])
+        assert negatives == ([f"n {number}", f"m {number}"] if number % 2 else [])
+
+
 def test_validation_takes_a_tenth_at_most():
     spec = DatasetSpec("p", "train", "pairs", {}, "", "")
     rows = [schema.Pair(anchor=f"a{i}", positive="b") for i in range(30)]

@@ -5,6 +5,7 @@
 - the untrained backbone is scored beside the trained encoder, on the same sets;
 - an interrupted training goes on to the weights of an undisturbed one; without --resume, or with other settings, it is
   an error that says what to do; a second call does nothing;
+- Matryoshka dimensions reach the export: an embedding is cut by `truncate_dim`, and similarity normalises it;
 - a fault of the data or of a setting is one line, and nothing was trained.
 """
 
@@ -170,6 +171,34 @@ def test_half_way_is_the_mean_of_trained_and_untrained_weights(tmp_path, backbon
     assert (half[name] - (whole[name] + base[name]) / 2).abs().max() < 1e-6
     with pytest.raises(ValueError, match="half_way: moe_lora trains adapters"):
         fit(tmp_path / "data", tmp_path / "x", half_way=True, **chosen | {"variant": "moe_lora"})
+
+
+def test_matryoshka_dimensions_reach_the_export(tmp_path, backbone, capsys):
+    from sentence_transformers import SentenceTransformer
+
+    pairs(tmp_path / "data")
+    words = ["fit", tmp_path / "data", "--backbone", backbone, "--out", tmp_path / "out", "--matryoshka", "8,16"]
+    words += ["--steps", 3, "--batch-size", 8, "--max-tokens", 24, "--no-eval"]
+    assert main([str(word) for word in words]) == 0
+    done = json.loads((tmp_path / "out/fit.json").read_text())
+    assert done["config"]["training"]["matryoshka_dims"] == [8, 16]
+    card = (tmp_path / "out/README.md").read_text()
+    assert "Trained with Matryoshka dimensions 32, 16, 8" in card
+    assert 'SentenceTransformer("out", trust_remote_code=True, truncate_dim=8)' in card
+    whole = loaded(tmp_path / "out").encode_query(["river", "stone"])
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True, truncate_dim=8)
+    cut = model.encode_query(["river", "stone"])
+    assert np.allclose(cut, whole[:, :8], atol=1e-6)
+    unit = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    assert np.linalg.norm(cut, axis=1).max() < 0.99
+    assert np.allclose(model.similarity(cut, cut), unit @ unit.T, atol=1e-5)
+    assert np.allclose(model.encode_query(["river", "stone"], normalize_embeddings=True), unit, atol=1e-5)
+    capsys.readouterr()
+    words[-1:] = ["--no-eval", "--matryoshka", "64"]
+    words[words.index(tmp_path / "out")] = tmp_path / "other"
+    assert main([str(word) for word in words]) == 1
+    assert "matryoshka_dims [64]: 64 is not in 1..32, the model's dimensions" in capsys.readouterr().err
+    assert not (tmp_path / "other.work/metrics.jsonl").exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 - the batch is the largest that a set of every task fills; classification and clustering fill it together;
 - a set that does not fill a batch is left out with its reason, and nothing is left out without one;
 - steps are one pass over the pairs, within bounds; what the user says wins;
+- hard negatives are all that the sets that are trained on have, or fewer if the user says so;
 - data without a training set, or with none that fills a batch, are an error that names the rule.
 """
 
@@ -39,7 +40,7 @@ def test_steps_are_one_pass_within_bounds_unless_given():
     assert plan(manifest(a=("retrieval", 64 * 300))).steps == 300
     assert plan(manifest(a=("retrieval", 128))).steps == FEWEST_STEPS
     assert plan(manifest(a=("retrieval", 64 * 10**5))).steps == MOST_STEPS
-    assert plan(manifest(a=("retrieval", 128)), steps=7, batch_size=4)[3:] == (4, 7)
+    assert plan(manifest(a=("retrieval", 128)), steps=7, batch_size=4)[3:5] == (4, 7)
 
 
 def test_what_cannot_be_trained_is_an_error():
@@ -49,3 +50,17 @@ def test_what_cannot_be_trained_is_an_error():
         plan(manifest(a=("retrieval", 7)))
     with pytest.raises(ValueError, match="batch size 600: no training set fills a batch"):
         plan(manifest(a=("retrieval", 500)), batch_size=600)
+
+
+def test_hard_negatives_are_all_that_there_are_or_fewer():
+    data = manifest(a=("retrieval", 500), b=("retrieval", 4))
+    for entry, count in zip(data["datasets"], (3, 9), strict=True):
+        entry["negatives"] = count
+    made = plan(data)
+    assert made.hard_negatives == 3  # b is left out
+    assert "hard negatives of a pair: up to 3, in a" in lines(made, data)
+    assert [plan(data, hard_negatives=count).hard_negatives for count in (0, 2, 7)] == [0, 2, 3]
+    without = manifest(a=("retrieval", 500))
+    assert plan(without).hard_negatives == 0
+    with pytest.raises(ValueError, match="hard_negatives 2: no training set has negatives; `tsembed mine` finds some"):
+        plan(without, hard_negatives=2)

@@ -2,6 +2,7 @@
 
 - CSV, TSV, Parquet, JSON lines (plain or gzip) and what `datasets` saved give the same rows, by the columns' names;
 - other names of columns are known or given; a table of no format says which columns it has and which are wanted;
+- hard negatives stand in a list, or in a column each as sentence-transformers' miner writes them; a row may have fewer;
 - a folder in the layout may have any part of it; one with none of it, and a missing one, are an error.
 """
 
@@ -85,3 +86,26 @@ def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ValueError, match=r"notes\.txt: a table is one of \.csv"):
         list(source(Data(path=tmp_path / "notes.txt")).specs)
+
+
+def test_hard_negatives_are_a_list_or_a_column_each(tmp_path):
+    path = tmp_path / "faq.csv"
+    path.write_text("query,answer,negative_10,negative_2\na,b,ten,two\nc,d,,\ne,f,,only\n")
+    (spec,) = source(Data(path=path)).specs
+    assert spec.hard_negatives
+    assert [row.get("negatives") for row in spec.tables["rows"]] == [["two", "ten"], None, ["only"]]
+    path = tmp_path / "other.jsonl"
+    rows = [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d", "negatives": ["x", "y"]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (spec,) = source(Data(path=path)).specs  # the first row has none
+    assert [row.get("negatives") for row in spec.tables["rows"]] == [None, ["x", "y"]]
+    path.write_text(json.dumps({"anchor": "a", "positive": "b", "wrong": "x", "negative": "y"}) + "\n")
+    (spec,) = source(Data(path=path), columns={"negatives": "wrong"}).specs
+    assert spec.tables["rows"][0]["negatives"] == ["x"]
+    with pytest.raises(ValueError, match="negatives=bad: the table has no such column"):
+        list(source(Data(path=path), columns={"negatives": "bad"}).specs)
+
+
+def test_pairs_without_negatives_have_none(tmp_path):
+    (spec,) = source(Data(path=written(tmp_path, ".parquet"))).specs
+    assert not spec.hard_negatives

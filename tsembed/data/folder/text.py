@@ -34,6 +34,7 @@ USED: dict[str, dict[str, str]] = {
     "wikipedia": {"passages": "eval"},
 }
 SPLITS = ("train", "dev", "test")
+NEGATIVES = "negatives"  # the column of pairs that a row may lack
 UNSEEN = "a task type that stays unseen in training (MoTE §5.3)"
 REASON = {format: UNSEEN for format in ("reranking", "pair_classification", "sts", "summarization")} | {
     "pairs": "pairs are no MTEB task type; their train part alone is used",
@@ -71,6 +72,7 @@ class Set(NamedTuple):
     folder: Path
     files: dict[str, Path]
     rows: dict[str, Spool]  # stem -> rows, of the parts that are used; filled by `_check`
+    has: set[str]  # columns that a row may lack and some row has; filled by `_check`
 
     def row_class(self, stem: str) -> type[Row]:
         """The class of the rows of a file."""
@@ -143,7 +145,7 @@ def _sets(root: Path, faults: Faults) -> list[Set]:
             if not NAME.fullmatch(folder.name):
                 faults.add(folder, None, "a set's name has letters, digits, '_', '-' and '.' only")
             files = _files(format_folder.name, folder, faults)
-            sets.append(Set(format_folder.name, folder.name, folder, files, {}))
+            sets.append(Set(format_folder.name, folder.name, folder, files, {}, set()))
     order = list(FORMATS)
     return sorted(sets, key=lambda dataset: (order.index(dataset.format), dataset.name))
 
@@ -175,7 +177,7 @@ def _files(format: str, folder: Path, faults: Faults) -> dict[str, Path]:
 def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
     """Reads every file of a set: its columns, then the rules that tie rows together.
 
-    Fills `dataset.rows` and `evaluated`.
+    Fills `dataset.rows`, `dataset.has` and `evaluated`.
     """
     seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digests
     for stem in sorted(dataset.files, key=["train", "queries", "corpus", "passages", "qrels", "dev", "test"].index):
@@ -200,6 +202,7 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
                     known[getattr(row, identity)] = None
                 if part == "eval" and dataset.format != "wikipedia":
                     evaluated.update(_digest(text) for text in _texts(row, texts))
+            dataset.has.update([NEGATIVES] if getattr(row, NEGATIVES, None) else [])
             if part:
                 rows.add(row)
         if part:
@@ -255,16 +258,28 @@ def _digest(text: str) -> bytes:
 
 
 def _uncontaminated(dataset: Set, evaluated: set[bytes]) -> Generator[Row, None, dict[str, str]]:
-    """The training rows without those that have an evaluated text; returns their number as a note."""
-    removed = 0
+    """The training rows without those that have an evaluated text, and without such negatives; returns their numbers
+    as notes.
+    """
+    removed = removed_negatives = 0
     columns = _text_columns(kinds(dataset.row_class("train")))
+    columns.pop(NEGATIVES, None)  # one of several: the row is whole without it
+    row: Any
     for row in dataset.rows["train"]:
         if any(_digest(text) in evaluated for text in _texts(row, columns)):
             removed += 1
-        else:
-            yield row
-    note = f"{removed} train rows left out: an evaluation part scores a text of theirs"
-    return {"contamination": note} if removed else {}
+            continue
+        if negatives := getattr(row, NEGATIVES, None):
+            unseen = [text for text in negatives if _digest(text) not in evaluated]
+            removed_negatives += len(negatives) - len(unseen)
+            row = row.model_copy(update={NEGATIVES: unseen or None})
+        yield row
+    notes = {}
+    if removed:
+        notes["contamination"] = f"{removed} train rows left out: an evaluation part scores a text of theirs"
+    if removed_negatives:
+        notes[NEGATIVES] = f"{removed_negatives} negatives left out: an evaluation part scores them"
+    return notes
 
 
 def _specs(dataset: Set, evaluated: set[bytes], task: str | None) -> Iterator[DatasetSpec]:
@@ -273,7 +288,8 @@ def _specs(dataset: Set, evaluated: set[bytes], task: str | None) -> Iterator[Da
     stems = [stem for stem in dataset.files if parts.get(stem) == "eval"]
     if "train" in parts and "train" in dataset.files:
         rows = {"rows": _uncontaminated(dataset, evaluated)}
-        yield DatasetSpec(dataset.name, "train", dataset.format, rows, origin, licence, task=task)
+        hard = NEGATIVES in dataset.has
+        yield DatasetSpec(dataset.name, "train", dataset.format, rows, origin, licence, task=task, hard_negatives=hard)
     if stems:
         tables: dict[str, Iterable[Row]] = {
             stem if dataset.format == "retrieval" else "rows": dataset.rows[stem] for stem in stems
