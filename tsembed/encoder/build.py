@@ -127,7 +127,7 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
     if not (folder / "tsembed.json").is_file():
         raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
     device = best_device() if device is None else torch.device(device)
-    settings = json.loads((folder / "tsembed.json").read_text())
+    settings = json.loads((folder / "tsembed.json").read_text(encoding="utf-8"))
     backbone: BackboneModel
     if base := settings.get("base"):
         settings["base"] = base = {k: folder / v if k == "folder" else v for k, v in base.items()}

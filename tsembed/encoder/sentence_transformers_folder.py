@@ -76,4 +76,4 @@ def _read(name: str, file: str, revision: str | None) -> Any:
         if found is None:
             return None
         path = Path(found)
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -107,7 +107,7 @@ def fit(
         "half_way": half_way,
         "data": settings_of(prepared, [*found.fingerprint, str(format), json.dumps(dict(columns or {}))]),
     }
-    if (out / MARK).is_file() and (done := json.loads((out / MARK).read_text()))["asked"] == asked:
+    if (out / MARK).is_file() and (done := json.loads((out / MARK).read_text(encoding="utf-8")))["asked"] == asked:
         report(f"{out} is done")
         return Fitted(out, done["before"], done["after"])
     must_be_free(out)
@@ -147,11 +147,11 @@ def _begin(work: Path, asked: dict[str, Any], resume: bool) -> None:
     """The folder of the work, new or that of the same settings; one with prepared data alone is none to resume."""
     settings = work / "settings.json"
     if not any((work / name).exists() for name in ("before.json", "checkpoints", "model")):
-        if settings.is_file() and json.loads(settings.read_text()) != asked:
+        if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) != asked:
             shutil.rmtree(work)
     elif not resume:
         raise ValueError(f"{work} holds an interrupted training: resume it (--resume), or delete it to start anew")
-    elif (old := json.loads(settings.read_text())) != asked:
+    elif (old := json.loads(settings.read_text(encoding="utf-8"))) != asked:
         named = [name for name in asked if name != "data" and old.get(name) != asked[name]]
         was = "; ".join(f"{name} was {old.get(name)!r}, is {asked[name]!r}" for name in named)
         was = was or "the data have changed"
@@ -233,7 +233,7 @@ class _Job:
             self.report(f"scores {'of the untrained backbone' if name == 'before' else 'of the trained encoder'}:")
             rows = scores.score(made, self.data, self.manifest, self.work / "mteb", max_tokens=self.max_tokens)
             write_text(path, json.dumps(rows, indent=1) + "\n")
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def trained(self, encoder: Encoder) -> Encoder:
         """The trained encoder: read, or trained on from the newest checkpoint, and saved."""
@@ -262,7 +262,7 @@ class _Job:
     def _losses(self) -> list[str]:
         """First and last loss of every task: the mean over a quarter of its steps, at least one."""
         by_task: dict[str, list[float]] = {}
-        for line in (self.work / "metrics.jsonl").read_text().splitlines():
+        for line in (self.work / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             by_task.setdefault(row["task"], []).append(row["loss"])
         said = []

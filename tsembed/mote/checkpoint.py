@@ -62,7 +62,7 @@ def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:
         raise ValueError(f"{folder}: no {' and no '.join(missing)}, so this is no MoTE checkpoint")
     place = folder / "mote.json"
     try:
-        mote = json.loads(place.read_text())
+        mote = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{place}: not valid JSON: {error}") from None
     sound = (

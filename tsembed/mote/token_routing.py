@@ -218,7 +218,7 @@ class TokenRouted(nn.Module):
         folder = Path(folder)
         if not (folder / "token_routing.json").is_file():
             raise ValueError(f"{folder}: no token_routing.json, so this is no checkpoint with token-level routing")
-        settings = json.loads((folder / "token_routing.json").read_text())
+        settings = json.loads((folder / "token_routing.json").read_text(encoding="utf-8"))
         routed = route_tokens(new_encoder(AutoConfig.from_pretrained(folder)), **settings)
         try:
             routed.model.load_state_dict(load_file(folder / "model.safetensors"))

@@ -17,6 +17,7 @@ import yaml
 from ...tasks import TEXT_TASKS
 from ..schema import Row, RowClass, parse
 
+ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")  # of files of rows
 MAX_FAULTS = 10  # of a set that are named with file and line
 _FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(?:\n|$)", re.DOTALL)
 SPOOLED = 1000  # rows of a spool that are in memory at a time
