@@ -145,6 +145,8 @@ def _missing(image_set: Set) -> Iterator[str]:
     absent = [name for name in places if name not in image_set.pictures]
     if absent:
         first = f"the first is {absent[0]!r} of {places[absent[0]]}"
+        if other := image_set.pictures.inside_a_folder(absent[0]):
+            first += f", which stands there as {other!r}"
         yield f"  images/{image_set.name}: {len(absent):,} of {len(places):,} are not in images.zip; {first}"
 
 
