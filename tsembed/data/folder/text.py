@@ -1,4 +1,4 @@
-"""A folder of JSONL files in the layout of docs/data_layout.md -> `DatasetSpec`s. Nothing is dropped silently.
+"""A folder of sets in the layout of docs/data_layout.md -> `DatasetSpec`s. Nothing is dropped silently.
 
 The whole folder is checked first, so that one error names up to ten faults of every set with file, line and rule. The
 checked rows wait in a `Spool`. A training row with a text that an evaluation part of the same folder scores is left out
@@ -18,7 +18,7 @@ from ...settings import Data
 from ...texts import check_unicode, same_key
 from ..columns import Kind
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
-from .files import Faults, Spool, provenance, read, stated_task
+from .files import Faults, Spool, files_by_stem, provenance, read, read_objects, stated_task
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
 # format -> stem of a file -> the part that it serves. The other parts of a format are listed in the manifest as unused.
@@ -101,7 +101,10 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     tasks = {s.name: stated_task(s.folder, faults) for s in sets if s.format == "pairs"}
     faults.stop()
     if not sets:
-        raise ValueError(f"{root} has no dataset; the layout is <format>/<set>/*.jsonl[.gz] (docs/data_layout.md)")
+        raise ValueError(
+            f"{root} has no dataset; the layout is <format>/<set>/*.jsonl[.gz], or .csv, .tsv, .parquet "
+            "(docs/data_layout.md)"
+        )
     for folder in _folders(root / "images"):
         notes = {"reason": REASON["images"]}
         yield DatasetSpec(folder.name, "unused", "images", {}, *provenance(folder), notes=notes)
@@ -149,19 +152,9 @@ def _sets(root: Path, faults: Faults) -> list[Set]:
 
 
 def _files(format: str, folder: Path, faults: Faults) -> dict[str, Path]:
-    allowed = USED[format] if format in ("retrieval", "wikipedia") else SPLITS
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem, _, ending = path.name.partition(".")
-        if "jsonl" not in ending:
-            continue
-        if ending not in ("jsonl", "jsonl.gz") or stem not in allowed:
-            faults.add(path, None, f"unknown file; {format} has {', '.join(f'{s}.jsonl[.gz]' for s in allowed)}")
-        elif stem in files:
-            faults.add(path, None, f"{files[stem].name} stands beside it; one of the two")
-        else:
-            files[stem] = path
-    needed = {"retrieval": list(allowed), "wikipedia": list(allowed)}.get(format, [])
+    stems = tuple(USED[format]) if format in ("retrieval", "wikipedia") else SPLITS
+    files = files_by_stem(folder, stems, format, faults)
+    needed = {"retrieval": list(stems), "wikipedia": list(stems)}.get(format, [])
     if format == "classification" and "test" in files:
         needed = ["train"]
     for stem in needed:
@@ -180,6 +173,10 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
     seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digests
     for stem in sorted(dataset.files, key=["train", "queries", "corpus", "passages", "qrels", "dev", "test"].index):
         path, row_class, part = dataset.files[stem], dataset.row_class(stem), USED[dataset.format].get(stem)
+        if part is None:  # nobody reads its columns
+            if not sum(1 for _ in read_objects(path, faults)) and not faults.names(path):
+                faults.add(path, None, "no row")
+            continue
         columns = kinds(row_class)
         texts, identity = _text_columns(columns), _identity_column(columns)
         known, number, rows = seen.setdefault(stem, {}), 0, Spool[Row]()
@@ -200,10 +197,8 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
                     known[getattr(row, identity)] = None
                 if part == "eval" and dataset.format != "wikipedia":
                     evaluated.update(_digest(text) for text in _texts(row, texts))
-            if part:
-                rows.add(row)
-        if part:
-            dataset.rows[stem] = rows
+            rows.add(row)
+        dataset.rows[stem] = rows
         if not number and not faults.names(path):
             faults.add(path, None, "no row")
 
