@@ -107,10 +107,12 @@ class MtebEncoder:
 
 def weights_hash(encoder: Encoder, settings: str) -> str:
     """16 hex digits that change with any weight, name of a weight, or setting."""
+    import torch
+
     digest = hashlib.sha256(settings.encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())  # numpy has no bf16
     return digest.hexdigest()[:16]
 
 
@@ -119,8 +121,8 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Tidy scores, one row per task: {task_type, dataset, metric, score}, score in 0..100.
 
-    Finished tasks of an interrupted call are read from the cache. A correlation that is undefined because the model
-    gives every pair the same similarity is no correlation: 0.
+    Finished tasks of an interrupted call on the same data are read from the cache. A correlation that is undefined
+    because the model gives every pair the same similarity is no correlation: 0.
 
     Args:
         model: What is scored.
@@ -137,15 +139,15 @@ def evaluate(
     from mteb.cache import ResultCache
 
     datasets.disable_progress_bars()
-    rows = []
+    rows, results_cache = [], ResultCache(cache)
     for task in tasks:
         begin = time.monotonic()
         with _predictions_of(task, predictions) as (folder, strategy):
             results = mteb.evaluate(
                 model,
                 task,
-                cache=ResultCache(cache),
-                overwrite_strategy=strategy,
+                cache=results_cache,
+                overwrite_strategy="always" if _of_other_data(results_cache, model, task) else strategy,
                 prediction_folder=folder,
                 raise_error=True,
                 show_progress_bar=False,
@@ -168,6 +170,12 @@ def evaluate(
             flush=True,
         )
     return rows
+
+
+def _of_other_data(cache: Any, model: MtebEncoder, task: "mteb.AbsTask") -> bool:
+    """Whether the cache has the model's result on a task of this name with other data, which mteb does not ask."""
+    result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+    return result is not None and result.dataset_revision != task.metadata.revision
 
 
 @contextmanager
