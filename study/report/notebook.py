@@ -156,9 +156,9 @@ def _cells(notebook: Path) -> list[dict]:
         content = json.loads(notebook.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{notebook}: no notebook: not valid JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         version = content.get("nbformat") if isinstance(content, dict) else None
-        raise ValueError(f"{notebook}: no notebook of nbformat 4, but {version!r}; `jupyter nbconvert` makes it one")
+        raise ValueError(f"{notebook}: no notebook with cells, as nbformat 4 has them, but one of nbformat {version!r}")
     return content["cells"]
 
 
