@@ -210,6 +210,17 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     return _selected(preset.model_copy(update={"experiments": present}), selection_of(name))
 
 
+def remarks(preset: Preset) -> list[str]:
+    """What is allowed and yet hardly meant, a line each, with the experiment's name."""
+    lines = []
+    for name, each in preset.all_experiments.items():
+        training, place = each.training, f"experiment {name}: " if name else ""
+        if training.steps and training.warmup_steps >= training.steps:
+            warm = f"warmup_steps {training.warmup_steps} are not fewer than the {training.steps} steps"
+            lines.append(f"{place}{warm}: the learning rate never reaches {training.learning_rate:g}")
+    return lines
+
+
 def _check_name(name: str) -> None:
     """That Snakemake and notebooks, which get the name as a word of a command line, read it as a text."""
     rule = "begins with a letter, has letters, digits, '_' and '-' only, and reads as no number or truth value"

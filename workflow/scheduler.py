@@ -65,6 +65,8 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     for node, output in graph.outputs.items():
         reason = reasons.get(str(output))
         print(f"{'would run' if reason else 'done':10} {node:28} {reason or ''}".rstrip())
+    for remark in presets.remarks(graph.settings):
+        print(f"note: {remark}")
     print(f"{len(reasons)} of {len(graph.outputs)} nodes would run")
     if time_needed := expected(graph, [node for node, output in graph.outputs.items() if str(output) in reasons]):
         print(f"their runs take about {time_needed.seconds / 60:.0f} minutes, by {time_needed.source}")

@@ -24,6 +24,7 @@ from ..files import move_folder, write_folder, write_text
 from ..mote.average import average_models
 from ..settings import Backbone, Data, Training, Variant
 from ..tasks import TASKS
+from ..training.lengths import cut_texts
 from ..training.loop import train
 from . import plan as plans
 from . import scores, sources, variants
@@ -130,6 +131,8 @@ def fit(
     encoder = job.untrained()
     for line in plans.lines(planned, manifest, None if job.is_trained else job.minutes(encoder)):
         report(line)
+    for line in job.cut(encoder):
+        report(line)
     before = job.scored("before", lambda: job.base()) if evaluate else []
     encoder = job.trained(encoder)
     after = job.scored("after", lambda: encoder) if evaluate else []
@@ -204,6 +207,11 @@ class _Job:
             self.max_tokens = min(MAX_TOKENS, encoder.max_tokens)
         encoder.check_max_tokens(self.max_tokens)
         return encoder
+
+    def cut(self, encoder: Encoder) -> list[str]:
+        """Which texts are longer than what is read of them."""
+        tables = {name: load_table(self.data, "train", name) for name in self.plan.tasks}
+        return cut_texts(encoder, tables, self.plan.tasks, dict.fromkeys(("query", "document"), self.max_tokens))
 
     def base(self) -> Encoder:
         """The backbone as it is, which every score stands beside."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..data.manifest import unbalanced
 from ..tasks import TASKS
 
 BATCH_SIZES = (64, 32, 16, 8)  # pairs; the largest that every task can fill
@@ -91,6 +92,7 @@ def lines(plan: Plan, manifest: Mapping[str, Any], minutes: float | None = None)
     length = length or (", less than a minute" if minutes is not None else "")
     seen = plan.steps * plan.batch_size
     said.append(f"{plan.steps} steps of {plan.batch_size} pairs ({seen:,} pairs in all){length}")
+    said += unbalanced(dict(manifest))
     said += [f"left out: {name}, {reason}" for name, reason in plan.left_out.items()]
     for entry in manifest["datasets"]:
         said += [f"{entry['name']} ({entry['part']}): {note}" for note in entry["notes"].values()]

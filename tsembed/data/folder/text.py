@@ -17,6 +17,7 @@ from pydantic import model_validator
 from ...settings import Data
 from ...texts import check_unicode, same_key
 from ..columns import Kind
+from ..near_duplicates import SIMILAR, NearDuplicates
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
 from .files import Faults, Spool, files_by_stem, provenance, read, read_objects, stated_task
 
@@ -63,6 +64,24 @@ class TitledDocument(Document):
         return row | {"text": f"{title} {text}".strip(), "untitled": text}
 
 
+class Evaluated(NamedTuple):
+    """The texts that evaluation parts score.
+
+    Attributes:
+        digests: Of all of them.
+        near: Those of test files and queries, for what is nearly one of them.
+    """
+
+    digests: set[bytes]
+    near: NearDuplicates
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Remember the texts of a row."""
+        for text in texts:
+            self.digests.add(_digest(text))
+            self.near.add(text)
+
+
 class Set(NamedTuple):
     """The files of one dataset by stem (`train`, `queries`, …), in the folder `format/name`, and its rows."""
 
@@ -88,7 +107,7 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     root = _root(data)
     faults = Faults(root)
     sets = _sets(root, faults)
-    evaluated: set[bytes] = set()  # digests of the texts that are evaluated
+    evaluated = Evaluated(set(), NearDuplicates())
     for dataset in sets:
         _check(dataset, evaluated, faults)
     names: dict[tuple[str, str], Set] = {}
@@ -165,7 +184,7 @@ def _files(format: str, folder: Path, faults: Faults) -> dict[str, Path]:
     return files
 
 
-def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
+def _check(dataset: Set, evaluated: Evaluated, faults: Faults) -> None:
     """Reads every file of a set: its columns, then the rules that tie rows together.
 
     Fills `dataset.rows` and `evaluated`.
@@ -173,9 +192,8 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
     seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digests
     for stem in sorted(dataset.files, key=["train", "queries", "corpus", "passages", "qrels", "dev", "test"].index):
         path, row_class, part = dataset.files[stem], dataset.row_class(stem), USED[dataset.format].get(stem)
-        if part is None:  # nobody reads its columns
-            if not sum(1 for _ in read_objects(path, faults)) and not faults.names(path):
-                faults.add(path, None, "no row")
+        if part is None:
+            _check_unread(path, faults)
             continue
         columns = kinds(row_class)
         texts, identity = _text_columns(columns), _identity_column(columns)
@@ -191,16 +209,22 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
             elif stem == "qrels":
                 known[row.query_id, row.doc_id] = None
                 if row.score > 0:
-                    evaluated |= seen["corpus"][row.doc_id]
+                    evaluated.digests.update(seen["corpus"][row.doc_id])
             else:
                 if identity:
                     known[getattr(row, identity)] = None
                 if part == "eval" and dataset.format != "wikipedia":
-                    evaluated.update(_digest(text) for text in _texts(row, texts))
+                    evaluated.add(_texts(row, texts))
             rows.add(row)
         dataset.rows[stem] = rows
         if not number and not faults.names(path):
             faults.add(path, None, "no row")
+
+
+def _check_unread(path: Path, faults: Faults) -> None:
+    """That a file whose columns nobody reads has rows."""
+    if not sum(1 for _ in read_objects(path, faults)) and not faults.names(path):
+        faults.add(path, None, "no row")
 
 
 def _identity_column(columns: dict[str, Kind]) -> str | None:
@@ -249,20 +273,28 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(same_key(text).encode(), digest_size=8).digest()
 
 
-def _uncontaminated(dataset: Set, evaluated: set[bytes]) -> Generator[Row, None, dict[str, str]]:
-    """The training rows without those that have an evaluated text; returns their number as a note."""
-    removed = 0
+def _uncontaminated(dataset: Set, evaluated: Evaluated) -> Generator[Row, None, dict[str, str]]:
+    """The training rows without those that have an evaluated text; returns their number, and what is near, as notes."""
+    removed, near, example = 0, 0, ""
     columns = _text_columns(kinds(dataset.row_class("train")))
     for row in dataset.rows["train"]:
-        if any(_digest(text) in evaluated for text in _texts(row, columns)):
+        texts = list(_texts(row, columns))
+        if any(_digest(text) in evaluated.digests for text in texts):
             removed += 1
-        else:
-            yield row
-    note = f"{removed} train rows left out: an evaluation part scores a text of theirs"
-    return {"contamination": note} if removed else {}
+            continue
+        if similar := next((text for text in texts if text in evaluated.near), None):
+            near, example = near + 1, example or similar
+        yield row
+    notes = {}
+    if removed:
+        notes["contamination"] = f"{removed} train rows left out: an evaluation part scores a text of theirs"
+    if near:
+        share = f"{SIMILAR:.0%} of the words are the same"
+        notes["near"] = f"{near} train rows are nearly an evaluated text ({share}) and stay; the first: {example!r:.60}"
+    return notes
 
 
-def _specs(dataset: Set, evaluated: set[bytes], task: str | None) -> Iterator[DatasetSpec]:
+def _specs(dataset: Set, evaluated: Evaluated, task: str | None) -> Iterator[DatasetSpec]:
     origin, licence = provenance(dataset.folder)
     parts = USED[dataset.format]
     stems = [stem for stem in dataset.files if parts.get(stem) == "eval"]
