@@ -158,6 +158,8 @@ def test_an_edited_notebook_runs_alone_and_a_saved_output_does_not_count(finishe
 def test_changed_settings_of_runs_leave_the_data(finished):
     (finished / "configs" / "presets" / "tiny.yaml").write_text(checkout.PRESET + "training: {steps: 3}\n")
     assert [n for n, word in table(finished, "plan").items() if word == "done"] == ["data"]
+    remark = "note: warmup_steps 700 are not fewer than the 3 steps: the learning rate never reaches 5e-06"
+    assert remark in checkout.call(finished, "plan", "tiny").stdout
 
 
 def test_new_pictures_prepare_the_data_anew(finished):

@@ -49,3 +49,10 @@ def test_what_cannot_be_trained_is_an_error():
         plan(manifest(a=("retrieval", 7)))
     with pytest.raises(ValueError, match="batch size 600: no training set fills a batch"):
         plan(manifest(a=("retrieval", 500)), batch_size=600)
+
+
+def test_a_task_with_far_fewer_pairs_is_named():
+    uneven = manifest(a=("retrieval", 2000), b=("classification", 64), c=("classification", 36))
+    assert "unbalanced: retrieval has 2,000 training pairs, classification 100" in lines(plan(uneven), uneven)
+    even = manifest(a=("retrieval", 1999), b=("classification", 100))
+    assert not any("unbalanced" in line for line in lines(plan(even), even))
