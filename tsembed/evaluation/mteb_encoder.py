@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 
+MOST_KEPT = 100_000  # vectors of a task: 0.3 GB at 768 dimensions
+
 # mteb's other text types, by the seen type that they resemble; none of them is in the paper.
 _SIMILAR_TYPE = {
     "BitextMining": "STS",
@@ -76,7 +78,10 @@ class MtebEncoder:
         prompt_type: Any = None,
         **_: Any,
     ) -> np.ndarray:
-        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route."""
+        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route.
+
+        Up to `MOST_KEPT` vectors are kept for the next call of the task: a large corpus comes in parts, each once.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         task_type = _SIMILAR_TYPE.get(task_metadata.type, task_metadata.type)
         prompt = getattr(prompt_type, "value", prompt_type)
@@ -88,9 +93,10 @@ class MtebEncoder:
             self._task, self._vectors = task_metadata.name, {}
         key = route if self.encoder.specialised else ""
         new = list(dict.fromkeys(text for text in texts if (key, text) not in self._vectors))
-        for text, vector in zip(new, self.encoder.encode(new, route, **self.settings), strict=True):
-            self._vectors[key, text] = vector
-        return np.stack([self._vectors[key, text] for text in texts])
+        made = {(key, t): v for t, v in zip(new, self.encoder.encode(new, route, **self.settings), strict=True)}
+        if len(self._vectors) + len(made) <= MOST_KEPT:
+            self._vectors |= made
+        return np.stack([made[key, t] if (key, t) in made else self._vectors[key, t] for t in texts])
 
     def similarity(self, embeddings1: "Array", embeddings2: "Array") -> "Array":
         """Cosine similarity (n, m); the embeddings have unit norm."""

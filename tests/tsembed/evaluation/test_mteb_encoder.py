@@ -149,6 +149,20 @@ def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     assert len(texts) == len(set(texts)) == 12  # both sides of a pair are the same text
 
 
+def test_the_vectors_of_a_large_corpus_are_not_kept(tokenizer, tmp_path, monkeypatch):
+    from tsembed.evaluation import mteb_encoder
+    from tsembed.evaluation.text_tasks import tasks
+
+    (task,) = [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "small"]
+    scores = []
+    for kept in (100, 15):  # 12 queries and 12 documents
+        monkeypatch.setattr(mteb_encoder, "MOST_KEPT", kept)
+        wrapped = model(Spy(tiny("bert"), tokenizer, instructions=None).eval(), revision=str(kept))
+        scores.append(evaluate(wrapped, [task], tmp_path / "cache")[0]["score"])
+        assert len(wrapped._vectors) == {100: 24, 15: 12}[kept]
+    assert scores[0] == scores[1]
+
+
 def test_the_revision_changes_with_weights_and_settings(encoder):
     first = weights_hash(encoder, "a")
     assert first == weights_hash(encoder, "a") != weights_hash(encoder, "b")
