@@ -6,7 +6,12 @@
 set -euo pipefail
 
 TSEMBED_CALLER="$PWD"
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
+here="${BASH_SOURCE[0]}"
+while [ -L "$here" ]; do # a link to this file may stand anywhere; macOS has no readlink -f
+  link="$(readlink "$here")"
+  case "$link" in /*) here="$link" ;; *) here="$(dirname "$here")/$link" ;; esac
+done
+root="$(cd "$(dirname "$here")" && pwd -P)"
 cd "$root"
 
 usage() {
@@ -81,6 +86,7 @@ case "${1:-}" in -h | --help | help) usage && exit 0 ;; esac
 # Caches, settings and temporary files of every tool: in the checkout, not in the user's home.
 cache="$root/.cache"
 export TSEMBED_CALLER TSEMBED_ROOT="$root" PYTHONPATH="$root" PYTHONNOUSERSITE=1
+export PYTHONUTF8=1 # files are UTF-8, whatever the locale says
 unset PYTHONHOME PYTHONDONTWRITEBYTECODE
 export XDG_CACHE_HOME="$cache" XDG_CONFIG_HOME="$cache/config" XDG_DATA_HOME="$cache/share" XDG_STATE_HOME="$cache/state"
 export PIP_CACHE_DIR="$cache/pip" UV_CACHE_DIR="$cache/uv" UV_PYTHON_DOWNLOADS=never

@@ -4,6 +4,7 @@ A *preset* says how large the study is, a *variant* what is compared. `resolve` 
 `RunSettings` that are saved with every result.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,12 @@ class Preset(Experiment):
         names = [name for group in self.same_source.values() for name in group]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"same_source: {', '.join(twice)} must have one source")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_compared(self):
+        if empty := [name or "the preset itself" for name, each in self.all_experiments.items() if not each.variants]:
+            raise ValueError(f"variants: at least one is needed; {', '.join(empty)} has none")
         return self
 
     @property
@@ -184,6 +191,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
         ValueError: With file, key, rule and value, if anything in it is not allowed.
     """
     file = paths.CONFIGS / "presets" / f"{name}.yaml"
+    _check_name(name)
     content = {"name": name} | read_yaml(file)
     shared = {key: content[key] for key in ("backbone", "data", "training", "evaluation") if key in content}
     if "also" in content:  # the key's former name
@@ -200,6 +208,28 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     _check_variants(preset, str(file))
     present = {key: source for key, source in preset.experiments.items() if _has_its_images(preset, key)}
     return _selected(preset.model_copy(update={"experiments": present}), selection_of(name))
+
+
+def remarks(preset: Preset) -> list[str]:
+    """What is allowed and yet hardly meant, a line each, with the experiment's name."""
+    lines = []
+    for name, each in preset.all_experiments.items():
+        training, place = each.training, f"experiment {name}: " if name else ""
+        if training.steps and training.warmup_steps >= training.steps:
+            warm = f"warmup_steps {training.warmup_steps} are not fewer than the {training.steps} steps"
+            lines.append(f"{place}{warm}: the learning rate never reaches {training.learning_rate:g}")
+    return lines
+
+
+def _check_name(name: str) -> None:
+    """That Snakemake and notebooks, which get the name as a word of a command line, read it as a text."""
+    rule = "begins with a letter, has letters, digits, '_' and '-' only, and reads as no number or truth value"
+    is_value = name.lower() in (
+        *("nan", "inf", "infinity"),
+        *("true", "false", "none", "null", "yes", "no", "on", "off"),
+    )
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or is_value:
+        raise ValueError(f"{name!r} cannot be the name of a preset: one {rule}; rename its file in configs/presets")
 
 
 def _selected(preset: Preset, selection: Selection) -> Preset:

@@ -34,11 +34,14 @@ def selection_of(preset: str) -> Selection:
     """The choice that holds for a preset."""
     text = os.environ.get(VARIABLE)
     if text is None and (file := _file(preset)).is_file():
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     if not text:
         return Selection()
-    content = json.loads(text)
-    return Selection(tuple(content["only"]), content["seeds"])
+    try:
+        content = json.loads(text)
+        return Selection(tuple(content["only"]), content["seeds"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{_file(preset)} is no choice that was saved here: {text!r:.60}; delete it") from None
 
 
 def choose(preset: str, selection: Selection) -> None:

@@ -12,6 +12,8 @@ from tsembed.strict import Strict, check
 
 from . import paths
 
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML has the first where it was built with libyaml
+
 
 class Look(Strict):
     """How a variant is drawn in figures. What is not given is picked by `study.report.method_styles`."""
@@ -57,15 +59,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a file of settings.
 
     Raises:
-        ValueError: If it is not there, is no YAML, or holds something else; names the file.
+        ValueError: If it is not there, is no YAML in UTF-8, has a key twice, or holds something else; names the file.
     """
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise ValueError(f"{path.stem!r} is not in {path.parent}; known: {names}")
     try:
-        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save it in that encoding") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date or number that there is not
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold keys and values, not {type(content).__name__}")
+    if other := next((key for key in content if not isinstance(key, str)), None):
+        raise ValueError(f"{path}: YAML reads the key {other!r} as {type(other).__name__}; write it in quotes")
     return content
+
+
+class _UniqueKeys(_Loader):
+    """Refuses a key that stands twice in one mapping, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        """The mapping, as PyYAML makes it."""
+        lines: dict[str, int] = {}  # key -> its line; YAML's merge key `<<` is none
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.YAMLError(f"the key {key.value!r} of line {lines[key.value]} stands again in line {line}")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)

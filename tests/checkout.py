@@ -69,10 +69,10 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"TSEMBED_ENV": "as-is", "TSEMBED_PYTHON": sys.executable} | more
 
 
-def call(root: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
-    """Run `./run_all.sh words…` to its end."""
+def call(root: Path, *words: str, script: Path | None = None, **more: str) -> subprocess.CompletedProcess:
+    """Run `./run_all.sh words…`, or a link to it, to its end."""
     return subprocess.run(
-        [root / "run_all.sh", *words],
+        [script or root / "run_all.sh", *words],
         env=environment(**more),
         capture_output=True,
         text=True,

@@ -38,11 +38,13 @@ def open_image(item: Input) -> "Image.Image":
     """The item's picture in RGB; what is transparent shows white.
 
     Raises:
-        ValueError: If the item has no picture, or if its bytes cannot be read as one.
+        ValueError: If the item has no picture, if its bytes cannot be read as one, or if it is too long for its width.
     """
     if item.image is None:
         raise ValueError(f"the item has no image; its text is {item.text!r:.60}")
-    return decode(item.image)
+    image = decode(item.image)
+    _check_sides(image)
+    return image
 
 
 def decode(data: bytes) -> "Image.Image":
@@ -99,7 +101,11 @@ def check_image(data: bytes) -> None:
     Raises:
         ValueError: If they are no whole picture, or if one side is more than `LONGEST_SIDE` times the other.
     """
-    width, height = decode(data).size
+    _check_sides(decode(data))
+
+
+def _check_sides(image: "Image.Image") -> None:
+    width, height = image.size
     if max(width, height) > LONGEST_SIDE * min(width, height):
         raise ValueError(f"a picture of {width} x {height} pixels: no side may be over {LONGEST_SIDE} times the other")
 
@@ -114,6 +120,18 @@ def check_text(text: str) -> None:
         at = text.index(token)
         near = text[max(0, at - 20) : at + len(token) + 20]
         raise ValueError(f"{token} is a token of pictures to a backbone, and no text: {near!r}")
+
+
+def check_item(item: Input) -> None:
+    """Go on if the item's text spells none of `PLACEHOLDERS`, and its mark stands for its picture.
+
+    Raises:
+        ValueError: With the token, or the number of marks.
+    """
+    check_text(item.text)
+    marks, pictures = item.text.count(MARK), int(item.image is not None)
+    if marks > pictures:
+        raise ValueError(f"{marks} marks {MARK} for {pictures} pictures: {item.text!r:.60}")
 
 
 def encode_png(

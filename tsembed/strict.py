@@ -8,9 +8,9 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Strict(BaseModel):
-    """Base of all settings: unknown keys and later changes are errors."""
+    """Base of all settings: unknown keys, numbers that are not finite and later changes are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def renamed(default: Any, name: str, former: str) -> Any:

@@ -93,7 +93,7 @@ def lock(python: Path) -> int:
         ],
         "the packages of pyproject.toml",
     )
-    pins = [line for line in draft.read_text().splitlines() if not CUDA.match(line)]
+    pins = [line for line in draft.read_text(encoding="utf-8").splitlines() if not CUDA.match(line)]
     header = [
         "# Generated from pyproject.toml by: ./run_all.sh lock",
         "# All packages of all extras, for Python >= 3.11 on Linux and macOS. torch's CUDA packages are not here: on a",
@@ -139,7 +139,7 @@ def _expected_stamp(python: Path | None) -> dict[str, str]:
 
 def _stamp(folder: Path) -> dict[str, str]:
     try:
-        return json.loads((folder / "tsembed-stamp").read_text())
+        return json.loads((folder / "tsembed-stamp").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -207,7 +207,7 @@ def _make_venv(folder: Path, uv: str | None) -> None:
 
 def _install_packages(install: list[str], torch: str) -> None:
     """torch first, so that its build is decided here, then the lock."""
-    version = re.search(r"^torch==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
+    version = re.search(r"^torch==([\d.]+)", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)[1]
     if torch == "default":
         _install([*install, f"torch==={version}"], f"torch {version}")  # === : never 2.13.0+cpu of a local wheel folder
         _install([*install, "-r", "requirements.lock"], "the packages of requirements.lock")

@@ -44,7 +44,7 @@ def expected(graph: nodes.RunGraph, wanted: Iterable[str]) -> Expected | None:
     reference = paths.REPORTS / "reference" / graph.preset / "reference.json"
     if not reference.is_file():
         return None
-    content = json.loads(reference.read_text())
+    content = json.loads(reference.read_text(encoding="utf-8"))
     each = sum(content["seconds"].values()) / content["runs"]
     machine = content["hardware"][0]
     where = f"{', '.join(machine['gpus']) or machine['processor']}, {machine['cores']} cores"
@@ -56,6 +56,6 @@ def _finished(preset: str) -> dict[str, list[float]]:
     found: dict[str, dict[str, float]] = {}
     for root in (paths.REPORTS / "kept" / preset, paths.RUNS / preset):
         for mark in root.glob("*/seed*/done.json"):
-            if seconds := json.loads(mark.read_text()).get("seconds"):
+            if seconds := json.loads(mark.read_text(encoding="utf-8")).get("seconds"):
                 found.setdefault(mark.parts[-3], {})[mark.parts[-2]] = sum(seconds.values())
     return {variant: list(seconds.values()) for variant, seconds in found.items()}

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from study import notebooks, paths, presets, variant_rows
+from tsembed.data.folder.files import ENDINGS
+from tsembed.data.manifest import read_manifest
 from tsembed.files import write_text
 from tsembed.settings import Variant
 
@@ -128,7 +130,7 @@ class RunGraph:
     def data_files(self, node: str) -> list[str]:
         """The files of a local source, behind links too: a change of one prepares the data anew."""
         data = self.settings.all_experiments[self.data_nodes[node]].data
-        kinds = (".jsonl", ".jsonl.gz", ".zip", ".parquet")
+        kinds = (*ENDINGS, ".zip", "README.md", "task.json")  # the last two: origin, licence and task of a set
         return sorted(str(p) for p in _files_below(data.path) if p.name.endswith(kinds)) if data.path else []
 
     def data_key(self, node: str) -> str:
@@ -153,7 +155,7 @@ class RunGraph:
 
     def analysis_key(self, notebook: str) -> str:
         """Changes with the notebook's cells (not with their outputs) and with the code and numbers that it shows."""
-        cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+        cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
         return _hash(json.dumps([(c["cell_type"], c["source"]) for c in cells]), _content(_code()), *self._labels())
 
     def site_key(self) -> str:
@@ -168,6 +170,32 @@ class RunGraph:
     @staticmethod
     def _relative(path: Path) -> Path:
         return path.relative_to(paths.ROOT)
+
+
+def folder_of_data(preset: str, given: str = "") -> str:
+    """The folder that a preset reads its data from: the given one, else that of the data that are prepared, or "".
+
+    So a later call needs no --data. Where neither is there, a preset of the user's own data has nothing to read.
+
+    Raises:
+        ValueError: If the preset needs a folder and none is known, or the known one is no longer there.
+    """
+    if given:
+        return given
+    needing = {
+        name: each.data
+        for name, each in presets.load_preset(preset).all_experiments.items()
+        if each.data.source not in presets.SOURCES_WITHOUT_PATH and each.data.path is None
+    }
+    for name in needing:
+        place = paths.data_dir(preset, name)
+        if (place / "manifest.json").is_file() and (known := read_manifest(place).get("path")):
+            if Path(known).is_dir():
+                return known
+            raise ValueError(f"{known}, of which the data of {preset} were prepared, is not there; name it with --data")
+    if any(data.source.startswith("local") for data in needing.values()):
+        raise ValueError(f"preset {preset} reads a folder of yours: name it with --data FOLDER (docs/data_layout.md)")
+    return ""
 
 
 def log_dir(preset: str) -> Path:
@@ -200,7 +228,7 @@ def read_states(preset: str) -> dict[str, dict]:
     states = {}
     for path in log_dir(preset).glob("*.json"):
         try:
-            state = json.loads(path.read_text())
+            state = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # being replaced just now
             continue
         if state["state"] == "running" and not _alive(state):

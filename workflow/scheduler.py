@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
+from urllib.parse import quote
 
 import environment
 import nodes
@@ -44,7 +46,10 @@ def run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     lock = paths.RUNS / ".lock"
     with environment.locked(lock) as free:
         if not free:
-            print(f"run_all.sh: already running in this checkout: {lock.read_text().strip()}", file=sys.stderr)
+            print(
+                f"run_all.sh: already running in this checkout: {lock.read_text(encoding='utf-8').strip()}",
+                file=sys.stderr,
+            )
             return 1
         lock.write_text(f"preset {graph.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         return _run(graph, options)
@@ -60,6 +65,8 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     for node, output in graph.outputs.items():
         reason = reasons.get(str(output))
         print(f"{'would run' if reason else 'done':10} {node:28} {reason or ''}".rstrip())
+    for remark in presets.remarks(graph.settings):
+        print(f"note: {remark}")
     print(f"{len(reasons)} of {len(graph.outputs)} nodes would run")
     if time_needed := expected(graph, [node for node, output in graph.outputs.items() if str(output) in reasons]):
         print(f"their runs take about {time_needed.seconds / 60:.0f} minutes, by {time_needed.source}")
@@ -168,7 +175,8 @@ def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -
     if options.jobs:
         command += ["--jobs" if profile == "slurm" else "--cores", options.jobs]
     given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
-    settings = {"preset": graph.preset, "data": graph.data, "gpus": given_gpus}
+    # Snakemake reads these words as YAML, where a path may have characters that mean something.
+    settings = {"preset": graph.preset, "data": quote(graph.data), "gpus": given_gpus}
     return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
 
 
@@ -224,10 +232,12 @@ def _reasons(text: str) -> dict[str, str]:
 
 
 def _cause(text: str) -> str:
+    """The error in what Snakemake printed: its line, and those with the message below it, up to where it happened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next(
-        (line for line in lines if re.match(r"\w*(Error|Exception)\b", line)), lines[-1] if lines else "no output"
-    )
+    first = next((i for i, line in enumerate(lines) if re.match(r"\w*(Error|Exception)\b", line)), None)
+    if first is None:
+        return lines[-1] if lines else "no output"
+    return "\n".join([lines[first], *takewhile(lambda line: not line.startswith("File "), lines[first + 1 :])])
 
 
 def _clock(seconds: float) -> str:
@@ -239,7 +249,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _select(options: argparse.Namespace) -> None:
+def _select(options: argparse.Namespace, folder: str) -> None:
     """Let the chosen part of the preset hold: for a run from now on, for a plan in this process alone."""
     only = tuple(name.strip() for name in options.only.split(",") if name.strip())
     choice = selection.Selection(only, int(options.seeds) if options.seeds else None)
@@ -247,7 +257,7 @@ def _select(options: argparse.Namespace) -> None:
         return
     before = os.environ.get(selection.VARIABLE)
     os.environ[selection.VARIABLE] = choice.dump()
-    presets.load_preset(options.preset, options.data or None)  # refuses an unknown variant before anything is written
+    presets.load_preset(options.preset, folder or None)  # refuses an unknown variant before anything is written
     if options.command == "run":
         selection.choose(options.preset, choice)
         os.environ.pop(selection.VARIABLE) if before is None else os.environ.update({selection.VARIABLE: before})
@@ -261,9 +271,10 @@ def main() -> int:
     for name in ("data", "jobs", "profile", "only", "seeds"):
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args()
-    graph = nodes.RunGraph(options.preset, options.data)
     try:
-        _select(options)
+        folder = options.data if options.command == "status" else nodes.folder_of_data(options.preset, options.data)
+        graph = nodes.RunGraph(options.preset, folder)
+        _select(options, folder)
         if options.command == "status":
             return status(graph)
         return run(graph, options) if options.command == "run" else plan(graph, options)

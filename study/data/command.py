@@ -4,11 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from tsembed.data.manifest import unbalanced
 from tsembed.data.schema import MTEB_TYPE
 from tsembed.tasks import TEXT_TASKS
 
 from .. import paths
-from ..presets import SOURCES_WITHOUT_PATH, Experiment, load_preset
+from ..presets import SOURCES_WITHOUT_PATH, Experiment, load_preset, remarks
 from .prepare import prepare
 
 
@@ -56,5 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"the notebooks compare all task types, and the data have no {', no '.join(lacking)}")
     except ValueError as error:
         sys.exit(f"error: {error}")
+    for remark in [*remarks(preset), *unbalanced(manifest)]:
+        print(f"note: {remark}")
     counts = f"{len(manifest['datasets'])} datasets, {len(manifest['unused'])} files unused"
     print(f"{counts}, sha256 {manifest['sha256'][:16]}: {folder}")

@@ -49,11 +49,18 @@ def execute(
         timeout: Seconds that one cell may take; None: no limit.
 
     Raises:
-        ValueError: If a parameter is unknown or has another type than its default; no kernel was started.
+        ValueError: If a parameter is unknown or has another type than its default, the notebook is none, or a path
+            cannot be used; no kernel was started.
         NotebookError: If a cell raises, takes too long, or the kernel dies.
     """
     notebook, output = notebook.resolve(), output.resolve()
     check_parameters(notebook, parameters)
+    if {"{", "}"} & set(f"{notebook}{output}"):
+        raise ValueError(f"{notebook}, {output}: papermill fills in what stands in braces of a path; take them out")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{output}: its folder cannot be made ({error.strerror})") from None
 
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -61,7 +68,6 @@ def execute(
 
     mark, running = mark_of(output), output.with_name(f".{output.stem}.running.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    output.parent.mkdir(parents=True, exist_ok=True)
     mark.unlink(missing_ok=True)
     failed.unlink(missing_ok=True)
     started, at = time.monotonic(), {}
@@ -123,9 +129,7 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
     Raises:
         ValueError: If there is not exactly one such cell, or a default is not a literal.
     """
-    cells = [
-        c for c in json.loads(notebook.read_text())["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])
-    ]
+    cells = [c for c in _cells(notebook) if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{notebook}: {len(cells)} cells have the tag 'parameters'; there must be one")
     defaults = {}
@@ -145,6 +149,17 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
                     "a parameter is one name with a literal default"
                 ) from None
     return defaults
+
+
+def _cells(notebook: Path) -> list[dict]:
+    try:
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{notebook}: no notebook: not valid JSON ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
+        version = content.get("nbformat") if isinstance(content, dict) else None
+        raise ValueError(f"{notebook}: no notebook with cells, as nbformat 4 has them, but one of nbformat {version!r}")
+    return content["cells"]
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:

@@ -224,6 +224,7 @@ def _train(
     from tsembed.encoder.text import Encoder
     from tsembed.mote.average import average_experts, average_models
     from tsembed.settings import BACKBONE
+    from tsembed.training.lengths import cut_texts
     from tsembed.training.loop import train
     from tsembed.training.processes import join
 
@@ -244,6 +245,9 @@ def _train(
         section, _, name = setting.partition(".")
         encoder.check_max_tokens(getattr(getattr(settings, section), name), setting)
     learns = variant.trained and settings.training.steps != 0
+    limits = {"query": settings.training.max_query_tokens, "document": settings.training.max_document_tokens}
+    for line in cut_texts(encoder, tables, tasks, limits) if learns else ():
+        print(line, flush=True)
     if learns and not train(
         encoder, tables, tasks, folder, training=settings.training, variant=variant, seed=settings.seed, resume=resume
     ):

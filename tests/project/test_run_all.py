@@ -140,3 +140,20 @@ def test_the_stamp_changes_with_lock_project_and_python(root):
         before = stamp()
         (root / name).write_text((root / name).read_text() + "# changed\n")
         assert stamp() != before
+
+
+def test_a_link_to_it_works_from_anywhere_and_leaves_nothing_there(root, tmp_path_factory):
+    place = tmp_path_factory.mktemp("bin")
+    (place / "first").symlink_to(root / "run_all.sh")
+    (place / "study").symlink_to("first")  # a link to a link, relative to its own folder
+    answer = checkout.call(root, "plan", "tiny", "--data", str(root / "own"), script=place / "study")
+    assert answer.returncode == 0, answer.stderr
+    assert sorted(path.name for path in place.iterdir()) == ["first", "study"]
+
+
+def test_a_locale_that_is_not_utf_8_reads_the_same_files(root):
+    preset = root / "configs/presets/tiny.yaml"
+    preset.write_text(preset.read_text(encoding="utf-8").replace("sentences", "phrases très françaises"), "utf-8")
+    ascii_locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    answer = checkout.call(root, "plan", "tiny", "--data", str(root / "own"), **ascii_locale)
+    assert answer.returncode == 0, answer.stderr

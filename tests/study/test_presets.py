@@ -131,6 +131,10 @@ def test_a_merged_row_waits_for_all_rows_whose_weights_it_averages():
         ({"training": {"step": 3}}, None, r"test\.yaml: training\.step: Extra inputs .*got 3"),
         ({"training": {"steps": -1}}, None, r"training\.steps: Input should be greater than or equal to 0 \(got -1\)"),
         ({"data": {"source": "hub"}}, None, "needs a pinned `revision`"),
+        ({"training": {"weight_decay": float("inf")}}, None, r"training\.weight_decay: .*finite number \(got inf\)"),
+        ({"training": {"learning_rate": float("nan")}}, None, r"training\.learning_rate: .*\(got nan\)"),
+        ({"variants": {}}, None, "variants: at least one is needed; the preset itself has none"),
+        ({"experiments": {"more": {"variants": {}}}}, None, "variants: at least one is needed; more has none"),
         (
             {"same_source": {"x": ["a", "b"], "y": ["b", "c"]}},
             None,
@@ -235,6 +239,41 @@ def test_unknown_names_list_the_known_ones(configs):
     (paths.CONFIGS / "presets" / "bad.yaml").write_text("a: [")
     with pytest.raises(ValueError, match=r"bad\.yaml: not valid YAML"):
         load_preset("bad")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"about: a\nvariants: {em: 1}\nvariants: {ic: 1}\n", "the key 'variants' of line 2 stands again in line 3"),
+        (b"about: a\ntraining: {steps: 3, steps: 4}\n", "the key 'steps' of line 2 stands again in line 2"),
+        ("about: très grand\n".encode("latin-1"), r"not UTF-8 \(byte 9\)"),
+        (b"about: a\n2: b\n", "YAML reads the key 2 as int; write it in quotes"),
+        (b"- a\n", "must hold keys and values, not list"),
+        (b"about: 2020-13-40\n", "not valid YAML: month must be in 1..12"),
+        (b"about: !!python/object:os.system x\n", "not valid YAML: could not determine a constructor"),
+        (b"a: &a [*a]\n", "a: Extra inputs are not permitted"),
+    ],
+)
+def test_a_file_that_is_no_mapping_of_settings_is_one_line(configs, content, message):
+    configs()
+    (paths.CONFIGS / "presets" / "odd.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"odd\.yaml: .*{message}") as error:
+        load_preset("odd")
+    assert "\n" not in str(error.value)
+
+
+def test_a_merge_key_is_no_key_that_stands_twice(configs):
+    configs()
+    content = "about: a\ndata: {source: embedded}\nvariants: {<<: {em: 2}, <<: {em: 1}}\n"
+    (paths.CONFIGS / "presets" / "merged.yaml").write_text(content)
+    assert "em" in load_preset("merged").variants
+
+
+@pytest.mark.parametrize("name", ["7", "0614", "1e3", "a b", "nan", "False", "ä", "a/b"])
+def test_a_name_that_reads_as_something_else_is_no_name_of_a_preset(configs, name):
+    configs()
+    with pytest.raises(ValueError, match="cannot be the name of a preset: one begins with a letter"):
+        load_preset(name)
 
 
 def test_runs_that_share_a_process_are_one_node(configs):

@@ -66,3 +66,11 @@ def test_the_plan_of_a_part_writes_nothing_and_names_its_nodes_alone():
     assert wrong.returncode == 1
     assert "--only: moet is no variant" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"only": []}'])
+def test_a_damaged_choice_names_its_file(runs, content):
+    (runs / "cpu").mkdir()
+    (runs / "cpu/selection.json").write_text(content)
+    with pytest.raises(ValueError, match=r"cpu/selection\.json is no choice that was saved here: .*; delete it"):
+        presets.load_preset("cpu")

@@ -160,7 +160,7 @@ GOOD = {"query": "Which? <image>", "query_image": b"x", "document": "red", "docu
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"query_image": None}, "'query' has 1 marks <image> for 0 pictures"),
+        ({"query_image": None}, "'query': 1 marks <image> for 0 pictures"),
         ({"query": "<image> or <image>"}, "2 marks <image> for 1 pictures"),
         ({"document": " "}, "neither 'document' nor 'document_image': an item has a text or a picture"),
         ({"document": "\u200b\x00"}, "neither 'document' nor 'document_image': an item has a text or a picture"),

@@ -158,6 +158,8 @@ def test_an_edited_notebook_runs_alone_and_a_saved_output_does_not_count(finishe
 def test_changed_settings_of_runs_leave_the_data(finished):
     (finished / "configs" / "presets" / "tiny.yaml").write_text(checkout.PRESET + "training: {steps: 3}\n")
     assert [n for n, word in table(finished, "plan").items() if word == "done"] == ["data"]
+    remark = "note: warmup_steps 700 are not fewer than the 3 steps: the learning rate never reaches 5e-06"
+    assert remark in checkout.call(finished, "plan", "tiny").stdout
 
 
 def test_new_pictures_prepare_the_data_anew(finished):
@@ -201,6 +203,56 @@ def test_data_behind_links_are_watched(tmp_path):
     (own / "sts/circle").symlink_to(own)
     watched = [str(Path(path).relative_to(own)) for path in RunGraph("local", str(own)).data_files("data")]
     assert watched == ["pairs/faq/train.jsonl", "pairs/scores.jsonl", "sts/alike/test.jsonl"]
+
+
+def test_a_sets_licence_and_task_are_watched_with_its_rows(tmp_path):
+    for name in ("train.csv", "README.md", "task.json", "notes.txt"):
+        (tmp_path / "pairs/faq").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pairs/faq" / name).write_text("{}")
+    watched = [Path(path).name for path in RunGraph("local", str(tmp_path)).data_files("data")]
+    assert watched == ["README.md", "task.json", "train.csv"]
+
+
+def test_without_data_the_folder_is_that_of_the_prepared_data(finished):
+    manifest = finished / "runs/tiny/data/manifest.json"
+    before = manifest.read_bytes()
+    for command in ((), ("plan",)):
+        answer = checkout.call(finished, *command, "tiny")
+        assert answer.returncode == 0, answer.stderr
+    assert "0 of" in answer.stdout
+    moved = finished / "elsewhere"
+    (finished / "own").rename(moved)
+    try:
+        answer = checkout.call(finished, "tiny")
+        assert answer.returncode == 1
+        assert len(answer.stderr.splitlines()) == 1
+        assert "own, of which the data of tiny were prepared, is not there; name it with --data" in answer.stderr
+        assert manifest.read_bytes() == before
+    finally:
+        moved.rename(finished / "own")
+
+
+def test_a_preset_of_the_users_data_without_any_is_one_line(root):
+    answer = checkout.call(root, "tiny")
+    assert (answer.returncode, len(answer.stderr.splitlines())) == (1, 1)
+    assert "preset tiny reads a folder of yours: name it with --data FOLDER" in answer.stderr
+    assert not (root / "runs/tiny").exists()
+
+
+@pytest.mark.parametrize("name", ["own #2: a's", "own 100% [x]"])
+def test_a_folder_may_have_any_name_that_yaml_would_read_otherwise(root, name):
+    (root / "own").rename(root / name)
+    answer = checkout.call(root, "plan", "tiny", "--data", name)
+    assert answer.returncode == 0, answer.stderr
+    assert "would run  data" in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["2027", "1e6", "x y", "true", "Nan"])
+def test_a_preset_that_no_command_line_can_name_is_one_line(root, name):
+    (root / "configs/presets/tiny.yaml").rename(root / f"configs/presets/{name}.yaml")
+    answer = checkout.call(root, "plan", name, "--data", "own")
+    assert (answer.returncode, len(answer.stderr.splitlines())) == (1, 1)
+    assert f"{name!r} cannot be the name of a preset: one begins with a letter" in answer.stderr
 
 
 def test_a_change_behind_a_link_prepares_the_data_anew(finished):

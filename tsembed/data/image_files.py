@@ -1,64 +1,81 @@
-"""The pictures of an images.zip, and a row of the JSONL file beside it."""
+"""The pictures of an images.zip, or of a copy of a repository."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ..inputs import decode
+from .archives import Archive, is_inside
 
 
 class ImageFiles:
-    """The pictures of a copy of a repository: files, or members of its zip files."""
+    """The pictures of a copy of a repository: files, or members of its zip files.
+
+    Raises:
+        ValueError: If a zip file breaks a rule of `Archive`; names the file.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._zips = [zipfile.ZipFile(path) for path in sorted(folder.rglob("*.zip"))]
-        self._member = {name: archive for archive in self._zips for name in archive.namelist()}
+        self._member: dict[str, Archive] = {}
+        for path in sorted(folder.rglob("*.zip")):
+            try:
+                archive = Archive(path)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            self._member |= dict.fromkeys(archive, archive)
 
-    def find(self, path: str) -> tuple[zipfile.ZipFile | None, str] | None:
-        """Zip file, or None for a plain file, and name in it; None if there is no such picture."""
+    def find(self, path: str) -> tuple[Archive | None, str] | None:
+        """Zip file, or None for a plain file, and name in it; None if there is no such picture in the folder."""
         bare = path.removeprefix("images/")
         for name in (path, bare, f"images/{bare}"):
             if name in self._member:
                 return self._member[name], name
-            if (self.folder / name).is_file():
+            if is_inside(name) and (self.folder / name).is_file():
                 return None, name
         return None
 
     def read(self, path: str) -> bytes | None:
-        """The encoded picture; None for no path."""
+        """The encoded picture; None for no path.
+
+        Raises:
+            ValueError: With zip file and picture, if the zip file is damaged there.
+        """
         if not path:
             return None
         archive, name = self.find(path) or (None, path)
-        return archive.read(name) if archive else (self.folder / name).read_bytes()
+        if archive is None:
+            return (self.folder / name).read_bytes()
+        try:
+            return archive.read(name)
+        except ValueError as error:
+            raise ValueError(f"{archive.path}: {name}: {error}") from None
 
 
 class ImageZip:
     """The files of a zip file, read when they are needed, each once.
 
     Raises:
-        ValueError: If the path is no zip file.
+        ValueError: If the path is no zip file, or one that breaks a rule of `Archive`.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f"not a zip file of pictures ({error})") from None
-        self._content = {info.filename: (info.CRC, info.file_size) for info in self._zip.infolist()}
+        self._archive = Archive(path)
         self._read: dict[str, bytes] = {}
         self.files: dict[bytes, str] = {}  # picture -> where it comes from
 
     def __contains__(self, name: str) -> bool:
-        return name in self._content
+        return name in self._archive
+
+    def inside_a_folder(self, name: str) -> str | None:
+        """The name in the zip file that has this one within a folder: who zips a folder gets its name too."""
+        return next((other for other in self._archive if other.endswith(f"/{name}")), None)
 
     def content(self, name: str) -> tuple[int, int]:
         """Checksum and size: those of equal pictures are equal."""
-        return self._content[name]
+        return self._archive.checksum(name)
 
     def read(self, name: str) -> bytes:
         """The encoded picture.
@@ -68,9 +85,9 @@ class ImageZip:
         """
         if name not in self._read:
             try:
-                data = self._zip.read(name)
-            except (OSError, zipfile.BadZipFile, zlib.error) as error:
-                raise ValueError(f"{self.place(name)}: not readable ({error})") from None
+                data = self._archive.read(name)
+            except ValueError as error:
+                raise ValueError(f"{self.place(name)}: {error}") from None
             self._read[name] = data
             self.files.setdefault(data, self.place(name))
         return self._read[name]

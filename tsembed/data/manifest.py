@@ -7,6 +7,8 @@ from pathlib import Path
 from ..settings import Variant
 from ..tasks import CAPTIONING
 
+UNBALANCED = 20  # times as many pairs as another task has
+
 
 def read_manifest(folder: Path) -> dict:
     """The manifest of complete prepared data, an old one under the names of today.
@@ -48,6 +50,23 @@ def training_tasks(manifest: dict, part: str, variant: Variant | None = None) ->
         wanted = variant.supervision == "pairs"
         entries = [d for d in entries if len(kinds[d["task"]]) == 1 or (d["format"] == "pairs") == wanted]
     return {d["name"]: d["task"] for d in entries if (d["task"] == CAPTIONING) == (CAPTIONING in variant.tasks)}
+
+
+def unbalanced(manifest: dict) -> list[str]:
+    """A line where a task has far fewer training pairs than another one: balanced sampling repeats them.
+
+    >>> sets = [{"part": "train", "task": t, "rows": {"rows": n}} for t, n in (("retrieval", 900), ("clustering", 30))]
+    >>> unbalanced({"datasets": sets})
+    ['unbalanced: retrieval has 900 training pairs, clustering 30']
+    """
+    rows: dict[str, int] = defaultdict(int)
+    for entry in manifest["datasets"]:
+        if entry["part"] == "train":
+            rows[entry["task"]] += entry["rows"]["rows"]
+    most, fewest = max(rows, key=rows.__getitem__, default=""), min(rows, key=rows.__getitem__, default="")
+    if not rows or rows[most] < UNBALANCED * rows[fewest]:
+        return []
+    return [f"unbalanced: {most} has {rows[most]:,} training pairs, {fewest} {rows[fewest]:,}"]
 
 
 def load_table(folder: Path, part: str, name: str):

@@ -19,6 +19,7 @@ from ..settings import Data
 from .columns import Kind
 from .schema import TASK_OF_FORMAT, DatasetSpec, ImagePair, Row, kinds
 
+UNBALANCED = 0.9  # share of one label in the texts of a set that is worth a note
 TEXT, NUMBER = Kind("text", "text"), Kind("int", "integer")
 COLUMNS = {"query": TEXT, "document": TEXT, "group": NUMBER}
 NEGATIVES = {"negatives": Kind("texts", "list of texts")}  # beside them, where some row has hard negatives
@@ -151,6 +152,10 @@ def _labelled(
     notes = {}
     if repeated:
         notes["repeated"] = f"{repeated} rows merged: the same text with the same label stands there before"
+    sizes = {label: len(of_label) for label, of_label in distinct.items()}
+    largest, total = max(sizes, key=sizes.__getitem__, default=""), sum(sizes.values())
+    if len(sizes) > 1 and sizes[largest] >= UNBALANCED * total:
+        notes["balance"] = f"label {largest!r:.40} has {sizes[largest]:,} of {total:,} texts"
     if single := len(distinct) - len(texts):
         notes["single"] = f"{single} labels have one text and give no pair"
     return notes

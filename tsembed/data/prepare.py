@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from ..files import write_text
 from ..inputs import check_image
 from ..settings import Data
-from ..tasks import CAPTIONING, IMAGE_TASKS
+from ..tasks import CAPTIONING, IMAGE_TASKS, TASKS
 from . import pairs, ranking, scorable, subsample
 from .manifest import folder_of, former_keys, read_manifest
+from .pair_notes import PairNotes
 from .schema import FORMATS, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
 
 VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
@@ -77,9 +79,13 @@ def prepare(
         datasets += entries
         for entry in entries:
             report(entry)
-    if refused:
-        what = "these evaluation sets cannot tell one model from another, so no manifest was written"
-        raise ValueError(f"{data.path or source}: {what}:\n" + "\n".join(refused))
+    what = {
+        "these evaluation sets cannot tell one model from another": refused,
+        "from these training sets nothing can be learned": list(_without_negatives(datasets)),
+    }
+    if wrong := {why: lines for why, lines in what.items() if lines}:
+        whys = [f"{why}, so no manifest was written:\n" + "\n".join(lines) for why, lines in wrong.items()]
+        raise ValueError(f"{data.path or source}: " + "\n".join(whys))
     _remove_others(folder, datasets)
     total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
     manifest = {
@@ -94,6 +100,17 @@ def prepare(
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     shutil.rmtree(partial)
     return manifest
+
+
+def _without_negatives(datasets: list[dict]) -> Iterator[str]:
+    """A line per training set whose batches have no negative, as they are of this set alone."""
+    trained = [entry for entry in datasets if entry["part"] == "train"]
+    of_task = Counter(entry["task"] for entry in trained)
+    for entry in trained:
+        task = TASKS.get(entry["task"])
+        alone = of_task[entry["task"]] == 1 or task is None or task.batching == "homogeneous"
+        if alone and "negatives" in entry["notes"]:
+            yield f"  {entry['format']}/{entry['name']}: {entry['notes']['negatives']}"
 
 
 def settings_of(data: Data, fingerprint: Iterable[str]) -> dict[str, Any]:
@@ -181,13 +198,15 @@ def _write_train(spec: DatasetSpec, data: Data, partial: Path) -> list[dict]:
     held_out = _rows(spec, "validation") if "validation" in spec.tables else None
     rows = Noted(_rows(spec, "rows"))
     made = Noted(pairs.pairs(spec, rows, data, held_out))
+    counted = PairNotes(spec.format)
     for part, row in made:
         writers[part].add(row)
         if part == "train":
             most = max(most, len(row.get("negatives", ())))
+            counted.add(row)
     if not writers["train"].rows:
         raise ValueError(f"training dataset {spec.name!r} ({spec.origin}) gives no pair")
-    notes = {**spec.notes, **rows.notes, **made.notes}
+    notes = {**spec.notes, **rows.notes, **made.notes, **counted.notes()}
     if writers["validation"].rows < data.validation_rows:
         notes["validation"] = f"{writers['validation'].rows} of {data.validation_rows} rows: a tenth at most"
     entries = []

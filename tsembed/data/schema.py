@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from ..inputs import MARK, check_text
+from ..inputs import Input, check_item
 from ..texts import is_blank, same_key
 from .columns import (
     Binary,
@@ -126,15 +126,12 @@ class Article(Row):
 
 
 def _has_content(text: str, image: bytes | None, name: str, column: str) -> None:
-    try:
-        check_text(text)
-    except ValueError as error:
-        raise ValueError(f"{name!r}: {error}") from None
-    marks = text.count(MARK)
     if image is None and is_blank(text):
         raise ValueError(f"neither {name!r} nor {column!r}: an item has a text or a picture")
-    if marks > (image is not None):
-        raise ValueError(f"{name!r} has {marks} marks {MARK} for {int(image is not None)} pictures: {text!r:.60}")
+    try:
+        check_item(Input(text, image))
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from None
 
 
 class ImagePair(Row):

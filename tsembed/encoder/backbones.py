@@ -153,7 +153,7 @@ def _quiet():
             logging.enable_progress_bar()
 
 
-def check_tokenizer(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+def check_tokenizer(name: str, words: torch.nn.Module, tokenizer: "PreTrainedTokenizerBase") -> None:
     """That the tokenizer is the model's, and pads; one without a padding token takes the end-of-text token for it.
 
     Raises:
@@ -163,7 +163,7 @@ def check_tokenizer(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedT
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         files = "tokenizer.json, or the vocabulary that its tokenizer_config.json names"
         raise ValueError(f"{name}: its tokenizer has {len(tokenizer)} tokens, all of them special; it lacks {files}")
-    rows = len(model.get_input_embeddings().get_parameter("weight"))
+    rows = len(words.get_parameter("weight"))
     if len(tokenizer) > rows:
         raise ValueError(f"{name}: its tokenizer has {len(tokenizer)} tokens, the model's table of words {rows} rows")
     if tokenizer.pad_token_id is None:

@@ -1,13 +1,13 @@
 """From settings or a folder to an encoder: backbone, experts or adapters, pooling, instructions."""
 
-import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..mote.checkpoint import local_folder
+from ..mote.checkpoint import check_files, local_folder, read_json
 from ..mote.experts import TaskRouted, upcycle
 from ..mote.offload import load_offloaded
 from ..mote.token_routing import TokenRouted, route_tokens
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .backbones import BackboneModel
 
 
+SETTINGS = {"pooling", "instructions", "routes", "base"}  # of an encoder, in its tsembed.json
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+
+
 def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 0) -> LoadedBackbone:
     """The backbone in fp32, with its tokenizer and, where it takes images, its image processor.
 
@@ -45,12 +49,16 @@ def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 
     if backbone.name.startswith("random:"):
         return random_parts(backbone, texts, seed)
     name = embedded_folder(backbone.name)
+    if Path(name).is_dir():
+        check_files(Path(name))
+    elif not HUB_NAME.fullmatch(name):
+        raise ValueError(f"backbone {name}: no such folder, and no name of the hub (organisation/model)")
     said = folder_settings(name, backbone.revision)  # before the weights are read: it may refuse them
     model = from_checkpoint(name, backbone.revision, backbone.key_mapping, backbone.dropout)
     if backbone.num_layers is not None:
         truncate(model, backbone.num_layers)
     tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
-    check_tokenizer(backbone.name, model, tokenizer)
+    check_tokenizer(backbone.name, model.get_input_embeddings(), tokenizer)
     if said is not None and said.max_tokens is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, said.max_tokens)
     pooling, prompts = ("mean", {}) if said is None else (said.pooling, said.prompts)
@@ -127,7 +135,8 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
     if not (folder / "tsembed.json").is_file():
         raise ValueError(f"{folder}: no tsembed.json, so this is no saved encoder")
     device = best_device() if device is None else torch.device(device)
-    settings = json.loads((folder / "tsembed.json").read_text())
+    check_files(folder)
+    settings = _settings(folder / "tsembed.json")
     backbone: BackboneModel
     if base := settings.get("base"):
         settings["base"] = base = {k: folder / v if k == "folder" else v for k, v in base.items()}
@@ -140,7 +149,30 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
         backbone = TokenRouted.from_pretrained(folder)
     else:
         backbone = from_checkpoint(str(folder))
-    return make(LoadedBackbone(backbone, AutoTokenizer.from_pretrained(folder)), folder, **settings).to(device)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoder = make(LoadedBackbone(backbone, tokenizer), folder, **settings)
+    check_tokenizer(str(folder), encoder.word_embeddings, tokenizer)
+    return encoder.to(device)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The content of a tsembed.json, as `Encoder` takes it.
+
+    Raises:
+        ValueError: If it is none, or has a setting that this version does not know.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold settings by name, not {content!r:.60}")
+    if unknown := sorted(content.keys() - SETTINGS):
+        raise ValueError(
+            f"{path}: unknown settings {', '.join(unknown)}; a later version of tsembed may have written it"
+        )
+    wanted: dict[str, tuple[type, ...]] = {"instructions": (dict, type(None)), "routes": (list,), "base": (dict,)}
+    for name, types in wanted.items():
+        if not isinstance(content.get(name, types[0]()), types):
+            raise ValueError(f"{path}: {name} must be a {types[0].__name__}, not {content[name]!r:.60}")
+    return content
 
 
 def best_device() -> torch.device:

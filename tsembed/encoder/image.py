@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..inputs import MARK, Input
+from ..inputs import MARK, Input, check_item
 from .chunks import Chunk
 from .image_processing import IMAGE_FAMILIES, Picture, Pictures, read_pictures
 from .text import Encoder
@@ -39,6 +39,16 @@ class ImageEncoder(Encoder):
         self.image_processor = image_processor
         self.family = IMAGE_FAMILIES[backbone.config.model_type]
         self._marks = [tokenizer.convert_tokens_to_ids(token) for token in self.family.tokens]
+
+    def _as_list(self, inputs: Any) -> list[Any]:
+        """The inputs by position: no text spells a token of pictures, no mark is without a picture."""
+        listed = super()._as_list(inputs)
+        for position, item in enumerate(listed):
+            try:
+                check_item(Input(item) if isinstance(item, str) else item)
+            except ValueError as error:
+                raise ValueError(f"input {position}: {error}") from None
+        return listed
 
     @property
     def tower_is_frozen(self) -> bool:
@@ -136,7 +146,8 @@ class ImageEncoder(Encoder):
             sequences.append([*head, *picture, *tail[: room - len(head)], *end])
         return sequences
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
+    def _ids(self, texts: list[str], max_tokens: int | None = None) -> list[list[int]]:
+        """Token ids per text, without special tokens, whatever `max_tokens`: `_sequences` cuts around the picture."""
         return self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
 
     def tokenize(self, texts: Sequence[str], route: str, *, max_tokens: int) -> list[list[int]]:

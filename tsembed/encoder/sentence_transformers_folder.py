@@ -4,9 +4,10 @@ A model that was trained with one pooling and read with another is a worse model
 are taken over, and what cannot be is refused.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..mote.checkpoint import read_json
 
 # Class of a module, without its package -> whether it can be taken over; any other one changes the embedding.
 KNOWN_MODULES = ("Transformer", "Pooling", "Normalize", "TaskRoutedTransformer")
@@ -76,4 +77,4 @@ def _read(name: str, file: str, revision: str | None) -> Any:
         if found is None:
             return None
         path = Path(found)
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None

@@ -104,11 +104,18 @@ class Encoder(nn.Module):
         return longest_input(self.tokenizer, self.backbone.config.get_text_config())
 
     def check_max_tokens(self, max_tokens: int, setting: str = "max_tokens") -> None:
-        """That the model has a learned position for every token of an input of this length.
+        """That an input of this length has room for text, and the model a learned position for each of its tokens.
 
         Raises:
-            ValueError: If it has fewer; names the setting.
+            ValueError: If not; names the setting.
         """
+        for route in self.routes:
+            taken = len(self._ids([self._instruction(route)], None)[0])
+            if max_tokens <= taken:
+                what = (
+                    f"instruction and special tokens of the route {route!r}" if self.instructions else "special tokens"
+                )
+                raise ValueError(f"{setting} {max_tokens} leaves no room for text: {what} take {taken}")
         if self.positions is not None and max_tokens > self.positions:
             raise ValueError(f"{setting} {max_tokens} must be <= {self.positions}, the positions that the backbone has")
 
@@ -205,16 +212,28 @@ class Encoder(nn.Module):
         """
         if route not in self.routes:
             raise ValueError(f"route {route!r} is unknown; routes: {', '.join(self.routes)}")
-        if self.instructions is not None:
-            texts = [self.instructions[route] + text for text in texts]
+        before = self._instruction(route)
+        return [ids or self._end() for ids in self._ids([before + text for text in texts], max_tokens)]
+
+    def _instruction(self, route: str) -> str:
+        return "" if self.instructions is None else self.instructions[route]
+
+    def _ids(self, texts: list[str], max_tokens: int | None) -> list[list[int]]:
+        """Token ids per text, special tokens included, cut at `max_tokens` if given."""
         encoded = self.tokenizer(
-            list(texts),
-            truncation=True,
+            texts,
+            truncation=max_tokens is not None,
             max_length=max_tokens,
             return_attention_mask=False,
             return_token_type_ids=False,
         )
         return encoded["input_ids"]
+
+    def _end(self) -> list[int]:
+        """What stands for a text of which the tokenizer makes nothing: the end-of-text token."""
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError("a text has no token, and the tokenizer has no eos_token that could stand for it")
+        return [self.tokenizer.eos_token_id]
 
     def encode(
         self,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 
+MOST_KEPT = 100_000  # vectors of a task: 0.3 GB at 768 dimensions
+
 # mteb's other text types, by the seen type that they resemble; none of them is in the paper.
 _SIMILAR_TYPE = {
     "BitextMining": "STS",
@@ -76,7 +78,10 @@ class MtebEncoder:
         prompt_type: Any = None,
         **_: Any,
     ) -> np.ndarray:
-        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route."""
+        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route.
+
+        Up to `MOST_KEPT` vectors are kept for the next call of the task: a large corpus comes in parts, each once.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         task_type = _SIMILAR_TYPE.get(task_metadata.type, task_metadata.type)
         prompt = getattr(prompt_type, "value", prompt_type)
@@ -88,9 +93,10 @@ class MtebEncoder:
             self._task, self._vectors = task_metadata.name, {}
         key = route if self.encoder.specialised else ""
         new = list(dict.fromkeys(text for text in texts if (key, text) not in self._vectors))
-        for text, vector in zip(new, self.encoder.encode(new, route, **self.settings), strict=True):
-            self._vectors[key, text] = vector
-        return np.stack([self._vectors[key, text] for text in texts])
+        made = {(key, t): v for t, v in zip(new, self.encoder.encode(new, route, **self.settings), strict=True)}
+        if len(self._vectors) + len(made) <= MOST_KEPT:
+            self._vectors |= made
+        return np.stack([made[key, t] if (key, t) in made else self._vectors[key, t] for t in texts])
 
     def similarity(self, embeddings1: "Array", embeddings2: "Array") -> "Array":
         """Cosine similarity (n, m); the embeddings have unit norm."""
@@ -107,10 +113,12 @@ class MtebEncoder:
 
 def weights_hash(encoder: Encoder, settings: str) -> str:
     """16 hex digits that change with any weight, name of a weight, or setting."""
+    import torch
+
     digest = hashlib.sha256(settings.encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())  # numpy has no bf16
     return digest.hexdigest()[:16]
 
 
@@ -119,8 +127,8 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Tidy scores, one row per task: {task_type, dataset, metric, score}, score in 0..100.
 
-    Finished tasks of an interrupted call are read from the cache. A correlation that is undefined because the model
-    gives every pair the same similarity is no correlation: 0.
+    Finished tasks of an interrupted call on the same data are read from the cache. A correlation that is undefined
+    because the model gives every pair the same similarity is no correlation: 0.
 
     Args:
         model: What is scored.
@@ -137,15 +145,15 @@ def evaluate(
     from mteb.cache import ResultCache
 
     datasets.disable_progress_bars()
-    rows = []
+    rows, results_cache = [], ResultCache(cache)
     for task in tasks:
         begin = time.monotonic()
         with _predictions_of(task, predictions) as (folder, strategy):
             results = mteb.evaluate(
                 model,
                 task,
-                cache=ResultCache(cache),
-                overwrite_strategy=strategy,
+                cache=results_cache,
+                overwrite_strategy="always" if _of_other_data(results_cache, model, task) else strategy,
                 prediction_folder=folder,
                 raise_error=True,
                 show_progress_bar=False,
@@ -168,6 +176,12 @@ def evaluate(
             flush=True,
         )
     return rows
+
+
+def _of_other_data(cache: Any, model: MtebEncoder, task: "mteb.AbsTask") -> bool:
+    """Whether the cache has the model's result on a task of this name with other data, which mteb does not ask."""
+    result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+    return result is not None and result.dataset_revision != task.metadata.revision
 
 
 @contextmanager

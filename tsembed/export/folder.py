@@ -65,7 +65,7 @@ def export_encoder(
         else:
             write(encoder, partial, prompts, tokens)
         card = model_card(encoder, run, prompts, tokens, out.name, route, average, measured)
-        (partial / "README.md").write_text(card)
+        (partial / "README.md").write_text(card, encoding="utf-8")
         (verify_images if images else verify)(trained, partial, route, tokens)
 
 

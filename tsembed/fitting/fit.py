@@ -27,6 +27,7 @@ from ..mote.average import average_models
 from ..settings import Backbone, Data, Training, Variant
 from ..tasks import TASKS
 from ..training import trackers
+from ..training.lengths import cut_texts
 from ..training.loop import train
 from . import plan as plans
 from . import scores, sources, variants
@@ -127,7 +128,7 @@ def fit(
         "matryoshka": list(matryoshka),
         "data": settings_of(prepared, [*found.fingerprint, str(format), json.dumps(dict(columns or {}))]),
     }
-    if (out / MARK).is_file() and (done := json.loads((out / MARK).read_text()))["asked"] == asked:
+    if (out / MARK).is_file() and (done := json.loads((out / MARK).read_text(encoding="utf-8")))["asked"] == asked:
         report(f"{out} is done")
         if push_to_hub is not None:
             report(hub.push_to_hub(out, push_to_hub, private=private))
@@ -152,6 +153,8 @@ def fit(
     encoder = job.untrained()
     for line in plans.lines(planned, manifest, None if job.is_trained else job.minutes(encoder)):
         report(line)
+    for line in job.cut(encoder):
+        report(line)
     before = job.scored("before", lambda: job.base()) if evaluate else []
     encoder = job.trained(encoder)
     after = job.scored("after", lambda: encoder) if evaluate else []
@@ -171,11 +174,11 @@ def _begin(work: Path, asked: dict[str, Any], resume: bool) -> None:
     """The folder of the work, new or that of the same settings; one with prepared data alone is none to resume."""
     settings = work / "settings.json"
     if not any((work / name).exists() for name in ("before.json", "checkpoints", "model")):
-        if settings.is_file() and json.loads(settings.read_text()) != asked:
+        if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) != asked:
             shutil.rmtree(work)
     elif not resume:
         raise ValueError(f"{work} holds an interrupted training: resume it (--resume), or delete it to start anew")
-    elif (old := json.loads(settings.read_text())) != asked:
+    elif (old := json.loads(settings.read_text(encoding="utf-8"))) != asked:
         named = [name for name in asked if name != "data" and old.get(name) != asked[name]]
         was = "; ".join(f"{name} was {old.get(name)!r}, is {asked[name]!r}" for name in named)
         was = was or "the data have changed"
@@ -234,6 +237,11 @@ class _Job:
         nested_dims(self.asked["matryoshka"], encoder.dim)  # a wrong one is an error now
         return encoder
 
+    def cut(self, encoder: Encoder) -> list[str]:
+        """Which texts are longer than what is read of them."""
+        tables = {name: load_table(self.data, "train", name) for name in self.plan.tasks}
+        return cut_texts(encoder, tables, self.plan.tasks, dict.fromkeys(("query", "document"), self.max_tokens))
+
     def base(self) -> Encoder:
         """The backbone as it is, which every score stands beside."""
         plain = Variant(label="untrained", instruction=False, trained=False, tasks=self.variant.tasks)
@@ -264,7 +272,7 @@ class _Job:
             self.report(f"scores {'of the untrained backbone' if name == 'before' else 'of the trained encoder'}:")
             rows = scores.score(made, self.data, self.manifest, self.work / "mteb", max_tokens=self.max_tokens)
             write_text(path, json.dumps(rows, indent=1) + "\n")
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def trained(self, encoder: Encoder) -> Encoder:
         """The trained encoder: read, or trained on from the newest checkpoint, and saved."""
@@ -294,7 +302,7 @@ class _Job:
     def _losses(self) -> list[str]:
         """First and last loss of every task: the mean over a quarter of its steps, at least one."""
         by_task: dict[str, list[float]] = {}
-        for line in (self.work / "metrics.jsonl").read_text().splitlines():
+        for line in (self.work / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             by_task.setdefault(row["task"], []).append(row["loss"])
         said = []

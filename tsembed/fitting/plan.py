@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..data.manifest import unbalanced
 from ..tasks import TASKS
 
 BATCH_SIZES = (64, 32, 16, 8)  # pairs; the largest that every task can fill
@@ -106,6 +107,7 @@ def lines(plan: Plan, manifest: Mapping[str, Any], minutes: float | None = None)
     if plan.hard_negatives:
         sets = [e["name"] for e in manifest["datasets"] if e["name"] in plan.tasks and e.get("negatives")]
         said.append(f"hard negatives of a pair: up to {plan.hard_negatives}, in {', '.join(sets)}")
+    said += unbalanced(dict(manifest))
     said += [f"left out: {name}, {reason}" for name, reason in plan.left_out.items()]
     for entry in manifest["datasets"]:
         said += [f"{entry['name']} ({entry['part']}): {note}" for note in entry["notes"].values()]

@@ -1,13 +1,12 @@
 """What a user has -> datasets: a folder in the layout of docs/data_layout.md, a table, or what `datasets` saved."""
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.folder import images, text
-from ..data.folder.files import Faults, provenance, read_objects
+from ..data.folder.files import ENDINGS, Faults, provenance, read_objects
 from ..data.schema import FORMATS, NAME, DatasetSpec, needed
 from ..settings import Data
 from .names import FORMATS_OF_A_TABLE
@@ -21,7 +20,6 @@ OTHER_NAMES = {
 }
 # Columns with hard negatives beside a pair: a list, or a text each, as sentence-transformers' miner writes them.
 NEGATIVE = re.compile(r"negatives|negative(?:_(\d+))?")
-TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".jsonl.gz")
 
 
 class Source(NamedTuple):
@@ -60,7 +58,7 @@ def source(data: Data, *, format: str | None = None, columns: Mapping[str, str] 
         return Source(images.specs(data), images.fingerprint(data), True)
     known = ", ".join([*text.USED, "images"])
     raise ValueError(
-        f"{path} has none of the folders {known} (docs/data_layout.md), and is no table ({', '.join(TABLES)})"
+        f"{path} has none of the folders {known} (docs/data_layout.md), and is no table ({', '.join(ENDINGS)})"
     )
 
 
@@ -77,27 +75,8 @@ def _saved(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> Iterator[dict[str, Any]]:
-    ending = next((ending for ending in TABLES if path.name.endswith(ending)), None)
-    if ending is None:
-        raise ValueError(f"{path.name}: a table is one of {', '.join(TABLES)}")
-    if ending == ".parquet":
-        return _parquet(path)
-    return _delimited(path) if ending in (".csv", ".tsv") else _json_lines(path)
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as parquet
-
-    for batch in parquet.ParquetFile(path).iter_batches():
-        yield from batch.to_pylist()
-
-
-def _delimited(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        yield from csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.name.endswith(ENDINGS):
+        raise ValueError(f"{path.name}: a table is one of {', '.join(ENDINGS)}")
     faults = Faults(path.parent)
     for _, row in read_objects(path, faults):
         yield row

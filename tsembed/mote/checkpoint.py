@@ -50,6 +50,50 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
         raise ValueError(f"{name}: no such folder, and not read from the hub: {reason}") from error
 
 
+def check_files(folder: Path) -> None:
+    """Check that the files of a model folder are whole: settings are JSON, weights as long as they say.
+
+    Raises:
+        ValueError: With the file, if one is no JSON, is cut off, or is a pointer that Git LFS leaves in its place.
+    """
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors") and p.is_file()):
+        with path.open("rb") as file:
+            start = file.read(40)
+        if start.startswith(b"version https://git-lfs.github.com/spec/"):
+            raise ValueError(f"{path}: a pointer of Git LFS and not the file itself; `git lfs pull` fetches it")
+        if path.suffix == ".json":
+            read_json(path)
+        else:
+            _check_length(path, int.from_bytes(start[:8], "little"))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: With the file, if it is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from None
+
+
+def _check_length(path: Path, header: int) -> None:
+    """Check that a safetensors file has all bytes of its tensors: 8 of the header's length, the header, the data."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            file.seek(8)
+            entries = json.loads(file.read(min(header, size)))
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        wanted = 8 + header + max(ends, default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise ValueError(f"{path}: no readable safetensors file ({size:,} bytes); it may be cut off") from None
+    if size < wanted:
+        raise ValueError(f"{path}: cut off: it has {size:,} of {wanted:,} bytes")
+
+
 def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:
     """The dense encoder's config, the routes (route -> expert) and the indices of the blocks with experts.
 
@@ -60,11 +104,9 @@ def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:
 
     if missing := [n for n in ("mote.json", "config.json", "model.safetensors") if not (folder / n).is_file()]:
         raise ValueError(f"{folder}: no {' and no '.join(missing)}, so this is no MoTE checkpoint")
+    check_files(folder)
     place = folder / "mote.json"
-    try:
-        mote = json.loads(place.read_text())
-    except ValueError as error:
-        raise ValueError(f"{place}: not valid JSON: {error}") from None
+    mote = read_json(place)
     sound = (
         isinstance(mote, dict)
         and set(mote) == {"routes", "blocks"}

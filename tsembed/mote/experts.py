@@ -70,7 +70,7 @@ class TaskRouted(nn.Module):
         """How many weights there are, those of all experts included."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
-    def forward(self, routes: str | Sequence[str] | Tensor, *, pool: Callable | None = None, **inputs: Tensor):
+    def forward(self, routes: str | Sequence[str] | Tensor, *, pool: Callable | None = None, **inputs: Any):
         """The encoder's output under the routes, in the order of the inputs.
 
         Args:
@@ -82,13 +82,21 @@ class TaskRouted(nn.Module):
             inputs: The encoder's own, every tensor with the batch first.
 
         Raises:
-            ValueError: If a route is unknown.
+            ValueError: If a route is unknown, no input is a tensor, or more than the last hidden states is asked of a
+                mixed batch.
         """
-        order, counts = self._sort(routes, next(iter(inputs.values())).shape[0])
+        tensors = {name: x for name, x in inputs.items() if isinstance(x, Tensor)}
+        if not tensors:
+            raise ValueError(f"no tensor among the inputs {', '.join(inputs) or '(none)'}; input_ids is one, by name")
+        first = next(iter(tensors.values()))
+        order, counts = self._sort(routes, first.shape[0])
         if order is not None:
-            device = next(iter(inputs.values())).device
-            order = order.to(device)
-            inputs = {name: x[order] for name, x in inputs.items()}
+            if more := [name for name in inputs if name.startswith("output_") and inputs[name]]:
+                raise ValueError(
+                    f"{', '.join(more)}: of sequences with several experts only last_hidden_state is given"
+                )
+            order = order.to(first.device)
+            inputs |= {name: x[order] for name, x in tensors.items()}
         with SequencesPerExpert(counts):
             output = self.model(**inputs)
         if pool is not None:
@@ -252,14 +260,19 @@ def upcycle(
         ValueError: For an unknown family, a model with a task head, no routes, a name that no module can have, a block
             out of range, or a model that has experts already.
     """
+    if not hasattr(model, "config"):
+        raise ValueError(f"upcycle takes a Hugging Face encoder, not {type(model).__name__}; AutoModel loads one")
     family = FAMILIES.get(model.config.model_type)
     if family is None:
         raise ValueError(f"no MoTE for model_type {model.config.model_type!r}; known: {', '.join(FAMILIES)}")
     check_no_task_head(model)
-    drop_pooling_head(model)
+    if isinstance(routes, str):
+        raise ValueError(f"routes must be a list of routes, or route -> expert, not one text: [{routes!r}]")
     routes = dict(routes) if isinstance(routes, Mapping) else {route: route for route in routes}
     if not routes:
         raise ValueError("upcycle needs at least one route")
+    if others := [name for pair in routes.items() for name in pair if not isinstance(name, str)]:
+        raise ValueError(f"routes and experts are named by texts, not by {others[0]!r}")
     if any(isinstance(module, PerExpert) for module in model.modules()):
         raise ValueError("this model has task experts already")
     layers = blocks_of(model)
@@ -267,6 +280,7 @@ def upcycle(
     names = tuple(dict.fromkeys(routes.values()))
     if wrong := [name for name in names if not name or "." in name or hasattr(nn.ModuleDict(), name)]:
         raise ValueError(f"an expert's name must not be empty, hold a dot or be a word of ModuleDict, got {wrong}")
+    drop_pooling_head(model)  # all is checked: from here on the model changes
     for index in indices:
         for path in family.expert:
             parent, _, name = path.rpartition(".")

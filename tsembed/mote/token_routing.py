@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .checkpoint import check_files, read_json
 from .families import FAMILIES, block_indices, blocks_of, check_no_task_head, drop_pooling_head, new_encoder
 from .per_expert import PerExpert
 
@@ -218,8 +219,12 @@ class TokenRouted(nn.Module):
         folder = Path(folder)
         if not (folder / "token_routing.json").is_file():
             raise ValueError(f"{folder}: no token_routing.json, so this is no checkpoint with token-level routing")
-        settings = json.loads((folder / "token_routing.json").read_text())
-        routed = route_tokens(new_encoder(AutoConfig.from_pretrained(folder)), **settings)
+        check_files(folder)
+        settings = read_json(place := folder / "token_routing.json")
+        try:
+            routed = route_tokens(new_encoder(AutoConfig.from_pretrained(folder)), **settings)
+        except TypeError:
+            raise ValueError(f"{place}: other settings than those of token-level routing: {settings!r:.200}") from None
         try:
             routed.model.load_state_dict(load_file(folder / "model.safetensors"))
         except RuntimeError as error:

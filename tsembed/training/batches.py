@@ -17,6 +17,7 @@ from ..encoder.chunks import Chunk
 from ..inputs import Input
 from ..settings import Training, Variant
 from ..tasks import OTHER_SETS, TASKS, route_of_set
+from ..texts import visible
 from .sampler import TaskSampler
 
 if TYPE_CHECKING:
@@ -204,9 +205,12 @@ def groups_of_negatives(texts: list[str]) -> Int[Tensor, "negatives kinds"]:
 
 
 def _number(item: str | Input) -> int:
-    """A signed 64-bit hash of a text or an item; a text and an item without picture are the same."""
+    """A signed 64-bit hash of a text or an item; a text and an item without picture are the same.
+
+    So are texts that a tokenizer may see as one: that differ in Unicode's forms and invisible characters alone.
+    """
     text, image = (item, None) if isinstance(item, str) else item
-    digest = hashlib.blake2b(text.encode(), digest_size=8)
+    digest = hashlib.blake2b(visible(text).encode(), digest_size=8)
     if image is not None:
         digest.update(b"\0" + image)
     return int.from_bytes(digest.digest(), "little", signed=True)

@@ -69,7 +69,7 @@ def resume_from(
         raise ValueError(
             f"{folder} has a checkpoint ({checkpoints[-1].name}); resume it, or delete the folder to start anew"
         )
-    progress = json.loads((checkpoints[-1] / "progress.json").read_text())
+    progress = json.loads((checkpoints[-1] / "progress.json").read_text(encoding="utf-8"))
     if progress["sampler"] != sampler.state_dict():
         raise ValueError(
             f"{checkpoints[-1]} was written with other data or another schedule; delete {folder} to start anew"
@@ -98,7 +98,7 @@ def _load_trained(models: list[nn.Module], folder: str) -> None:
         return
     model = models.pop()
     frozen = _frozen(model)
-    if (Path(folder) / FROZEN).read_text() != _checksum(frozen):
+    if (Path(folder) / FROZEN).read_text(encoding="utf-8") != _checksum(frozen):
         raise ValueError(
             f"{folder} was written beside other frozen weights than the model has now, as after a new training of its "
             f"base; delete {Path(folder).parent.parent} to start anew"

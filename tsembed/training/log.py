@@ -21,7 +21,7 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         """Open the file behind the rows of finished steps; rows after the checkpoint are written anew."""
         if self.is_main:
-            rows = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
             complete_rows = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] < self.start]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text("".join(complete_rows))

@@ -137,5 +137,5 @@ class SpecialisationSchedule:
                 for of, (sums, counts) in state["window"].items()
             }
         if self.log is not None and self.log.is_file():
-            rows = [row for row in self.log.read_text().splitlines(keepends=True) if row.endswith("\n")]
+            rows = [row for row in self.log.read_text(encoding="utf-8").splitlines(keepends=True) if row.endswith("\n")]
             self.log.write_text("".join(row for row in rows if json.loads(row)["step"] < step))

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from tsembed.data.archives import BROKEN_GZIP, check_no_pointer
 from tsembed.data.pairs import reservoir
 from tsembed.data.schema import DatasetSpec, Pair, parse
 from tsembed.texts import is_blank
@@ -178,7 +179,7 @@ def _rows(source: HubSource, data: Data, *, sampled: bool) -> Iterator[tuple[str
     """Place and content of every row of the source's files, in the files' order."""
     for name in _names(source, data):
         with _open(source, name, data, sampled) as file:
-            reader = _parquet(file) if name.endswith(".parquet") else _jsonl(file, name)
+            reader = _parquet(file, name) if name.endswith(".parquet") else _jsonl(file, name)
             yield from ((f"{name}:{number}", row) for number, row in enumerate(reader, start=1))
 
 
@@ -204,6 +205,10 @@ def _names(source: HubSource, data: Data) -> list[str]:
 def _open(source: HubSource, name: str, data: Data, sampled: bool) -> BinaryIO:
     """A mirror's file; else the download, or for a sample the remote file itself, of which only a part is read."""
     if data.path is not None:
+        try:
+            check_no_pointer(data.path / name)
+        except ValueError as error:
+            raise ValueError(f"{data.path / name}: {error}") from None
         return open(data.path / name, "rb")
     revision = _revision(source, data)
     if sampled:
@@ -217,15 +222,22 @@ def _open(source: HubSource, name: str, data: Data, sampled: bool) -> BinaryIO:
 
 def _jsonl(file: BinaryIO, name: str) -> Iterator[Any]:
     lines = gzip.open(file) if name.endswith(".gz") else file
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{Path(name).name}:{number}: not JSON ({error})") from None
+    try:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise ValueError(f"{Path(name).name}:{number}: not JSON ({error})") from None
+    except BROKEN_GZIP as error:
+        raise ValueError(f"{name}: not a complete gzip file ({error}); fetch it again") from None
 
 
-def _parquet(file: BinaryIO) -> Iterator[dict]:
+def _parquet(file: BinaryIO, name: str) -> Iterator[dict]:
+    import pyarrow
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["query", "document"]):
-        yield from batch.to_pylist()
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["query", "document"]):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(f"{name}: not a readable Parquet file ({' '.join(str(error).split())})") from None

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tsembed.data.archives import check_no_pointer
 from tsembed.data.image_files import ImageFiles
 from tsembed.data.pairs import reservoir
 from tsembed.data.ranking import RankingExample, pair, tables
@@ -134,9 +135,14 @@ def _choose(name: str, part: str, data: Data) -> SampledSet:
 
 
 def _rows(path: Path, columns: dict[str, type]) -> Iterator[dict]:
+    import pyarrow
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    try:
+        check_no_pointer(path)
+        file = pq.ParquetFile(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from None
     if absent := [name for name in columns if name not in file.schema_arrow.names]:
         raise ValueError(f"{path}: column {absent[0]!r} is missing (it has: {', '.join(file.schema_arrow.names)})")
     number = 0

@@ -185,3 +185,28 @@ def test_the_hub_presets_resolve_completely(name):
         assert (training.batch_size, training.learning_rate, training.weight_decay) == (6144, 5e-6, 0.1)
         assert training.steps is None
         assert made.data.train_rows is None
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (
+            "agnews.jsonl.gz",
+            lambda data: data[:-11],
+            r"agnews\.jsonl\.gz: not a complete gzip file \(.*; fetch it again",
+        ),
+        ("squad_pairs.jsonl.gz", lambda data: data[4:], r"squad_pairs\.jsonl\.gz: not a complete gzip file \(Not a gz"),
+        ("wikipedia", lambda data: data[:20], r"wikipedia-.*\.parquet: not a readable Parquet file"),
+        ("wikipedia", lambda data: b"", r"wikipedia-.*\.parquet: not a readable Parquet file"),
+        (
+            "PAQ_pairs.jsonl.gz",
+            lambda data: b"version https://git-lfs.github.com/spec/v1\n",
+            "PAQ.*: a pointer of Git LFS",
+        ),
+    ],
+)
+def test_a_file_of_a_mirror_that_is_not_whole_is_named(mirror, tmp_path, file, change, message):
+    (path,) = [path for path in mirror.rglob("*") if path.name.startswith(file)]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        prepare.prepare(preset(mirror), tmp_path / "data")

@@ -118,3 +118,30 @@ def test_the_command_line_reads_values_and_says_what_is_wrong(write_notebook, st
     assert "'abc', of type str" in capsys.readouterr().err
     assert notebook.main([str(study / "none.ipynb"), str(study / "o.ipynb")]) == 2
     assert "there is no such notebook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("{", "no notebook: not valid JSON"),
+        ('{"nbformat": 3, "worksheets": []}', "no notebook with cells, as nbformat 4 has them, but one of nbformat 3"),
+        ("[]", "no notebook with cells, as nbformat 4 has them, but one of nbformat None"),
+        ('{"nbformat": 4}', "no notebook with cells, as nbformat 4 has them, but one of nbformat 4"),
+    ],
+)
+def test_a_file_that_is_no_notebook_is_named(study, no_kernel, content, rule):
+    path = study / "odd.ipynb"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"odd\.ipynb: {rule}"):
+        notebook.execute(path, study / "out.ipynb", {})
+
+
+def test_a_place_that_cannot_be_written_is_named_before_a_kernel_starts(write_notebook, study, no_kernel, capsys):
+    path = write_notebook("a", "print(seed)")
+    (study / "file").write_text("")
+    for output, rule in ((study / "{x}.ipynb", "what stands in braces"), (study / "file/o.ipynb", "cannot be made")):
+        assert notebook.main([str(path), str(output)]) == 2
+        said = capsys.readouterr().err
+        assert rule in said
+        assert output.name in said
+        assert len(said.splitlines()) == 1

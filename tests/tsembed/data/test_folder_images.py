@@ -392,7 +392,7 @@ def test_folders_and_files(tmp_path):
     (tmp_path / "images/two words/images.zip").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="does not follow the layout") as error:
         found(tmp_path)
-    for rule in ("letters, digits", r"test.jsonl[.gz] is missing", "not a zip file of pictures"):
+    for rule in ("letters, digits", r"test.jsonl[.gz] is missing", "images.zip: not a zip file, or not a whole one"):
         assert rule in str(error.value)
 
 
@@ -416,3 +416,39 @@ def test_pictures_of_other_formats_and_sizes(tmp_path):
     for query, right, _ in ranked(tmp_path, "mixed_part"):
         sizes = {item: open_image(item).size for item in (query, right)}
         assert tuple(2 * side for side in sizes[right]) == sizes[query]
+
+
+def repacked(folder, name_of):
+    """Write the zip file of a set anew with members of other names."""
+    path = folder / "images.zip"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name_of(name), content)
+
+
+def test_a_zipped_folder_says_under_which_names_the_pictures_stand(folder, tmp_path):
+    repacked(folder / "images/shapes", lambda name: f"my pictures\\{name}")  # as old Windows programs write it
+    with pytest.raises(ValueError, match=r"120 of 120 .* which stands there as 'my pictures/colour/0\.png'"):
+        prepared(folder, tmp_path)
+
+
+def test_names_of_pictures_are_compared_in_one_form_of_unicode(tmp_path):
+    rows = [row(i) | {"image": f"colour/caf\u00e9 {i}.png"} for i in range(60)]
+    pictures = {r["image_bw"]: encode_png(pixels(i, "bw")) for i, r in enumerate(rows)}
+    pictures |= {f"colour/cafe\u0301 {i}.png": encode_png(pixels(i)) for i in range(60)}  # as macOS names files
+    write(tmp_path / "own/images/shapes", rows[:30], rows[30:], pictures)
+    assert len(prepared(tmp_path / "own", tmp_path)["datasets"]) > 10
+
+
+def test_a_zip_file_that_breaks_a_rule_is_a_fault_of_its_set(folder, tmp_path):
+    with zipfile.ZipFile(folder / "images/shapes/images.zip", "a") as archive:
+        archive.writestr("../../shapes.png", b"x")
+    (folder / "images/dots/images.zip").write_text("version https://git-lfs.github.com/spec/v1\nsize 5\n")
+    with pytest.raises(ValueError, match="does not follow the layout") as error:
+        found(folder)
+    assert str(error.value).splitlines()[1:] == [
+        "  images/dots/images.zip: a pointer of Git LFS and not the file itself; `git lfs pull` fetches it",
+        "  images/shapes/images.zip: '../../shapes.png' is a path that leaves the folder",
+    ]

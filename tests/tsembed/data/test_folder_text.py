@@ -193,7 +193,7 @@ FORM_FAULTS = [
     ("sts/alike/test.jsonl", '{"a": "x", "b": "y", "score": NaN}', "finite number"),
     ("sts/alike/test.jsonl", {"a": "x", "b": "y", "score": 10**400}, r"must be a number of at most 1e\+15"),
     ("pair_classification/same/test.jsonl", {"a": "x", "b": "y", "label": "yes"}, "must be 0 or 1, not 'yes'"),
-    ("sts/alike/train.jsonl", {"a": "x", "b": "y", "score": "high"}, "finite number"),  # unused, yet checked
+    ("sts/alike/train.jsonl", "[1]", "one JSON object"),  # unused, yet it must be rows
     (
         "summarization/short/test.jsonl",
         {"text": "t", "human_summaries": ["h"], "machine_summaries": ["m"], "relevance": [1, 2]},
@@ -278,6 +278,13 @@ def test_broken_bytes_and_broken_gzip(folder):
 def test_names_of_files_and_sets(folder, path, rule):
     write(folder / path, [{"anchor": "why", "positive": "because"}])
     fault(folder, rule)
+
+
+def test_columns_that_nobody_reads_may_be_as_they_are(folder):
+    write(folder / "pair_classification/same/train.jsonl", [{"a": "x", "b": "y", "label": i} for i in range(3)])
+    write(folder / "sts/alike/dev.jsonl", [{"first": "x", "score": "high"}])
+    unused = {(s.name, s.notes["file"]) for s in found(folder) if s.part == "unused" and "file" in s.notes}
+    assert {("same", "pair_classification/same/train"), ("alike", "sts/alike/dev")} <= unused
 
 
 def test_missing_parts(folder):

@@ -25,7 +25,7 @@ from tsembed.encoder.image import ImageEncoder
 from tsembed.encoder.image_processing import IMAGE_FAMILIES, Pictures, pixels_of, read_pictures
 from tsembed.encoder.text import Encoder
 from tsembed.encoder.tiny_qwen import random_parts
-from tsembed.inputs import LONGEST_SIDE, PLACEHOLDERS, Input, open_image
+from tsembed.inputs import LONGEST_SIDE, PLACEHOLDERS, Input, decode, open_image
 from tsembed.settings import Adapter, Backbone, Variant
 from tsembed.tasks import IMAGE_ROUTES
 
@@ -253,10 +253,25 @@ def test_what_the_data_refuse_is_what_the_backbone_cannot_take():
     for token in encoder.family.tokens:
         assert token in encoder.tokenizer.tokenize(f"a {token} b"), "read as a token in the middle of a text"
     with pytest.raises(ValueError, match="[Ii]mage features and image tokens do not match"):
-        encoder.encode([item("red <|image_pad|>", "red")], ROUTE)
+        encoder.embed(encoder.prepare([item("red <|image_pad|>", "red")], ROUTE, max_tokens=64)[0])
     pixels_of(encoder.image_processor, [open_image(item("", "red", size=(1, LONGEST_SIDE)))])
     with pytest.raises(ValueError, match="absolute aspect ratio must be smaller than 200"):
-        pixels_of(encoder.image_processor, [open_image(item("", "red", size=(1, LONGEST_SIDE + 1)))])
+        pixels_of(encoder.image_processor, [decode(item("", "red", size=(1, LONGEST_SIDE + 1)).image)])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (item("one <image>, two <image>", "red"), "input 1: 2 marks <image> for 1 pictures: 'one <image>, two"),
+        (item("a <image> without a picture"), "input 1: 1 marks <image> for 0 pictures"),
+        ("<image>", "input 1: 1 marks <image> for 0 pictures"),
+        (item("end <|vision_end|>", "red"), r"input 1: <\|vision_end\|> is a token of pictures to a backbone"),
+        (item("", "red", size=(2, 2 * LONGEST_SIDE + 1)), "401 x 2 pixels: no side may be over 200 times the other"),
+    ],
+)
+def test_an_input_that_would_be_read_otherwise_is_refused_when_it_is_encoded(bad, message):
+    with pytest.raises(ValueError, match=message):
+        image_encoder().encode([item("fine", "red"), bad], ROUTE)
 
 
 def test_qwen2_5_vl_is_a_row_of_the_tables_alone():

@@ -283,3 +283,31 @@ def test_the_progress_bar_counts_inputs_where_it_is_wanted(tokenizer, capsys):
     assert capsys.readouterr().err == ""
     encoder.encode(TEXTS, "clustering", show_progress_bar=True)
     assert "15/15" in capsys.readouterr().err
+
+
+def test_a_length_that_leaves_no_room_for_text_is_refused(tokenizer):
+    plain = Encoder(tiny("bert"), tokenizer, instructions=None).eval()
+    assert plain.encode(["one", "two"], "clustering", max_tokens=3).shape == (2, 32)
+    with pytest.raises(ValueError, match="max_tokens 2 leaves no room for text: special tokens take 2"):
+        plain.encode(["one", "two"], "clustering", max_tokens=2)
+    instructed = Encoder(tiny("bert"), tokenizer, instructions=dict(INSTRUCTIONS)).eval()
+    with pytest.raises(ValueError, match="instruction and special tokens of the route 'search_query' take 6"):
+        instructed.encode(["one", "two"], "clustering", max_tokens=6)
+
+
+@pytest.mark.parametrize("end", ["[END]", None])
+def test_a_text_of_no_token_is_the_end_of_text_or_an_error(end):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "word": 2, "[END]": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", eos_token=end)
+    encoder = Encoder(tiny("qwen2"), tokenizer, instructions=None).eval()
+    if end is None:
+        with pytest.raises(ValueError, match="a text has no token, and the tokenizer has no eos_token"):
+            encoder.encode(["word", "  "], "clustering")
+        return
+    together = encoder.encode(["word", "  "], "clustering")
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode("", "clustering"), together[1], atol=1e-5)

@@ -79,7 +79,7 @@ def rows(n):
     return [f"{word} {i}" for i, word in enumerate(["river", "stone", "cloud", "lamp"] * (n // 4))]
 
 
-def prepared(folder):
+def prepared(folder, sign=1):
     """An evaluation folder with two STS sets, one of pairs that are all alike, and a retrieval set."""
     from study.data import prepare
     from study.presets import Data, Preset
@@ -89,7 +89,7 @@ def prepared(folder):
     pairs = zip(rows(12), reversed(rows(12)), strict=True)
     sets = {
         "sts/alike/test": [{"a": t, "b": t, "score": float(i % 5)} for i, t in enumerate(rows(12))],
-        "sts/unlike/test": [{"a": a, "b": b, "score": float(i % 5)} for i, (a, b) in enumerate(pairs)],
+        "sts/unlike/test": [{"a": a, "b": b, "score": sign * float(i % 5)} for i, (a, b) in enumerate(pairs)],
         "retrieval/small/queries": [{"query_id": str(i), "query": t} for i, t in enumerate(rows(12))],
         "retrieval/small/corpus": [{"doc_id": str(i), "text": f"about {t}"} for i, t in enumerate(rows(12))],
         "retrieval/small/qrels": [{"query_id": str(i), "doc_id": str(i), "score": 1} for i in range(12)],
@@ -128,6 +128,17 @@ def test_scores_are_tidy_and_finished_tasks_are_not_run_again(encoder, tmp_path)
     assert spy.seen
 
 
+def test_a_score_of_other_data_under_the_same_name_is_not_taken_from_the_cache(encoder, tmp_path):
+    from tsembed.evaluation.text_tasks import tasks
+
+    scores = []
+    for name, sign in (("first", 1), ("second", -1)):
+        folder = prepared(tmp_path / name, sign)
+        (task,) = [task for task in tasks(folder) if task.metadata.name == "unlike"]
+        scores += [row["score"] for row in evaluate(model(encoder), [task], tmp_path / "cache")]
+    assert scores[0] == pytest.approx(-scores[1]) != 0
+
+
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     from tsembed.evaluation.text_tasks import tasks
@@ -138,11 +149,27 @@ def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     assert len(texts) == len(set(texts)) == 12  # both sides of a pair are the same text
 
 
+def test_the_vectors_of_a_large_corpus_are_not_kept(tokenizer, tmp_path, monkeypatch):
+    from tsembed.evaluation import mteb_encoder
+    from tsembed.evaluation.text_tasks import tasks
+
+    (task,) = [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "small"]
+    scores = []
+    for kept in (100, 15):  # 12 queries and 12 documents
+        monkeypatch.setattr(mteb_encoder, "MOST_KEPT", kept)
+        wrapped = model(Spy(tiny("bert"), tokenizer, instructions=None).eval(), revision=str(kept))
+        scores.append(evaluate(wrapped, [task], tmp_path / "cache")[0]["score"])
+        assert len(wrapped._vectors) == {100: 24, 15: 12}[kept]
+    assert scores[0] == scores[1]
+
+
 def test_the_revision_changes_with_weights_and_settings(encoder):
     first = weights_hash(encoder, "a")
     assert first == weights_hash(encoder, "a") != weights_hash(encoder, "b")
     next(encoder.parameters()).data[0, 0] += 1e-6
     assert weights_hash(encoder, "a") != first
+    halved = encoder.bfloat16()
+    assert weights_hash(halved, "a") == weights_hash(halved, "a") != first
 
 
 def test_similarity_is_the_cosine():

@@ -98,6 +98,7 @@ def test_pairs_alone_are_enough(tmp_path, backbone):
     said = []
     done = fit(tmp_path / "data", tmp_path / "out", backbone=str(backbone), **SHORT, report=said.append)
     assert said[0] == "retrieval: 36 pairs"
+    assert not any("cut at" in line for line in said)
     assert any(line.startswith("4 steps of 8 pairs (32 pairs in all)") for line in said)
     assert "test parts: none" in said
     assert [row["dataset"] for row in done.before] == [row["dataset"] for row in done.after] == ["faq"]
@@ -107,6 +108,20 @@ def test_pairs_alone_are_enough(tmp_path, backbone):
     assert not np.allclose(vectors, model.encode_document(["river", "stone"]))  # routes have experts of their own
     assert not (tmp_path / "out.work").exists()
     assert "not trained on" in (tmp_path / "out/README.md").read_text().lower()
+
+
+def test_texts_that_are_cut_are_counted(backbone, tokenizer):
+    from datasets import Dataset
+
+    from tsembed.encoder.build import build
+    from tsembed.settings import Backbone, Variant
+    from tsembed.training.lengths import cut_texts
+
+    encoder = build(Backbone(name=str(backbone)), Variant(label="EM", instruction=False))
+    table = Dataset.from_dict({"query": ["river"] * 3, "document": ["river", "river " * 6, "river " * 7]})
+    tables, tasks = {"faq": table, "same": table.select([0])}, dict.fromkeys(("faq", "same"), "retrieval")
+    lines = cut_texts(encoder, tables, tasks, {"query": 3, "document": 8})  # two of them are special tokens
+    assert lines == ["faq: 1 of 3 documents are cut at 8 tokens"]
 
 
 def test_a_classification_is_scored_before_and_after_with_the_backbones_pooling(tmp_path, cls_backbone):

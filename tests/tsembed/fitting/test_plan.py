@@ -64,3 +64,10 @@ def test_hard_negatives_are_all_that_there_are_or_fewer():
     assert plan(without).hard_negatives == 0
     with pytest.raises(ValueError, match="hard_negatives 2: no training set has negatives; `tsembed mine` finds some"):
         plan(without, hard_negatives=2)
+
+
+def test_a_task_with_far_fewer_pairs_is_named():
+    uneven = manifest(a=("retrieval", 2000), b=("classification", 64), c=("classification", 36))
+    assert "unbalanced: retrieval has 2,000 training pairs, classification 100" in lines(plan(uneven), uneven)
+    even = manifest(a=("retrieval", 1999), b=("classification", 100))
+    assert not any("unbalanced" in line for line in lines(plan(even), even))

@@ -77,6 +77,14 @@ def test_a_line_that_is_no_json_names_file_and_line(tmp_path):
         list(source(Data(path=path)).specs)
 
 
+def test_a_damaged_table_names_its_file(tmp_path):
+    for name in ("faq.parquet", "faq.csv"):
+        path = written(tmp_path, f".{name.partition('.')[2]}")
+        path.write_bytes(path.read_bytes()[:30] + b'\n"')
+        with pytest.raises(ValueError, match=f"{name}.*: not (a readable Parquet file|CSV)"):
+            list(source(Data(path=path)).specs)
+
+
 def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no such file or folder"):
         source(Data(path=tmp_path / "gone"))
@@ -84,7 +92,7 @@ def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="none of the folders pairs, classification"):
         source(Data(path=tmp_path / "empty"))
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"notes\.txt: a table is one of \.csv"):
+    with pytest.raises(ValueError, match=r"notes\.txt: a table is one of \.jsonl, \.jsonl\.gz, \.csv"):
         list(source(Data(path=tmp_path / "notes.txt")).specs)
 
 

@@ -16,6 +16,7 @@
 
 import copy
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -363,11 +364,37 @@ def test_a_model_with_a_task_head_names_the_encoder_inside(kind, inside):
         (dict(routes=ROUTES, blocks=[0, 5]), r"0\.\.1, got \[0, 5\]"),
         (dict(routes=ROUTES, blocks="odd"), "'last' or different indices"),
         (dict(routes=[]), "at least one route"),
+        (dict(routes="clustering"), r"not one text: \['clustering'\]"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         upcycle(tiny("bert"), **arguments)
+
+
+def test_a_refused_model_keeps_its_pooling_head():
+    model = tiny("bert", head=True)
+    with pytest.raises(ValueError, match="last_half"):
+        upcycle(model, ROUTES, blocks="first_half")
+    assert model.pooler is not None
+
+
+def test_what_is_no_model_is_named():
+    with pytest.raises(ValueError, match="takes a Hugging Face encoder, not PosixPath"):
+        upcycle(pathlib.Path("model"), ROUTES)
+
+
+def test_a_flag_may_stand_before_the_tensors_and_is_refused_where_it_cannot_be_kept():
+    routed = disturbed()
+    hidden = routed(ROUTES[1], output_hidden_states=True, **batch()).hidden_states
+    assert len(hidden) == 3
+    torch.testing.assert_close(hidden[-1], routed(ROUTES[1], **batch()).last_hidden_state)
+    with pytest.raises(ValueError, match="output_hidden_states: of sequences with several experts only"):
+        routed(torch.tensor([3, 1, 0, 2, 0]), output_hidden_states=True, **batch())
+    mixed = routed(torch.tensor([3, 1, 0, 2, 0]), return_dict=True, **batch())
+    assert mixed.last_hidden_state.shape[0] == 5
+    with pytest.raises(ValueError, match=r"no tensor among the inputs \(none\); input_ids is one"):
+        routed(ROUTES[1])
 
 
 def test_bad_routes_and_families_are_named():

@@ -61,6 +61,12 @@ def test_an_item_without_picture_is_its_text_and_a_picture_makes_another():
     ]
 
 
+def test_texts_that_differ_in_unicode_form_or_invisible_characters_alone_are_no_negatives():
+    queries = ["caf\u00e9", "cafe\u0301", "\u200bca\u00adf\u00e9", "Caf\u00e9"]
+    negatives = negatives_of(*groups_of(queries, list("abcd"), [1, 2, 3, 4]))
+    assert negatives.int().tolist() == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1], [1, 1, 1, 0]]
+
+
 class Unpicklable(torch.nn.Linear):
     """Weights that refuse to leave the process."""
 

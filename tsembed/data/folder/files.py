@@ -1,4 +1,4 @@
-"""JSONL files (plain or gzip) -> checked rows, with every fault named by file, line and rule."""
+"""Files of rows (JSON lines, plain or gzip, CSV, TSV, Parquet) -> checked rows, every fault named by file and line."""
 
 import codecs
 import gzip
@@ -6,17 +6,19 @@ import json
 import pickle
 import re
 import tempfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ...tasks import TEXT_TASKS
-from ..schema import Row, RowClass, parse
+from ..archives import BROKEN_GZIP, check_no_pointer
+from ..schema import Row, RowClass, kinds, parse
+from .tables import DELIMITERS, delimited_rows, parquet_rows, typed
 
+ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")  # of files of rows
 MAX_FAULTS = 10  # of a set that are named with file and line
 _FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(?:\n|$)", re.DOTALL)
 SPOOLED = 1000  # rows of a spool that are in memory at a time
@@ -70,14 +72,47 @@ class Faults:
 
 def read(path: Path, row_class: type[RowClass], faults: Faults) -> Iterator[tuple[int, RowClass]]:
     """Line number and checked row of every good line; the others go to `faults`."""
+    columns = kinds(row_class)
     for number, row in read_objects(path, faults):
         try:
-            yield number, parse(row_class, row)
+            yield number, parse(row_class, typed(row, columns) if path.suffix in DELIMITERS else row)
         except ValueError as error:
             faults.add(path, number, str(error))
 
 
 def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and columns of every row of a file of one of `ENDINGS`; what is no row goes to `faults`."""
+    try:
+        check_no_pointer(path)
+    except (OSError, ValueError) as error:
+        faults.add(path, None, str(error))
+        return
+    if path.suffix in DELIMITERS:
+        yield from delimited_rows(path, faults)
+    elif path.suffix == ".parquet":
+        yield from parquet_rows(path, faults)
+    else:
+        yield from _json_lines(path, faults)
+
+
+def files_by_stem(folder: Path, stems: Sequence[str], format: str, faults: Faults) -> dict[str, Path]:
+    """Stem -> the file of rows of this name, of the files in a set's folder; others of these endings are faults."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        stem, _, ending = path.name.partition(".")
+        if not {"jsonl", "csv", "tsv", "parquet"} & set(ending.split(".")):
+            continue
+        if f".{ending}" not in ENDINGS or stem not in stems:
+            known = ", ".join(f"{name}.jsonl[.gz]" for name in stems)
+            faults.add(path, None, f"unknown file; {format} has {known}, or the same as .csv, .tsv or .parquet")
+        elif stem in files:
+            faults.add(path, None, f"{files[stem].name} stands beside it; one of the two")
+        else:
+            files[stem] = path
+    return files
+
+
+def _json_lines(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and JSON object of every line that is one; the others go to `faults`.
 
     A byte order mark before the first line, and blank lines after the last row, are no fault.
@@ -99,7 +134,7 @@ def read_objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, An
                     faults.add(path, number, str(error))
                 else:
                     yield number, row
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except BROKEN_GZIP as error:
         faults.add(path, None, f"not a complete gzip file ({error})")
 
 
@@ -165,7 +200,7 @@ class Spool(Iterable[RowClass]):
 def provenance(folder: Path) -> tuple[str, str]:
     """Origin and licence from the sentences `Origin: …` and `Licence…: …` of a README.md, else "not stated"."""
     readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     found = []
     for key in ("Origin", "Licence"):
         match = re.search(rf"^.*?\b{key}[^:\n]*:[ \t]*(.+?)\.?(?=\s+[A-Z][A-Za-z ]*:\s|\n|$)", text, re.MULTILINE)
@@ -179,10 +214,10 @@ def stated_task(folder: Path, faults: Faults) -> str | None:
     if file.is_file():
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             faults.add(file, None, f"not JSON ({error})")
             return None
-    elif readme.is_file() and (front := _FRONT_MATTER.match(readme.read_text(encoding="utf-8"))):
+    elif readme.is_file() and (front := _FRONT_MATTER.match(readme.read_text(encoding="utf-8", errors="replace"))):
         file = readme
         try:
             content = yaml.safe_load(front[1])

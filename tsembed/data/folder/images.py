@@ -20,7 +20,7 @@ from ..image_files import ImageZip
 from ..ranking import RankingExample, pair, tables
 from ..schema import NAME, DatasetSpec
 from ..schema import Row as CheckedRow
-from .files import Faults, provenance, read
+from .files import Faults, files_by_stem, provenance, read
 from .questions import Draw, Question, Row, judged, questions
 
 SPLITS = ("train", "test")
@@ -104,15 +104,14 @@ def _read(folder: Path, faults: Faults) -> Set | None:
     if not NAME.fullmatch(folder.name):
         faults.add(folder, None, "a set's name has letters, digits, '_', '-' and '.' only")
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    files = files_by_stem(folder, SPLITS, "images", faults)
     for split in SPLITS:
-        paths = [p for p in (folder / f"{split}.jsonl", folder / f"{split}.jsonl.gz") if p.is_file()]
-        if len(paths) == 1:
-            rows[split] = list(_rows(paths[0], faults))
-            if not rows[split] and not faults.names(paths[0]):
-                faults.add(paths[0], None, "no row")
-        else:
-            rule = f"{split}.jsonl and {split}.jsonl.gz stand side by side; one of the two" if paths else None
-            faults.add(folder, None, rule or f"{split}.jsonl[.gz] is missing")
+        if split not in files:
+            faults.add(folder, None, f"{split}.jsonl[.gz] is missing")
+            continue
+        rows[split] = list(_rows(files[split], faults))
+        if not rows[split] and not faults.names(files[split]):
+            faults.add(files[split], None, "no row")
     try:
         return Set(folder, rows, ImageZip(folder / "images.zip"))
     except ValueError as error:
@@ -145,6 +144,8 @@ def _missing(image_set: Set) -> Iterator[str]:
     absent = [name for name in places if name not in image_set.pictures]
     if absent:
         first = f"the first is {absent[0]!r} of {places[absent[0]]}"
+        if other := image_set.pictures.inside_a_folder(absent[0]):
+            first += f", which stands there as {other!r}"
         yield f"  images/{image_set.name}: {len(absent):,} of {len(places):,} are not in images.zip; {first}"
 
 

@@ -1,4 +1,4 @@
-"""A folder of JSONL files in the layout of docs/data_layout.md -> `DatasetSpec`s. Nothing is dropped silently.
+"""A folder of sets in the layout of docs/data_layout.md -> `DatasetSpec`s. Nothing is dropped silently.
 
 The whole folder is checked first, so that one error names up to ten faults of every set with file, line and rule. The
 checked rows wait in a `Spool`. A training row with a text that an evaluation part of the same folder scores is left out
@@ -17,8 +17,9 @@ from pydantic import model_validator
 from ...settings import Data
 from ...texts import check_unicode, same_key
 from ..columns import Kind
+from ..near_duplicates import SIMILAR, NearDuplicates
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
-from .files import Faults, Spool, provenance, read, stated_task
+from .files import Faults, Spool, files_by_stem, provenance, read, read_objects, stated_task
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
 # format -> stem of a file -> the part that it serves. The other parts of a format are listed in the manifest as unused.
@@ -64,6 +65,24 @@ class TitledDocument(Document):
         return row | {"text": f"{title} {text}".strip(), "untitled": text}
 
 
+class Evaluated(NamedTuple):
+    """The texts that evaluation parts score.
+
+    Attributes:
+        digests: Of all of them.
+        near: Those of test files and queries, for what is nearly one of them.
+    """
+
+    digests: set[bytes]
+    near: NearDuplicates
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Remember the texts of a row."""
+        for text in texts:
+            self.digests.add(_digest(text))
+            self.near.add(text)
+
+
 class Set(NamedTuple):
     """The files of one dataset by stem (`train`, `queries`, …), in the folder `format/name`, and its rows."""
 
@@ -90,7 +109,7 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     root = _root(data)
     faults = Faults(root)
     sets = _sets(root, faults)
-    evaluated: set[bytes] = set()  # digests of the texts that are evaluated
+    evaluated = Evaluated(set(), NearDuplicates())
     for dataset in sets:
         _check(dataset, evaluated, faults)
     names: dict[tuple[str, str], Set] = {}
@@ -103,7 +122,10 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     tasks = {s.name: stated_task(s.folder, faults) for s in sets if s.format == "pairs"}
     faults.stop()
     if not sets:
-        raise ValueError(f"{root} has no dataset; the layout is <format>/<set>/*.jsonl[.gz] (docs/data_layout.md)")
+        raise ValueError(
+            f"{root} has no dataset; the layout is <format>/<set>/*.jsonl[.gz], or .csv, .tsv, .parquet "
+            "(docs/data_layout.md)"
+        )
     for folder in _folders(root / "images"):
         notes = {"reason": REASON["images"]}
         yield DatasetSpec(folder.name, "unused", "images", {}, *provenance(folder), notes=notes)
@@ -151,19 +173,9 @@ def _sets(root: Path, faults: Faults) -> list[Set]:
 
 
 def _files(format: str, folder: Path, faults: Faults) -> dict[str, Path]:
-    allowed = USED[format] if format in ("retrieval", "wikipedia") else SPLITS
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem, _, ending = path.name.partition(".")
-        if "jsonl" not in ending:
-            continue
-        if ending not in ("jsonl", "jsonl.gz") or stem not in allowed:
-            faults.add(path, None, f"unknown file; {format} has {', '.join(f'{s}.jsonl[.gz]' for s in allowed)}")
-        elif stem in files:
-            faults.add(path, None, f"{files[stem].name} stands beside it; one of the two")
-        else:
-            files[stem] = path
-    needed = {"retrieval": list(allowed), "wikipedia": list(allowed)}.get(format, [])
+    stems = tuple(USED[format]) if format in ("retrieval", "wikipedia") else SPLITS
+    files = files_by_stem(folder, stems, format, faults)
+    needed = {"retrieval": list(stems), "wikipedia": list(stems)}.get(format, [])
     if format == "classification" and "test" in files:
         needed = ["train"]
     for stem in needed:
@@ -174,7 +186,7 @@ def _files(format: str, folder: Path, faults: Faults) -> dict[str, Path]:
     return files
 
 
-def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
+def _check(dataset: Set, evaluated: Evaluated, faults: Faults) -> None:
     """Reads every file of a set: its columns, then the rules that tie rows together.
 
     Fills `dataset.rows`, `dataset.has` and `evaluated`.
@@ -182,6 +194,9 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
     seen: dict[str, dict] = {}  # stem -> what later rows refer to: labels of train; ids, of a corpus with the digests
     for stem in sorted(dataset.files, key=["train", "queries", "corpus", "passages", "qrels", "dev", "test"].index):
         path, row_class, part = dataset.files[stem], dataset.row_class(stem), USED[dataset.format].get(stem)
+        if part is None:
+            _check_unread(path, faults)
+            continue
         columns = kinds(row_class)
         texts, identity = _text_columns(columns), _identity_column(columns)
         known, number, rows = seen.setdefault(stem, {}), 0, Spool[Row]()
@@ -196,19 +211,23 @@ def _check(dataset: Set, evaluated: set[bytes], faults: Faults) -> None:
             elif stem == "qrels":
                 known[row.query_id, row.doc_id] = None
                 if row.score > 0:
-                    evaluated |= seen["corpus"][row.doc_id]
+                    evaluated.digests.update(seen["corpus"][row.doc_id])
             else:
                 if identity:
                     known[getattr(row, identity)] = None
                 if part == "eval" and dataset.format != "wikipedia":
-                    evaluated.update(_digest(text) for text in _texts(row, texts))
+                    evaluated.add(_texts(row, texts))
             dataset.has.update([NEGATIVES] if getattr(row, NEGATIVES, None) else [])
-            if part:
-                rows.add(row)
-        if part:
-            dataset.rows[stem] = rows
+            rows.add(row)
+        dataset.rows[stem] = rows
         if not number and not faults.names(path):
             faults.add(path, None, "no row")
+
+
+def _check_unread(path: Path, faults: Faults) -> None:
+    """That a file whose columns nobody reads has rows."""
+    if not sum(1 for _ in read_objects(path, faults)) and not faults.names(path):
+        faults.add(path, None, "no row")
 
 
 def _identity_column(columns: dict[str, Kind]) -> str | None:
@@ -257,32 +276,38 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(same_key(text).encode(), digest_size=8).digest()
 
 
-def _uncontaminated(dataset: Set, evaluated: set[bytes]) -> Generator[Row, None, dict[str, str]]:
-    """The training rows without those that have an evaluated text, and without such negatives; returns their numbers
-    as notes.
+def _uncontaminated(dataset: Set, evaluated: Evaluated) -> Generator[Row, None, dict[str, str]]:
+    """The training rows without those that have an evaluated text, and without such negatives; returns their numbers,
+    and what is near an evaluated text, as notes.
     """
-    removed = removed_negatives = 0
+    removed, removed_negatives, near, example = 0, 0, 0, ""
     columns = _text_columns(kinds(dataset.row_class("train")))
     columns.pop(NEGATIVES, None)  # one of several: the row is whole without it
     row: Any
     for row in dataset.rows["train"]:
-        if any(_digest(text) in evaluated for text in _texts(row, columns)):
+        texts = list(_texts(row, columns))
+        if any(_digest(text) in evaluated.digests for text in texts):
             removed += 1
             continue
         if negatives := getattr(row, NEGATIVES, None):
-            unseen = [text for text in negatives if _digest(text) not in evaluated]
+            unseen = [text for text in negatives if _digest(text) not in evaluated.digests]
             removed_negatives += len(negatives) - len(unseen)
             row = row.model_copy(update={NEGATIVES: unseen or None})
+        if similar := next((text for text in texts if text in evaluated.near), None):
+            near, example = near + 1, example or similar
         yield row
     notes = {}
     if removed:
         notes["contamination"] = f"{removed} train rows left out: an evaluation part scores a text of theirs"
     if removed_negatives:
         notes[NEGATIVES] = f"{removed_negatives} negatives left out: an evaluation part scores them"
+    if near:
+        share = f"{SIMILAR:.0%} of the words are the same"
+        notes["near"] = f"{near} train rows are nearly an evaluated text ({share}) and stay; the first: {example!r:.60}"
     return notes
 
 
-def _specs(dataset: Set, evaluated: set[bytes], task: str | None) -> Iterator[DatasetSpec]:
+def _specs(dataset: Set, evaluated: Evaluated, task: str | None) -> Iterator[DatasetSpec]:
     origin, licence = provenance(dataset.folder)
     parts = USED[dataset.format]
     stems = [stem for stem in dataset.files if parts.get(stem) == "eval"]
