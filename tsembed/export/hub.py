@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+PRIVATE = ["logs/wandb/*"]  # names of the machine, its user and folders, that Weights & Biases keeps beside its log
+
 
 def check(name: str) -> None:
     """That a repository can be written to: before hours of training, not after them.
@@ -41,7 +43,8 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = False) -> str:
     """The address of a repository with the files of a folder, which is made if it is not there.
 
     Args:
-        folder: A finished export, or what `fit` wrote: it has a model card.
+        folder: A finished export, or what `fit` wrote: it has a model card. What Weights & Biases wrote into it, with
+            names of the machine and its user, stays here.
         name: As `check` takes it.
         private: Of a repository that is made; one that is there stays as it is.
 
@@ -57,7 +60,12 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = False) -> str:
     api = HfApi()
     try:
         address = api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message="Upload with tsembed")
+        api.upload_folder(
+            repo_id=address.repo_id,
+            folder_path=folder,
+            commit_message="Upload with tsembed",
+            ignore_patterns=PRIVATE,
+        )
     except Exception as error:  # as in `check`
         raise ValueError(
             f"push to hub: {_first_line(error)}. {folder} is whole: tsembed push {folder} {name}"

@@ -1,6 +1,7 @@
 """Invariants of the upload to the hub, against a server that speaks the hub's API:
 
 - the folder's files arrive as they are, in a repository that is made, private if asked for; a second one is not made;
+- what Weights & Biases keeps of the machine is not uploaded;
 - no token, a wrong one, one for reading, another's repository, no server and offline mode are one line each;
 - `fit` finds that before anything is trained, and uploads what it wrote, also of a finished folder.
 """
@@ -53,10 +54,12 @@ def test_the_files_arrive_in_a_repository_that_is_made(tmp_path, hub, folder):
     assert hub.repositories == {"club/mine": True}
     expected = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert hub.files["club/mine"] == expected
+    (folder / "logs/wandb/run-1").mkdir(parents=True)
+    (folder / "logs/wandb/run-1/metadata.json").write_text('{"host": "mine"}')
     (folder / "README.md").write_text("# changed\n")
     assert push(tmp_path, hub.url, folder, "club/mine")[0] == 0
     assert hub.repositories == {"club/mine": True}
-    assert hub.files["club/mine"]["README.md"] == b"# changed\n"
+    assert hub.files["club/mine"] == expected | {"README.md": b"# changed\n"}
     assert push(tmp_path, hub.url, folder, "short")[0] == 0
     assert hub.repositories["ada/short"] is False
 
