@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tsembed.data.schema import MTEB_TYPE
+from tsembed.files import FULL
 from tsembed.tasks import TEXT_TASKS
 
 from .. import paths
@@ -56,5 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"the notebooks compare all task types, and the data have no {', no '.join(lacking)}")
     except ValueError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.exit(f"error: no space left in {paths.RUNS} ({error}); free some and start again: what is complete stays")
     counts = f"{len(manifest['datasets'])} datasets, {len(manifest['unused'])} files unused"
     print(f"{counts}, sha256 {manifest['sha256'][:16]}: {folder}")

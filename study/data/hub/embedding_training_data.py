@@ -10,12 +10,15 @@ files here are the unfiltered ones, except the two parquet sources, which are co
 import gzip
 import json
 import random
-from collections.abc import Generator, Iterable, Iterator
+import zlib
+from collections.abc import Generator, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from tsembed import hub
 from tsembed.data.pairs import reservoir
 from tsembed.data.schema import DatasetSpec, Pair, parse
 from tsembed.texts import is_blank
@@ -149,6 +152,12 @@ def _pairs(name: str, source: HubSource, data: Data) -> Generator[Pair, None, di
     return notes
 
 
+@cache
+def _listed(repository: str, revision: str | None) -> list[str]:
+    """A repository's files: 26 sources ask for the same one, and the hub limits requests."""
+    return hub.list_files(repository, revision)
+
+
 def _has_empty(row: Any) -> bool:
     texts = row[:2] if isinstance(row, list) else row.values() if isinstance(row, dict) else ()
     if isinstance(row, dict) and isinstance(row.get("set"), list) and len(row["set"]) < 2:
@@ -176,25 +185,29 @@ def _revision(source: HubSource, data: Data) -> str | None:
 
 def _rows(source: HubSource, data: Data, *, sampled: bool) -> Iterator[tuple[str, Any]]:
     """Place and content of every row of the source's files, in the files' order."""
+    from pyarrow import ArrowInvalid
+
+    revision = _revision(source, data)
     for name in _names(source, data):
-        with _open(source, name, data, sampled) as file:
+        number = 0
+        with hub.explained(source.repository, revision, name), _open(source, name, data, sampled) as file:
             reader = _parquet(file) if name.endswith(".parquet") else _jsonl(file, name)
-            yield from ((f"{name}:{number}", row) for number, row in enumerate(reader, start=1))
+            try:
+                for number, row in enumerate(reader, start=1):  # the number is told where reading fails
+                    yield f"{name}:{number}", row
+            except (EOFError, zlib.error, gzip.BadGzipFile, ArrowInvalid) as error:
+                where = f"{source.repository}@{revision}/{name}" if data.path is None else data.path / name
+                remedy = "start again" if data.path is None else "copy it again"
+                raise ValueError(f"{where}: damaged behind row {number:,} ({error}); {remedy}") from error
 
 
 def _names(source: HubSource, data: Data) -> list[str]:
     if data.path is not None:
-        names: Iterable[str] = (p.relative_to(data.path).as_posix() for p in data.path.rglob("*") if p.is_file())
+        names = [p.relative_to(data.path).as_posix() for p in data.path.rglob("*") if p.is_file()]
         where = str(data.path)
     else:
-        from huggingface_hub import list_repo_files
-
+        names = _listed(source.repository, _revision(source, data))
         where = f"{source.repository}@{_revision(source, data)}"
-        try:
-            names = list_repo_files(source.repository, repo_type="dataset", revision=_revision(source, data))
-        except OSError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"{where} cannot be reached ({reason}); --data FOLDER takes a mirror") from error
     found = sorted(name for name in names if fnmatch(name, source.files))
     if not found:
         raise ValueError(f"{where} has no file {source.files}")
@@ -207,12 +220,8 @@ def _open(source: HubSource, name: str, data: Data, sampled: bool) -> BinaryIO:
         return open(data.path / name, "rb")
     revision = _revision(source, data)
     if sampled:
-        from huggingface_hub import HfFileSystem
-
-        return HfFileSystem().open(f"datasets/{source.repository}@{revision}/{name}", "rb")
-    from huggingface_hub import hf_hub_download
-
-    return open(hf_hub_download(source.repository, name, repo_type="dataset", revision=revision), "rb")
+        return hub.open_remote(source.repository, name, revision)
+    return open(hub.fetch(source.repository, name, revision), "rb")
 
 
 def _jsonl(file: BinaryIO, name: str) -> Iterator[Any]:

@@ -145,6 +145,17 @@ def test_empty_texts_are_counted_and_a_malformed_line_names_its_place(mirror, tm
         prepare.prepare(preset(mirror), tmp_path / "other")
 
 
+@pytest.mark.parametrize("name", ["agnews.jsonl.gz", "data/wikipedia-00000-of-00001.parquet"])
+def test_a_damaged_file_of_a_mirror_is_one_line(name, mirror, tmp_path):
+    path = mirror / name
+    path.write_bytes(path.read_bytes()[:-40] + bytes(20))
+    with pytest.raises(ValueError, match=rf"mirror/{name}: damaged behind row .*; copy it again") as error:
+        prepare.prepare(preset(mirror), tmp_path / "data")
+    assert "\n" not in str(error.value)
+    assert path.is_file()
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
 def test_a_missing_file_is_named(mirror, tmp_path):
     (mirror / "npr.jsonl.gz").unlink()
     with pytest.raises(ValueError, match=r"mirror has no file npr\.jsonl\.gz"):
@@ -159,7 +170,7 @@ def test_without_a_network_the_mirror_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "list_repo_files", offline)
     with pytest.raises(
-        ValueError, match=r"reddit-title-body@60f9.* cannot be reached \(offline mode is enabled\); --data"
+        ValueError, match=r"reddit-title-body@60f9.*: it is not in the cache .* HF_HUB_OFFLINE is set; .* --data FOLDER"
     ):
         prepare.prepare(preset(None, revision="0" * 40), tmp_path / "data")
 
