@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..settings import Variant
 from ..tasks import CAPTIONING
+from .shards import ShardedTable
 
 
 def read_manifest(folder: Path) -> dict:
@@ -53,6 +54,8 @@ def training_tasks(manifest: dict, part: str, variant: Variant | None = None) ->
 def load_table(folder: Path, part: str, name: str):
     """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
 
+    One in shards is a `ShardedTable`.
+
     Args:
         folder: Prepared data.
         part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
@@ -68,6 +71,8 @@ def load_table(folder: Path, part: str, name: str):
     from datasets import load_from_disk
 
     place = folder_of(folder, entries[name])
+    if shards := entries[name].get("shards"):
+        return ShardedTable(place, shards)
     if part != "eval":
         return load_from_disk(str(place))
     return {table: load_from_disk(str(place / table)) for table in entries[name]["rows"]}

@@ -9,13 +9,16 @@ dicts, which `prepare` parses. Later code trusts the row. docs/data_layout.md ha
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..inputs import MARK, check_text
 from ..texts import is_blank
 from .columns import Binary, Grade, Id, Image, Integer, Kind, Label, MaybeText, Number, Numbers, Places, Text, Texts
+
+if TYPE_CHECKING:
+    from .shards import Shard
 
 
 class Row(BaseModel):
@@ -208,6 +211,7 @@ class DatasetSpec:
             Of the formats "image_pairs" and "ranking": one of `tasks.IMAGE_TASKS`; in training also captions.
         notes: What a reader of the manifest must know, and what is known before the rows are read.
         answers: How many answers a question of the set can have, where they are few.
+        shards: Of a training part of format "pairs" that lies in its folder already, in place of `tables`.
     """
 
     name: str
@@ -220,6 +224,7 @@ class DatasetSpec:
     task: str | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     answers: int | None = None
+    shards: "tuple[Shard, ...]" = ()
 
 
 RowClass = TypeVar("RowClass", bound=Row)

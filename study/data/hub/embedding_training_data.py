@@ -2,7 +2,8 @@
 
 26 of them are files of `sentence-transformers/embedding-training-data`; the other three stand in neighbouring
 repositories. Contrastors trained on consistency-filtered copies of these files (`filtered_pairs`), and so did MoTE. The
-files here are the unfiltered ones, except the two parquet sources, which are contrastors' own filtered copies.
+files here are the unfiltered ones, except the two parquet sources, which are contrastors' own filtered copies. They can
+be sampled from their beginning, which is what `gpu` does; `paper` reads the filtered ones whole (`filtered_pairs.py`).
 
 `data.path` may name a folder that mirrors the files under their own paths; then no network is needed.
 """
@@ -29,6 +30,7 @@ REPOSITORY = "sentence-transformers/embedding-training-data"  # pinned by `data.
 REDDIT = "sentence-transformers/reddit-title-body"
 NOMIC = "nomic-ai/nomic-embed-unsupervised-data"
 REVISIONS = {
+    REPOSITORY: "f0952284922903339c620681b8506e31884c63b4",  # where no `data.revision` pins it
     REDDIT: "60f9fef73b56b73dfaefeab3729410f3cf9f846d",
     NOMIC: "dc9becf5b832f22f00007f14581bd73e2e6cf3aa",
 }
@@ -93,14 +95,23 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     for name, source in HUB_SOURCES.items():
         rows = {"rows": _pairs(name, source, data)}
         yield DatasetSpec(name, "train", "pairs", rows, _origin(source, data), LICENCE, task=source.task)
+    yield articles(data)
+
+
+def articles(data: Data) -> DatasetSpec:
+    """The 128 articles of SimpleWiki that the similarity analysis embeds.
+
+    Args:
+        data: Mirror or revision, and seed.
+    """
     simple = HUB_SOURCES["simplewiki"]
-    articles = _articles(simple, data)
-    yield DatasetSpec("simplewiki_articles", "eval", "wikipedia", {"rows": articles}, _origin(simple, data), LICENCE)
+    rows = {"rows": _articles(simple, data)}
+    return DatasetSpec("simplewiki_articles", "eval", "wikipedia", rows, _origin(simple, data), LICENCE)
 
 
 def fingerprint(data: Data) -> list[str]:
     """The pinned revisions, and name, size and time of a mirror's files."""
-    pinned = [f"{repository} {revision}" for repository, revision in REVISIONS.items()]
+    pinned = [f"{repository} {REVISIONS[repository]}" for repository in (REDDIT, NOMIC)]
     if data.path is None:
         return pinned
     files = sorted(p for p in data.path.rglob("*") if p.is_file())
