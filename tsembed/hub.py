@@ -187,7 +187,13 @@ def discard(path: Path) -> None:
 
 @contextmanager
 def explained(
-    repository: str, revision: str | None, file: str | None, kind: Kind = "dataset", *, before: str = ""
+    repository: str,
+    revision: str | None,
+    file: str | None,
+    kind: Kind = "dataset",
+    *,
+    before: str = "",
+    otherwise: str | None = None,
 ) -> Iterator[None]:
     """Turn whatever the hub's client raises into one `HubError`; other errors pass.
 
@@ -197,13 +203,14 @@ def explained(
         file: What was asked for; None: the repository.
         kind: Of the repository.
         before: What happened before, the beginning of the explanation.
+        otherwise: What else there is to do, the end of the explanation; by default a mirror or a folder.
     """
     try:
         yield
     except HubError:
         raise
     except Exception as error:
-        reason = _reason(error, repository, kind)
+        reason = _reason(error, repository, kind, otherwise or _OTHERWISE[kind])
         if reason is None:
             raise
         raise HubError(f"{_place(repository, revision, file)}: {before}{reason}") from error
@@ -213,22 +220,24 @@ def _place(repository: str, revision: str | None, file: str | None) -> str:
     return f"{repository}@{revision or 'main'}" + (f"/{file}" if file else "")
 
 
-def _reason(error: BaseException, repository: str, kind: Kind) -> str | None:
+def _reason(error: BaseException, repository: str, kind: Kind, otherwise: str) -> str | None:
     """What is wrong and what to do, in one line; None where the error is not about the hub."""
     seen: list[BaseException] = []
     each: BaseException | None = error
     while each is not None and each not in seen:
-        if (found := _of_one(each, repository, kind)) is not None:
+        if (found := _of_one(each, repository, kind, otherwise)) is not None:
             return found
         seen.append(each)
         each = each.__cause__ or each.__context__
+    for one in seen:
+        if isinstance(one, ConnectionError):  # of `datasets`, which has its own
+            return _offline(otherwise) if "OfflineMode" in str(one) else _unreachable(one, otherwise)
     return None
 
 
-def _of_one(error: BaseException, repository: str, kind: Kind) -> str | None:
+def _of_one(error: BaseException, repository: str, kind: Kind, otherwise: str) -> str | None:
     from huggingface_hub import constants, errors
 
-    otherwise = _OTHERWISE[kind]
     if isinstance(error, OSError) and error.errno in FULL:
         cache_folder = Path(constants.HF_HUB_CACHE)
         there = next((p for p in (cache_folder, *cache_folder.parents) if p.is_dir()), Path("."))
@@ -237,8 +246,7 @@ def _of_one(error: BaseException, repository: str, kind: Kind) -> str | None:
     if isinstance(error, errors.HFValidationError):
         return "no such folder, and no name of the hub (organisation/name)"
     if isinstance(error, errors.OfflineModeIsEnabled):
-        cached = f"it is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set"
-        return f"{cached}; unset it where there is a network, {otherwise}"
+        return _offline(otherwise)
     if isinstance(error, errors.GatedRepoError):
         address = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repository}"
         return f"access is restricted; accept its terms at {address}, then `hf auth login` or set HF_TOKEN"
@@ -251,14 +259,27 @@ def _of_one(error: BaseException, repository: str, kind: Kind) -> str | None:
     if isinstance(error, errors.HfHubHTTPError):
         return _of_status(error, otherwise)
     if isinstance(error, errors.HTTPError):
-        said = " ".join(str(error).split()) or type(error).__name__
-        return f"{constants.ENDPOINT} cannot be reached ({said:.200}); check the network and HF_ENDPOINT, {otherwise}"
+        return _unreachable(error, otherwise)
     if isinstance(error, errors.IncompleteSnapshotError | errors.LocalEntryNotFoundError) and error.__cause__ is None:
         cached = f"it is not in the cache {constants.HF_HUB_CACHE}"
         return f"{cached}; unset HF_HUB_OFFLINE where there is a network, {otherwise}"
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
         return f"the download ended before the file did; try again, {otherwise}"
     return None
+
+
+def _offline(otherwise: str) -> str:
+    from huggingface_hub import constants
+
+    cached = f"it is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set"
+    return f"{cached}; unset it where there is a network, {otherwise}"
+
+
+def _unreachable(error: BaseException, otherwise: str) -> str:
+    from huggingface_hub import constants
+
+    said = " ".join(str(error).split()) or type(error).__name__
+    return f"{constants.ENDPOINT} cannot be reached ({said:.200}); check the network and HF_ENDPOINT, {otherwise}"
 
 
 def _of_status(error: BaseException, otherwise: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..encoder.text import Encoder
 from ..files import move_folder
+from ..hub import explained
 from ..tasks import TASK_OF_TYPE, route_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _SIMILAR_TYPE = {
     "InstructionRetrieval": "Retrieval",
     "InstructionReranking": "Reranking",
 }
+
+CACHED = "or bring its files in a copy of the cache, HF_HOME, of a machine that has downloaded them"
 
 
 class MtebEncoder:
@@ -76,7 +79,10 @@ class MtebEncoder:
         prompt_type: Any = None,
         **_: Any,
     ) -> np.ndarray:
-        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route."""
+        """Embeddings (texts, dim) of a loader's texts, each distinct text of a task encoded once per route.
+
+        Documents are not kept behind the call: mteb brings a corpus in pieces of 50,000, and none of them twice.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         task_type = _SIMILAR_TYPE.get(task_metadata.type, task_metadata.type)
         prompt = getattr(prompt_type, "value", prompt_type)
@@ -88,9 +94,12 @@ class MtebEncoder:
             self._task, self._vectors = task_metadata.name, {}
         key = route if self.encoder.specialised else ""
         new = list(dict.fromkeys(text for text in texts if (key, text) not in self._vectors))
-        for text, vector in zip(new, self.encoder.encode(new, route, **self.settings), strict=True):
-            self._vectors[key, text] = vector
-        return np.stack([self._vectors[key, text] for text in texts])
+        vectors = np.asarray(self.encoder.encode(new, route, **self.settings))
+        row_of = {text: row for row, text in enumerate(new)}
+        embeddings = np.stack([vectors[row_of[text]] if text in row_of else self._vectors[key, text] for text in texts])
+        if prompt != "document":
+            self._vectors |= {(key, text): vectors[row] for text, row in row_of.items()}
+        return embeddings
 
     def similarity(self, embeddings1: "Array", embeddings2: "Array") -> "Array":
         """Cosine similarity (n, m); the embeddings have unit norm."""
@@ -130,6 +139,7 @@ def evaluate(
             task that left nothing there is run again.
 
     Raises:
+        HubError: If the hub does not give a task's data.
         RuntimeError: If a task fails; nothing is left out silently.
     """
     import datasets
@@ -140,7 +150,11 @@ def evaluate(
     rows = []
     for task in tasks:
         begin = time.monotonic()
-        with _predictions_of(task, predictions) as (folder, strategy):
+        dataset = task.metadata.dataset
+        with (
+            _predictions_of(task, predictions) as (folder, strategy),
+            explained(dataset["path"], dataset["revision"], None, otherwise=CACHED),
+        ):
             results = mteb.evaluate(
                 model,
                 task,

@@ -4,6 +4,8 @@
 - The route of every text follows the paper (§5.3): reranking as retrieval, pair classification, STS and summarization
   as classification; query and document by prompt type.
 - The revision changes with any weight and any setting. A generic encoder encodes a text once, not once per route.
+- Documents are not kept behind the call that encodes them: a corpus is larger than memory.
+- Data that the hub does not give are one line with repository and revision.
 - Scores are tidy; an interrupted evaluation reads finished tasks from its cache; an undefined correlation is 0.
 """
 
@@ -136,6 +138,40 @@ def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "alike"], tmp_path / "cache")
     texts = [text for _, batch in spy.seen for text in batch]
     assert len(texts) == len(set(texts)) == 12  # both sides of a pair are the same text
+
+
+def encoded(wrapped, texts, prompt):
+    import mteb
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader([{"text": text} for text in texts], batch_size=4)
+    about = {"task_metadata": mteb.get_task("ArguAna").metadata, "hf_split": "test", "hf_subset": "default"}
+    return wrapped.encode(loader, prompt_type=prompt, **about)
+
+
+def test_documents_are_not_kept(tokenizer):
+    spy = Spy(tiny("bert"), tokenizer, instructions=None).eval()
+    wrapped = model(spy)
+    queries = encoded(wrapped, rows(12), "query")
+    kept = dict(wrapped._vectors)
+    documents = [*rows(24), *rows(24)]
+    vectors = encoded(wrapped, documents, "document")
+    assert wrapped._vectors.keys() == kept.keys()
+    assert np.array_equal(vectors[:24], vectors[24:])
+    assert [len(texts) for _, texts in spy.seen] == [12, 24 - len(set(rows(24)) & set(rows(12)))]
+    same = [(rows(12).index(text), i) for i, text in enumerate(rows(24)) if text in rows(12)]
+    assert len(same) == 12
+    assert all(np.array_equal(queries[query], vectors[document]) for query, document in same)
+
+
+def test_data_that_the_hub_does_not_give_are_one_line(encoder, tmp_path):
+    import mteb
+
+    from tsembed.hub import HubError
+
+    with pytest.raises(HubError, match=r"^mteb/biosses-sts@d3fb88f8f02e[0-9a-f]*: .*HF_HUB_OFFLINE") as error:
+        evaluate(model(encoder), [mteb.get_task("BIOSSES")], tmp_path / "cache")
+    assert "\n" not in str(error.value)
 
 
 def test_the_revision_changes_with_weights_and_settings(encoder):
