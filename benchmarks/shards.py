@@ -111,7 +111,7 @@ def made(folder: Path) -> dict[str, float]:
     Args:
         folder: Of `generate`; the Arrow files go to its folder `arrow`.
     """
-    import pyarrow.compute  # noqa: F401  # before time and memory are looked at
+    import pyarrow.compute  # before time and memory are looked at
     import pyarrow.parquet  # noqa: F401
 
     before = _status("VmRSS")

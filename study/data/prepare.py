@@ -20,6 +20,7 @@ ORIGINS = {  # `data.source` of a preset -> the module whose `specs` and `finger
     "local_images": "tsembed.data.folder.images",
     "hub": "study.data.hub.embedding_training_data",
     "hub_filtered": "study.data.hub.filtered_pairs",
+    "hub_filtered_disjoint": "study.data.hub.filtered_pairs",
     "mmeb": "study.data.hub.mmeb",
 }
 

@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..files import write_text
-from ..texts import is_blank
+from ..texts import is_blank, same_key
 from .pairs import group_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Shard(NamedTuple):
         file: Name of the Arrow file within the dataset's folder.
         rows: Pairs in it.
         empty: Rows that were left out, for one of their texts has nothing that can be seen.
+        unwanted: Rows that were left out, for one of their texts was to be.
         bytes: Size of the Arrow file.
         sha256: Of the Parquet file that it was made of.
         key: Of the settings that it was made with.
@@ -43,12 +44,13 @@ class Shard(NamedTuple):
     file: str
     rows: int
     empty: int
+    unwanted: int
     bytes: int
     sha256: str
     key: str
 
 
-def write_shard(source: Path, target: Path, *, sha256: str, key: str) -> Shard:
+def write_shard(source: Path, target: Path, *, sha256: str, key: str, unwanted: Set[str] = frozenset()) -> Shard:
     """Make the Arrow file of one Parquet file, and its record beside it.
 
     Args:
@@ -56,6 +58,7 @@ def write_shard(source: Path, target: Path, *, sha256: str, key: str) -> Shard:
         target: The Arrow file; replaced if it exists.
         sha256: Of the source.
         key: Of the settings.
+        unwanted: Keys (`texts.same_key`) of texts; a row that has one of them is left out.
 
     Raises:
         ValueError: With file and rows, if a column is missing, is no text or not UTF-8, or the file is damaged.
@@ -66,7 +69,7 @@ def write_shard(source: Path, target: Path, *, sha256: str, key: str) -> Shard:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     schema = pa.schema([(name, pa.large_string()) for name in COLUMNS])
-    rows = empty = read = 0
+    rows = empty = left_out = read = 0
     try:
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             file = pq.ParquetFile(source)
@@ -74,9 +77,11 @@ def write_shard(source: Path, target: Path, *, sha256: str, key: str) -> Shard:
                 raise ValueError(f"column {absent[0]!r} is missing (it has: {', '.join(file.schema_arrow.names)})")
             rest = schema.empty_table()
             for batch in file.iter_batches(batch_size=READ, columns=list(COLUMNS), use_threads=False):
-                kept = _checked(pa.Table.from_batches([batch]), schema, read)
+                seen = _visible(pa.Table.from_batches([batch]), schema)
+                kept = _without(seen, unwanted) if unwanted else seen
                 read += len(batch)
-                empty += len(batch) - len(kept)
+                empty += len(batch) - len(seen)
+                left_out += len(seen) - len(kept)
                 rows += len(kept)
                 together = pa.concat_tables([rest, kept]).combine_chunks()
                 whole = len(together) - len(together) % BATCH
@@ -92,7 +97,7 @@ def write_shard(source: Path, target: Path, *, sha256: str, key: str) -> Shard:
         raise ValueError(f"{source}: cannot be read behind row {read:,} ({reason:.200})") from None
     finally:
         partial.unlink(missing_ok=True)
-    shard = Shard(target.name, rows, empty, size, sha256, key)
+    shard = Shard(target.name, rows, empty, left_out, size, sha256, key)
     write_text(_record(target), json.dumps(shard._asdict()))
     return shard
 
@@ -182,7 +187,7 @@ def _record(target: Path) -> Path:
     return target.with_suffix(".json")
 
 
-def _checked(table: "pa.Table", schema: "pa.Schema", before: int) -> "pa.Table":
+def _visible(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
     """The rows of which both texts can be seen, as the schema has them."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -202,3 +207,12 @@ def _checked(table: "pa.Table", schema: "pa.Schema", before: int) -> "pa.Table":
             visible[place] = text is not None and not is_blank(text)
         seen &= visible
     return table.filter(pa.array(seen))
+
+
+def _without(table: "pa.Table", unwanted: Set[str]) -> "pa.Table":
+    import pyarrow as pa
+
+    sides = (table[name].to_pylist() for name in COLUMNS)
+    return table.filter(
+        pa.array([unwanted.isdisjoint(map(same_key, pair)) for pair in zip(*sides, strict=True)], pa.bool_())
+    )

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,11 @@ from tsembed.data.shards import Shard, sha256_of, write_shard, written_shard
 
 from ...presets import Data
 from . import embedding_training_data as unfiltered
+from . import overlap
 
 REPOSITORY = unfiltered.NOMIC
 SOURCES = unfiltered.HUB_SOURCES
+DISJOINT = "hub_filtered_disjoint"  # the source without the pairs that share a text with the benchmark
 
 
 class Place(NamedTuple):
@@ -90,17 +93,18 @@ def make_shards(
         ValueError: With the first shard that cannot be made; those that are finished stay.
     """
     if data.train_rows is not None or data.validation_rows:
-        raise ValueError("source 'hub_filtered' is taken whole: train_rows must be null and validation_rows 0")
+        raise ValueError(f"source {data.source!r} is taken whole: train_rows must be null and validation_rows 0")
     mine = places(data, folder)[part[0] :: part[1]]
     missing = [place for place in mine if written_shard(place.target, key) is None]
     if not missing:
         return
     if len(mine) > len(missing):
         report(f"{len(mine) - len(missing)} of {len(mine)} shards are there")
+    keys = overlap.write_keys(folder) if data.source == DISJOINT else None
     count = min(processes or len(os.sched_getaffinity(0)), len(missing))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_quiet) as pool:
-        futures = [pool.submit(_make, place, data.path, data.revision, key) for place in missing]
+        futures = [pool.submit(_make, place, data.path, data.revision, key, keys) for place in missing]
         try:
             for number, future in enumerate(as_completed(futures), start=1):
                 name, shard = future.result()
@@ -129,7 +133,10 @@ def specs(data: Data, folder: Path, key: str) -> Iterator[DatasetSpec]:
         shards[place.source].append(shard)
     mirror = " (mirror)" if data.path is not None else ""
     for source, of_source in shards.items():
-        empty = sum(shard.empty for shard in of_source)
+        left_out = {
+            "empty": (sum(shard.empty for shard in of_source), "an empty text"),
+            "overlap": (sum(shard.unwanted for shard in of_source), f"a text of a test set of {overlap.BENCHMARK}"),
+        }
         yield DatasetSpec(
             source,
             "train",
@@ -138,7 +145,7 @@ def specs(data: Data, folder: Path, key: str) -> Iterator[DatasetSpec]:
             f"{REPOSITORY}@{data.revision}/data/{source}-*.parquet{mirror}",
             unfiltered.LICENCE,
             task=SOURCES[source].task,
-            notes={"empty": f"{empty} rows left out: an empty text"} if empty else {},
+            notes={name: f"{count} rows left out: {why}" for name, (count, why) in left_out.items() if count},
             shards=tuple(of_source),
         )
     of_articles = data.model_copy(update={"revision": unfiltered.REVISIONS[unfiltered.REPOSITORY]})
@@ -153,16 +160,23 @@ def fingerprint(data: Data) -> list[str]:
     return [f"{p.relative_to(data.path).as_posix()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
 
 
-def _make(place: Place, mirror: Path | None, revision: str | None, key: str) -> tuple[str, Shard]:
+def _make(place: Place, mirror: Path | None, revision: str | None, key: str, keys: Path | None) -> tuple[str, Shard]:
+    unwanted = _keys(keys) if keys is not None else frozenset()
     if mirror is not None:
         path = mirror / place.name
-        return place.name, write_shard(path, place.target, sha256=sha256_of(path), key=key)
+        return place.name, write_shard(path, place.target, sha256=sha256_of(path), key=key, unwanted=unwanted)
     path = hub.fetch(REPOSITORY, place.name, revision)
     announced = path.resolve().name  # the hub's client keeps a large file under its sha256, which `fetch` has compared
     sha256 = announced if len(announced) == 64 else sha256_of(path)
-    shard = write_shard(path, place.target, sha256=sha256, key=key)
+    shard = write_shard(path, place.target, sha256=sha256, key=key, unwanted=unwanted)
     hub.discard(path)
     return place.name, shard
+
+
+@cache
+def _keys(path: Path) -> frozenset[str]:
+    """Read once per process."""
+    return overlap.read_keys(path)
 
 
 def _quiet() -> None:
