@@ -126,10 +126,10 @@ def made(folder: Path) -> dict[str, float]:
         cpu += time.process_time() - began
         row = {"rows": shard.rows, "source": source.stat().st_size, "target": shard.bytes, "files": 1}
         sums = {name: sums[name] + row[name] for name in sums}
+    peak = _status("VmHWM") - before
     table = _table(folder, 1)
     sample = table[list(range(0, len(table), max(1, len(table) // 1000)))]
     lengths = [len(a) + len(b) for a, b in zip(sample["query"], sample["document"], strict=True)]
-    peak = _status("VmHWM") - before
     return sums | {"cpu": cpu, "hashing": hashing, "peak": peak, "characters": float(np.mean(lengths)) * len(table)}
 
 
