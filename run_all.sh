@@ -45,6 +45,7 @@ uv is used if it is on PATH.
   TSEMBED_TORCH     cpu or default: which build of torch, where the machine that installs is not the one that trains
   TSEMBED_PRECISION fp32 or bf16: what `precision: auto` of a preset means, whatever the processor
   HF_HOME           where downloaded models are kept (default: .cache/huggingface)
+  HF_TOKEN          a token of the hub, for restricted files; else that of `hf auth login`
 HELP
 }
 
@@ -82,6 +83,10 @@ find_python() {
 }
 
 case "${1:-}" in -h | --help | help) usage && exit 0 ;; esac
+
+# A token of `hf auth login` stays where it is when the caches move.
+home="${HF_HOME:-${XDG_CACHE_HOME:-${HOME:-$root}/.cache}/huggingface}"
+export HF_TOKEN_PATH="${HF_TOKEN_PATH:-$home/token}"
 
 # Caches, settings and temporary files of every tool: in the checkout, not in the user's home.
 cache="$root/.cache"

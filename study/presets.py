@@ -21,6 +21,7 @@ from .variant_rows import load_variants, read_yaml
 
 Suite = Literal["docstrings", "icd10"]
 SOURCES_WITHOUT_PATH = ("embedded", "digits", "glyphs")  # sources that come with the installed packages
+SOURCES_OF_HUB = ("hub", "hub_filtered", "hub_filtered_disjoint", "mmeb")
 NAMES_ALONE = ("variant.label",)  # settings that name a run and change no number of it: a run may be renamed
 OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs share a process
 
@@ -28,7 +29,9 @@ OWN_EXPERIMENT = "all"  # name of the preset's own experiment where its runs sha
 class Data(tsembed.settings.Data):
     """Which text, or which text and images, and how much of it."""
 
-    source: Literal["embedded", "local", "hub", "digits", "glyphs", "local_images", "mmeb"] = "hub"
+    source: Literal[
+        "embedded", "local", "hub", "hub_filtered", "hub_filtered_disjoint", "digits", "glyphs", "local_images", "mmeb"
+    ] = "hub"
     suites: Annotated[tuple[Literal["docstrings", "icd10"], ...], Field(min_length=1)] = (
         "docstrings",
     )  # of "embedded"
@@ -36,7 +39,7 @@ class Data(tsembed.settings.Data):
 
     @model_validator(mode="after")
     def _hub_is_pinned(self):
-        if self.source in ("hub", "mmeb") and self.path is None and not self.revision:
+        if self.source in SOURCES_OF_HUB and self.path is None and not self.revision:
             raise ValueError("a hub source needs a pinned `revision` (or the `path` of a mirror)")
         return self
 

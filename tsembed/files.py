@@ -4,11 +4,14 @@ What is written stands under a temporary name until it is whole; a rename gives 
 content, or none, and never half of the new.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says when a disk, or a share of it, is full
 
 
 def write_text(path: Path, text: str) -> None:

@@ -123,7 +123,7 @@ class RunGraph:
         """Whether neither data nor weights come from a network."""
         return all(
             (each.backbone.name.startswith(("embedded:", "random:")) or Path(each.backbone.name).is_dir())
-            and (each.data.source not in ("hub", "mmeb") or each.data.path is not None)
+            and (each.data.source not in presets.SOURCES_OF_HUB or each.data.path is not None)
             for each in self.settings.all_experiments.values()
         )
 

@@ -181,6 +181,7 @@ def probe_batches(
         batching=batching,
         tasks=present,
         seed=seed,
+        order="computed" if any(getattr(table, "streamed", False) for table in tables.values()) else "array",
     )
     of_one_task = batching in ("task_aware", "homogeneous")
     steps = StepBatches(

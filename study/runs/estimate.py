@@ -7,9 +7,10 @@ Nobody has run these presets on a GPU, so nothing here is measured. A token cost
 in a forward pass, and 4 in a backward pass, of which a frozen backbone needs half. Gradient checkpointing adds a
 forward pass, a gradient cache another one. A frozen vision tower costs 2 per weight and patch, once. Attention scores,
 adapters and routers are left out: they are under a tenth at these lengths. All texts are taken to be as long as the
-preset allows (far too long for `paper`), but those of a benchmark, whose lengths mteb knows; all pictures as large.
-Downloads, the preparation of data, probes and what MTEB computes on the CPU (its clusterings, its classifiers) are not
-counted, nor are the sets of a folder, which are not known before it is read.
+preset allows (far too long for `paper`: `--pair-tokens 180` takes a mean in place of it), but those of a benchmark,
+whose lengths mteb knows; all pictures as large. Downloads, the preparation of data, probes and what MTEB computes on
+the CPU (its clusterings, its classifiers) are not counted, nor are the sets of a folder, which are not known before it
+is read.
 
 `python -m benchmarks.multimodal 2b` measures on a card the share that is assumed here.
 """
@@ -88,8 +89,13 @@ def _weights(name: str, num_layers: int | None) -> Weights:
     return Weights(sum(p.numel() for p in model.parameters()) - tower - table, tower)
 
 
-def training_operations(settings: RunSettings) -> float:
-    """Operations of a run's training; 0 without one."""
+def training_operations(settings: RunSettings, pair_tokens: float | None = None) -> float:
+    """Operations of a run's training; 0 without one.
+
+    Args:
+        settings: Of the run.
+        pair_tokens: Of both texts of a pair in the mean; None: as many as the settings allow. Images take no notice.
+    """
     training, variant, size = settings.training, settings.variant, weights(settings.backbone)
     if not variant.trained or training.steps == 0:
         return 0.0
@@ -100,7 +106,8 @@ def training_operations(settings: RunSettings) -> float:
         tokens = _picture_tokens(settings.backbone)
         return pairs * (passes * size.blocks * (tokens + 2 * WORDS) + 2 * size.tower * 4 * tokens)
     pairs *= len(variant.tasks) / len(TEXT_TASKS)  # a specialised model takes the steps of its task
-    return pairs * passes * size.blocks * (training.max_query_tokens + training.max_document_tokens)
+    allowed = training.max_query_tokens + training.max_document_tokens
+    return pairs * passes * size.blocks * (allowed if pair_tokens is None else min(pair_tokens, allowed))
 
 
 def _steps(settings: RunSettings) -> float:
@@ -158,12 +165,17 @@ def _lengths(statistics: Mapping[str, Any]) -> list[tuple[float, float]]:
     return [(total / mean, mean / CHARACTERS) for total, mean in means]
 
 
-def work(preset: Preset) -> list[Work]:
-    """The operations of a preset's experiments."""
+def work(preset: Preset, pair_tokens: float | None = None) -> list[Work]:
+    """The operations of a preset's experiments.
+
+    Args:
+        preset: All its runs.
+        pair_tokens: As in `training_operations`.
+    """
     rows = []
     for name in preset.all_experiments:
         settings = [resolve(preset, variant, seed) for variant, seed in preset.runs(name)]
-        training = [training_operations(each) for each in settings]
+        training = [training_operations(each, pair_tokens) for each in settings]
         evaluation = sum(map(evaluation_operations, settings))
         trained = sum(operations > 0 for operations in training)
         rows.append(Work(name or "text", trained, len(settings), sum(training), evaluation))
@@ -201,11 +213,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("preset")
     parser.add_argument("--share", type=float, default=SHARE, help=f"of the card's peak, in 0..1 (default: {SHARE})")
+    parser.add_argument(
+        "--pair-tokens", type=float, metavar="N", help="mean of a pair of texts, in place of the limits"
+    )
     options = parser.parse_args(arguments)
     if not 0 < options.share <= 1:
         parser.error(f"--share must be in 0..1, got {options.share}")
     try:
-        rows = work(load_preset(options.preset))
+        rows = work(load_preset(options.preset), options.pair_tokens)
     except ValueError as error:
         sys.exit(f"error: {error}")
     print("\n".join(table(rows, options.share)))

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tsembed.files import write_folder, write_text
+from tsembed.hub import HubError
 from tsembed.strict import check
 
 from .. import paths
@@ -44,9 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     options = parser.parse_args(arguments)
     preset = load_preset(options.preset)
-    for variant in preset.variants_of_node(options.variant, options.seed):
-        folder = paths.run_dir(options.preset, variant, options.seed)
-        run(resolve(preset, variant, options.seed), folder, resume=options.resume)
+    try:
+        for variant in preset.variants_of_node(options.variant, options.seed):
+            folder = paths.run_dir(options.preset, variant, options.seed)
+            run(resolve(preset, variant, options.seed), folder, resume=options.resume)
+    except HubError as error:  # no fault of the code: a traceback would hide what to do
+        sys.exit(f"error: {error}")
 
 
 def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path | None = None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
-    ("tasks", "inputs", "files", "strict", "texts"),
+    ("tasks", "inputs", "files", "strict", "texts", "hub"),
     ("settings",),
     ("data",),
     ("mote", "moe_lora", "contrastive"),

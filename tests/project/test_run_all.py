@@ -157,3 +157,29 @@ def test_a_locale_that_is_not_utf_8_reads_the_same_files(root):
     ascii_locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     answer = checkout.call(root, "plan", "tiny", "--data", str(root / "own"), **ascii_locale)
     assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("set_by_user", [None, "HF_HOME", "XDG_CACHE_HOME"])
+def test_a_token_of_the_user_is_found_where_the_caches_are_not(set_by_user, root, tmp_path):
+    home = tmp_path / "home"
+    folders = {
+        None: home / ".cache" / "huggingface",
+        "HF_HOME": home / "hub",
+        "XDG_CACHE_HOME": home / "x" / "huggingface",
+    }
+    token = folders[set_by_user] / "token"
+    token.parent.mkdir(parents=True)
+    token.write_text("hf_of_the_test")
+    shown = "import huggingface_hub as h; print(h.get_token(), h.constants.HF_HUB_CACHE)"
+    python = tmp_path / "python"  # answers the question for its version, and shows what the workflow would see
+    python.write_text(
+        f'#!/bin/sh\nif [ "$1" = -I ]; then exec {sys.executable} "$@"; fi\nexec {sys.executable} -c "{shown}"\n'
+    )
+    python.chmod(0o755)
+    about = {None: {}, "HF_HOME": {"HF_HOME": str(home / "hub")}, "XDG_CACHE_HOME": {"XDG_CACHE_HOME": str(home / "x")}}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "XDG_", "HUGGING"))}
+    variables = kept | {"HOME": str(home), "TSEMBED_PYTHON": str(python)} | about[set_by_user]
+    answer = subprocess.run([root / "run_all.sh", "plan"], env=variables, capture_output=True, text=True, cwd=root)
+    found, cache = answer.stdout.split()
+    assert found == "hf_of_the_test"
+    assert cache == str((home / "hub" if set_by_user == "HF_HOME" else root / ".cache" / "huggingface") / "hub")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..settings import Variant
 from ..tasks import CAPTIONING
+from .shards import ShardedTable
 
 UNBALANCED = 20  # times as many pairs as another task has
 
@@ -72,6 +73,8 @@ def unbalanced(manifest: dict) -> list[str]:
 def load_table(folder: Path, part: str, name: str):
     """The table of a training or validation dataset, or {table: Dataset} of an evaluation dataset, memory-mapped.
 
+    One in shards is a `ShardedTable`.
+
     Args:
         folder: Prepared data.
         part: "train" and "validation" (columns query, document, group, and those of pictures where the dataset has
@@ -87,6 +90,8 @@ def load_table(folder: Path, part: str, name: str):
     from datasets import load_from_disk
 
     place = folder_of(folder, entries[name])
+    if shards := entries[name].get("shards"):
+        return ShardedTable(place, shards)
     if part != "eval":
         return load_from_disk(str(place))
     return {table: load_from_disk(str(place / table)) for table in entries[name]["rows"]}

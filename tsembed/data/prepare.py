@@ -27,7 +27,7 @@ RECORD = "record.json"  # in a dataset's folder: its manifest entries and the se
 
 
 def prepare(
-    specs: Iterable[DatasetSpec],
+    specs: Iterable[DatasetSpec] | Callable[[str], Iterable[DatasetSpec]],
     folder: Path,
     data: Data,
     settings: dict[str, Any],
@@ -40,7 +40,7 @@ def prepare(
     """The manifest of prepared data in `folder`, after writing whatever is missing there.
 
     Args:
-        specs: The datasets; read only where something is missing.
+        specs: The datasets, or what makes them of the key of the settings; read only where something is missing.
         folder: Made if it is not there; a folder with data of other settings is refused.
         data: Bounds and seed of what is drawn.
         settings: What decides the prepared rows, see `settings_of`.
@@ -61,12 +61,12 @@ def prepare(
                 report(entry)
             return complete
         (folder / "manifest.json").unlink()
-    key = _sha256(json.dumps(settings, sort_keys=True))
+    key = key_of(settings)
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     datasets, unused, refused = [], [], []
-    for spec in _checked(specs):
+    for spec in _checked(specs(key) if callable(specs) else specs):
         if spec.part == "unused":
             row = {"name": spec.name, "format": spec.format, "origin": spec.origin, "licence": spec.licence}
             unused.append(row | dict(spec.notes))
@@ -124,6 +124,15 @@ def settings_of(data: Data, fingerprint: Iterable[str]) -> dict[str, Any]:
     return content | {"version": VERSION, "input": _sha256("\n".join(fingerprint))}
 
 
+def key_of(settings: dict[str, Any]) -> str:
+    """A mark of settings: whatever was made with others is made anew.
+
+    Args:
+        settings: As `settings_of` gives them.
+    """
+    return _sha256(json.dumps(settings, sort_keys=True))
+
+
 def _checked(specs: Iterable[DatasetSpec]) -> Iterator[DatasetSpec]:
     """The datasets, each name once per part."""
     seen = set()
@@ -166,6 +175,8 @@ def _complete(folder: Path, spec: DatasetSpec, key: str) -> list[dict] | None:
 
 def _write(folder: Path, spec: DatasetSpec, data: Data, key: str, fewest: int) -> list[dict]:
     partial = folder / ".partial" / "dataset"
+    if spec.shards:
+        return _record_shards(folder, spec, key)
     if spec.part == "train":
         entries = _write_train(spec, data, partial)
     else:
@@ -180,6 +191,21 @@ def _write(folder: Path, spec: DatasetSpec, data: Data, key: str, fewest: int) -
         os.rename(partial / entry["part"], place)
     partial.rmdir()
     return entries
+
+
+def _record_shards(folder: Path, spec: DatasetSpec, key: str) -> list[dict]:
+    """The entry of a dataset whose shards are in its folder."""
+    place = folder / spec.part / spec.name
+    known = {name for shard in spec.shards for name in (shard.file, Path(shard.file).with_suffix(".json").name)}
+    for path in place.iterdir():
+        if path.name not in known:  # of other settings, or of a process that was killed
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    rows = sum(shard.rows for shard in spec.shards)
+    content = "\n".join(f"{shard.sha256} {shard.rows}" for shard in spec.shards)
+    entry = _entry(spec, "train", {"rows": rows}, _sha256(content), dict(spec.notes))
+    entry["shards"] = [{"file": shard.file, "rows": shard.rows, "sha256": shard.sha256} for shard in spec.shards]
+    write_text(place / RECORD, json.dumps({"key": key, "datasets": [entry]}, ensure_ascii=False))
+    return [entry]
 
 
 def _entry(spec: DatasetSpec, part: str, rows: dict[str, int], sha256: str, notes: dict[str, str]) -> dict[str, Any]:

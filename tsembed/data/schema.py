@@ -9,7 +9,7 @@ dicts, which `prepare` parses. Later code trusts the row. docs/data_layout.md ha
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -31,6 +31,9 @@ from .columns import (
     Text,
     Texts,
 )
+
+if TYPE_CHECKING:
+    from .shards import Shard
 
 
 class Row(BaseModel):
@@ -231,6 +234,7 @@ class DatasetSpec:
         notes: What a reader of the manifest must know, and what is known before the rows are read.
         answers: How many answers a question of the set can have, where they are few.
         hard_negatives: Whether some row of format "pairs" has negatives: then the prepared table has their column.
+        shards: Of a training part of format "pairs" that lies in its folder already, in place of `tables`.
     """
 
     name: str
@@ -244,6 +248,7 @@ class DatasetSpec:
     notes: Mapping[str, str] = field(default_factory=dict)
     answers: int | None = None
     hard_negatives: bool = False
+    shards: "tuple[Shard, ...]" = ()
 
 
 RowClass = TypeVar("RowClass", bound=Row)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from ..hub import fetch_model
 from ..mote.families import FAMILIES, blocks_of, pooler_off
 
 if TYPE_CHECKING:
@@ -91,17 +92,31 @@ def installed_weights(packages: Mapping[str, str], sha256: str) -> Path:
     raise ValueError(f"one of these packages must have the official weights: {'; '.join(faults)}")
 
 
+def model_folder(name: str, revision: str | None = None) -> str:
+    """The folder of a backbone: itself, that of embedded weights, or that of a model of the hub, downloaded if need be.
+
+    Args:
+        name: As in the settings of a backbone.
+        revision: Of a model of the hub.
+
+    Raises:
+        ValueError: As `embedded_folder`; of a model of the hub one line as `hub.fetch_model` gives it.
+    """
+    folder = embedded_folder(name)
+    return folder if Path(folder).is_dir() else str(fetch_model(folder, revision))
+
+
 def from_checkpoint(
-    name: str, revision: str | None = None, key_mapping: dict[str, str] | None = None, dropout: float | None = None
+    name: str, key_mapping: dict[str, str] | None = None, dropout: float | None = None
 ) -> "PreTrainedModel":
-    """The model of a folder or hub name, in fp32, of which every weight is in the checkpoint.
+    """The model of a folder, in fp32, of which every weight is in the checkpoint.
 
     Raises:
         ValueError: If a weight is missing.
     """
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(name, revision=revision)
+    config = AutoConfig.from_pretrained(name)
     if dropout is not None:
         for key, value in config.to_dict().items():
             if isinstance(value, int | float) and not isinstance(value, bool) and ("dropout" in key or "pdrop" in key):
@@ -109,7 +124,6 @@ def from_checkpoint(
     with _quiet():  # its report names the pooling head that we leave out; what is missing we check ourselves
         model, report = AutoModel.from_pretrained(
             name,
-            revision=revision,
             config=config,
             key_mapping=key_mapping or None,
             dtype=torch.float32,

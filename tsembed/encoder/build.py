@@ -15,7 +15,7 @@ from ..settings import Backbone, Variant
 from ..strict import check
 from ..tasks import INSTRUCTIONS
 from .adapters import adapt, load_adapters
-from .backbones import LoadedBackbone, check_tokenizer, embedded_folder, from_checkpoint, truncate
+from .backbones import LoadedBackbone, check_tokenizer, from_checkpoint, model_folder, truncate
 from .image import ImageEncoder
 from .image_processing import IMAGE_FAMILIES, image_processor
 from .sentence_transformers_folder import folder_settings
@@ -42,30 +42,30 @@ def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 
 
     Raises:
         ValueError: If the checkpoint lacks weights, the embedded weights are not the official ones, the folder has a
-            module or a pooling that is not known here, or the tokenizer is not the model's.
+            module or a pooling that is not known here, the tokenizer is not the model's, or the hub does not give it.
     """
     from transformers import AutoTokenizer
 
     if backbone.name.startswith("random:"):
         return random_parts(backbone, texts, seed)
-    name = embedded_folder(backbone.name)
-    if Path(name).is_dir():
-        check_files(Path(name))
-    elif not HUB_NAME.fullmatch(name):
+    name = backbone.name
+    if not name.startswith("embedded:") and not Path(name).is_dir() and not HUB_NAME.fullmatch(name):
         raise ValueError(f"backbone {name}: no such folder, and no name of the hub (organisation/model)")
-    said = folder_settings(name, backbone.revision)  # before the weights are read: it may refuse them
-    model = from_checkpoint(name, backbone.revision, backbone.key_mapping, backbone.dropout)
+    folder = model_folder(name, backbone.revision)
+    check_files(Path(folder))
+    said = folder_settings(folder)  # before the weights are read: it may refuse them
+    model = from_checkpoint(folder, backbone.key_mapping, backbone.dropout)
     if backbone.num_layers is not None:
         truncate(model, backbone.num_layers)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=backbone.revision)
-    check_tokenizer(backbone.name, model.get_input_embeddings(), tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    check_tokenizer(name, model.get_input_embeddings(), tokenizer)
     if said is not None and said.max_tokens is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, said.max_tokens)
     pooling, prompts = ("mean", {}) if said is None else (said.pooling, said.prompts)
     if model.config.model_type not in IMAGE_FAMILIES:
         return LoadedBackbone(model, tokenizer, None, pooling, prompts)
     bounds = {key: getattr(backbone, key) for key in ("min_pixels", "max_pixels") if getattr(backbone, key)}
-    processor = image_processor(model.config.model_type, name, backbone.revision, **bounds)
+    processor = image_processor(model.config.model_type, folder, **bounds)
     return LoadedBackbone(model, tokenizer, processor, pooling, prompts)
 
 

@@ -78,18 +78,17 @@ class Pictures:
         )
 
 
-def image_processor(model_type: str, name: str | None = None, revision: str | None = None, **settings: Any):
-    """The family's image processor: of a folder or hub name, or with the settings alone.
+def image_processor(model_type: str, folder: str | None = None, **settings: Any):
+    """The family's image processor: of a folder, or with the settings alone.
 
     Args:
         model_type: One of `IMAGE_FAMILIES`.
-        name: Folder or hub name to read the settings from; None: the class's own.
-        revision: Branch, tag or commit on the hub.
+        folder: To read the settings from; None: the class's own.
         settings: Bounds on the size, as `min_pixels` and `max_pixels`, and what else the class takes.
     """
     module, _, kind = IMAGE_FAMILIES[model_type].processor.partition(":")
     processor = getattr(importlib.import_module(module), kind)
-    return processor(**settings) if name is None else processor.from_pretrained(name, revision=revision, **settings)
+    return processor(**settings) if folder is None else processor.from_pretrained(folder, **settings)
 
 
 def read_pictures(processor: Any, items: Sequence[Input]) -> list[Picture]:

@@ -24,18 +24,17 @@ class FolderSettings(NamedTuple):
     prompts: dict[str, str]  # name -> text before an input
 
 
-def folder_settings(name: str, revision: str | None = None) -> FolderSettings | None:
+def folder_settings(name: str) -> FolderSettings | None:
     """The settings of a sentence-transformers folder; None where the model is none.
 
     Args:
-        name: A folder, or "organisation/model" of the hub.
-        revision: Of the hub's model.
+        name: A folder.
 
     Raises:
         ValueError: If a module of the folder cannot be taken over (Dense changes the embedding after pooling), or it
             pools in a way that there is not here, prompt excluded among them.
     """
-    modules = _read(name, "modules.json", revision)
+    modules = _read(name, "modules.json")
     if modules is None:
         return None
     pooling = "mean"
@@ -47,9 +46,9 @@ def folder_settings(name: str, revision: str | None = None) -> FolderSettings | 
                 f"the encoder; known: {', '.join(KNOWN_MODULES)}. Save the model without it"
             )
         if kind == "Pooling":
-            pooling = _pooling(name, _read(name, f"{module['path']}/config.json", revision) or {})
-    first = _read(name, "sentence_bert_config.json", revision) or {}
-    about = _read(name, "config_sentence_transformers.json", revision) or {}
+            pooling = _pooling(name, _read(name, f"{module['path']}/config.json") or {})
+    first = _read(name, "sentence_bert_config.json") or {}
+    about = _read(name, "config_sentence_transformers.json") or {}
     return FolderSettings(pooling, first.get("max_seq_length"), dict(about.get("prompts") or {}))
 
 
@@ -67,14 +66,7 @@ def _pooling(name: str, config: dict[str, Any]) -> str:
     return POOLING[modes[0]]
 
 
-def _read(name: str, file: str, revision: str | None) -> Any:
-    """The JSON of a file of a folder or of the hub; None where it is missing."""
+def _read(name: str, file: str) -> Any:
+    """The JSON of a file of a folder; None where it is missing."""
     path = Path(name, file)
-    if not Path(name).is_dir():
-        from transformers.utils import cached_file
-
-        found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if found is None:
-            return None
-        path = Path(found)
     return read_json(path) if path.is_file() else None

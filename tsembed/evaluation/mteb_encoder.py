@@ -13,6 +13,7 @@ import numpy as np
 
 from ..encoder.text import Encoder
 from ..files import move_folder
+from ..hub import explained
 from ..tasks import TASK_OF_TYPE, route_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _SIMILAR_TYPE = {
     "InstructionRetrieval": "Retrieval",
     "InstructionReranking": "Reranking",
 }
+
+CACHED = "or bring its files in a copy of the cache, HF_HOME, of a machine that has downloaded them"
 
 
 class MtebEncoder:
@@ -138,6 +141,7 @@ def evaluate(
             task that left nothing there is run again.
 
     Raises:
+        HubError: If the hub does not give a task's data.
         RuntimeError: If a task fails; nothing is left out silently.
     """
     import datasets
@@ -148,7 +152,11 @@ def evaluate(
     rows, results_cache = [], ResultCache(cache)
     for task in tasks:
         begin = time.monotonic()
-        with _predictions_of(task, predictions) as (folder, strategy):
+        dataset = task.metadata.dataset
+        with (
+            _predictions_of(task, predictions) as (folder, strategy),
+            explained(dataset["path"], dataset["revision"], None, otherwise=CACHED),
+        ):
             results = mteb.evaluate(
                 model,
                 task,

@@ -158,6 +158,7 @@ def _train(
         sampling=training.task_sampling,
         tasks=variant.tasks,
         seed=seed,
+        order="computed" if any(getattr(table, "streamed", False) for table in tables.values()) else "array",
     )
     batches = StepBatches(
         tables,

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..tasks import TASKS, TEXT_TASKS
+from .permutation import KeyedPermutation
 
 Batching = Literal["task_aware", "homogeneous", "heterogeneous", "mixed"]
 
@@ -59,6 +60,8 @@ class TaskSampler:
             the number of rows. Datasets of one task are always drawn by their number of rows.
         tasks: Train on these alone: the steps of the other tasks are taken out of the schedule.
         seed: Of all draws.
+        order: How the rows of a pool are permuted: "array" draws all of them, 8 bytes per row of a pool; "computed"
+            computes those of a batch (`KeyedPermutation`), for pools of any size. The orders differ.
 
     Raises:
         ValueError: If a task has no dataset, a pool has fewer rows than a batch, or some tasks alone are asked of
@@ -75,8 +78,9 @@ class TaskSampler:
         sampling: Literal["balanced", "proportional"] = "balanced",
         tasks: tuple[str, ...] = TEXT_TASKS,
         seed: int = 0,
+        order: Literal["array", "computed"] = "array",
     ):
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self._order = batch_size, seed, order
         present = [task for task in TASKS if any(t == task for t, _ in datasets.values())]
         if missing := sorted(set(tasks) - set(present)):
             raise ValueError(f"no training dataset for task {missing}; datasets: {', '.join(datasets)}")
@@ -173,10 +177,14 @@ class TaskSampler:
         """Owners and rows of a pool's how-manieth batch; every epoch has a new permutation."""
         pool, share = self._pools[index], self._share
         epoch, at = divmod(occurrence, int(self._epochs[index]))
-        if self._orders.get(index, (None,))[0] != epoch:
-            order = _generator(self.seed, "rows", pool.name, epoch).permutation(int(pool.ends[-1]))
-            self._orders[index] = (epoch, order)
-        through = self._orders[index][1][at * share : (at + 1) * share]
+        size, of_batch = int(pool.ends[-1]), slice(at * share, (at + 1) * share)
+        if self._order == "computed":
+            order = KeyedPermutation(size, f"{self.seed}/{pool.name}/{epoch}")
+            through = order.take(np.arange(of_batch.start, of_batch.stop))
+        else:
+            if self._orders.get(index, (None,))[0] != epoch:
+                self._orders[index] = (epoch, _generator(self.seed, "rows", pool.name, epoch).permutation(size))
+            through = self._orders[index][1][of_batch]
         owners = np.searchsorted(pool.ends, through, side="right")
         return owners, through - np.concatenate([[0], pool.ends[:-1]])[owners]
 
@@ -185,4 +193,6 @@ class TaskSampler:
         schedule = hashlib.sha256(self._schedule.tobytes()).hexdigest()
         pools = [[pool.name, *pool.ends.tolist()] for pool in self._pools]
         identity = {"seed": self.seed, "batch_size": self.batch_size, "schedule": schedule, "pools": pools}
+        if self._order == "computed":
+            identity["order"] = self._order
         return identity if self._dealt == 1 else identity | {"dealt": self._dealt}

@@ -2,7 +2,8 @@
 
 26 of them are files of `sentence-transformers/embedding-training-data`; the other three stand in neighbouring
 repositories. Contrastors trained on consistency-filtered copies of these files (`filtered_pairs`), and so did MoTE. The
-files here are the unfiltered ones, except the two parquet sources, which are contrastors' own filtered copies.
+files here are the unfiltered ones, except the two parquet sources, which are contrastors' own filtered copies. They can
+be sampled from their beginning, which is what `gpu` does; `paper` reads the filtered ones whole (`filtered_pairs.py`).
 
 `data.path` may name a folder that mirrors the files under their own paths; then no network is needed.
 """
@@ -10,12 +11,14 @@ files here are the unfiltered ones, except the two parquet sources, which are co
 import gzip
 import json
 import random
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from tsembed import hub
 from tsembed.data.archives import BROKEN_GZIP, check_no_pointer
 from tsembed.data.pairs import reservoir
 from tsembed.data.schema import DatasetSpec, Pair, parse
@@ -27,6 +30,7 @@ REPOSITORY = "sentence-transformers/embedding-training-data"  # pinned by `data.
 REDDIT = "sentence-transformers/reddit-title-body"
 NOMIC = "nomic-ai/nomic-embed-unsupervised-data"
 REVISIONS = {
+    REPOSITORY: "f0952284922903339c620681b8506e31884c63b4",  # where no `data.revision` pins it
     REDDIT: "60f9fef73b56b73dfaefeab3729410f3cf9f846d",
     NOMIC: "dc9becf5b832f22f00007f14581bd73e2e6cf3aa",
 }
@@ -91,14 +95,23 @@ def specs(data: Data) -> Iterator[DatasetSpec]:
     for name, source in HUB_SOURCES.items():
         rows = {"rows": _pairs(name, source, data)}
         yield DatasetSpec(name, "train", "pairs", rows, _origin(source, data), LICENCE, task=source.task)
+    yield articles(data)
+
+
+def articles(data: Data) -> DatasetSpec:
+    """The 128 articles of SimpleWiki that the similarity analysis embeds.
+
+    Args:
+        data: Mirror or revision, and seed.
+    """
     simple = HUB_SOURCES["simplewiki"]
-    articles = _articles(simple, data)
-    yield DatasetSpec("simplewiki_articles", "eval", "wikipedia", {"rows": articles}, _origin(simple, data), LICENCE)
+    rows = {"rows": _articles(simple, data)}
+    return DatasetSpec("simplewiki_articles", "eval", "wikipedia", rows, _origin(simple, data), LICENCE)
 
 
 def fingerprint(data: Data) -> list[str]:
     """The pinned revisions, and name, size and time of a mirror's files."""
-    pinned = [f"{repository} {revision}" for repository, revision in REVISIONS.items()]
+    pinned = [f"{repository} {REVISIONS[repository]}" for repository in (REDDIT, NOMIC)]
     if data.path is None:
         return pinned
     files = sorted(p for p in data.path.rglob("*") if p.is_file())
@@ -150,6 +163,12 @@ def _pairs(name: str, source: HubSource, data: Data) -> Generator[Pair, None, di
     return notes
 
 
+@cache
+def _listed(repository: str, revision: str | None) -> list[str]:
+    """A repository's files: 26 sources ask for the same one, and the hub limits requests."""
+    return hub.list_files(repository, revision)
+
+
 def _has_empty(row: Any) -> bool:
     texts = row[:2] if isinstance(row, list) else row.values() if isinstance(row, dict) else ()
     if isinstance(row, dict) and isinstance(row.get("set"), list) and len(row["set"]) < 2:
@@ -177,25 +196,29 @@ def _revision(source: HubSource, data: Data) -> str | None:
 
 def _rows(source: HubSource, data: Data, *, sampled: bool) -> Iterator[tuple[str, Any]]:
     """Place and content of every row of the source's files, in the files' order."""
+    from pyarrow import ArrowInvalid
+
+    revision = _revision(source, data)
     for name in _names(source, data):
-        with _open(source, name, data, sampled) as file:
-            reader = _parquet(file, name) if name.endswith(".parquet") else _jsonl(file, name)
-            yield from ((f"{name}:{number}", row) for number, row in enumerate(reader, start=1))
+        number = 0
+        with hub.explained(source.repository, revision, name), _open(source, name, data, sampled) as file:
+            reader = _parquet(file) if name.endswith(".parquet") else _jsonl(file, name)
+            try:
+                for number, row in enumerate(reader, start=1):  # the number is told where reading fails
+                    yield f"{name}:{number}", row
+            except (*BROKEN_GZIP, ArrowInvalid) as error:
+                where = f"{source.repository}@{revision}/{name}" if data.path is None else data.path / name
+                remedy = "start again" if data.path is None else "copy it again"
+                raise ValueError(f"{where}: damaged behind row {number:,} ({error}); {remedy}") from error
 
 
 def _names(source: HubSource, data: Data) -> list[str]:
     if data.path is not None:
-        names: Iterable[str] = (p.relative_to(data.path).as_posix() for p in data.path.rglob("*") if p.is_file())
+        names = [p.relative_to(data.path).as_posix() for p in data.path.rglob("*") if p.is_file()]
         where = str(data.path)
     else:
-        from huggingface_hub import list_repo_files
-
+        names = _listed(source.repository, _revision(source, data))
         where = f"{source.repository}@{_revision(source, data)}"
-        try:
-            names = list_repo_files(source.repository, repo_type="dataset", revision=_revision(source, data))
-        except OSError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"{where} cannot be reached ({reason}); --data FOLDER takes a mirror") from error
     found = sorted(name for name in names if fnmatch(name, source.files))
     if not found:
         raise ValueError(f"{where} has no file {source.files}")
@@ -212,32 +235,21 @@ def _open(source: HubSource, name: str, data: Data, sampled: bool) -> BinaryIO:
         return open(data.path / name, "rb")
     revision = _revision(source, data)
     if sampled:
-        from huggingface_hub import HfFileSystem
-
-        return HfFileSystem().open(f"datasets/{source.repository}@{revision}/{name}", "rb")
-    from huggingface_hub import hf_hub_download
-
-    return open(hf_hub_download(source.repository, name, repo_type="dataset", revision=revision), "rb")
+        return hub.open_remote(source.repository, name, revision)
+    return open(hub.fetch(source.repository, name, revision), "rb")
 
 
 def _jsonl(file: BinaryIO, name: str) -> Iterator[Any]:
     lines = gzip.open(file) if name.endswith(".gz") else file
-    try:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise ValueError(f"{Path(name).name}:{number}: not JSON ({error})") from None
-    except BROKEN_GZIP as error:
-        raise ValueError(f"{name}: not a complete gzip file ({error}); fetch it again") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"{Path(name).name}:{number}: not JSON ({error})") from None
 
 
-def _parquet(file: BinaryIO, name: str) -> Iterator[dict]:
-    import pyarrow
+def _parquet(file: BinaryIO) -> Iterator[dict]:
     import pyarrow.parquet as pq
 
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["query", "document"]):
-            yield from batch.to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{name}: not a readable Parquet file ({' '.join(str(error).split())})") from None
+    for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["query", "document"]):
+        yield from batch.to_pylist()

@@ -9,6 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from tsembed import hub
+
 from ...presets import Data
 
 REPOSITORIES = {"train": "TIGER-Lab/MMEB-train", "eval": "TIGER-Lab/MMEB-eval"}  # `data.revision` pins the first
@@ -64,13 +66,7 @@ def copy_of(part: str, patterns: list[str], data: Data) -> Path:
     """
     if data.path is not None:
         return _mirror(part, data.path)
-    from huggingface_hub import errors, snapshot_download
-
-    about = {"repo_type": "dataset", "revision": revision_of(part, data)}
-    try:
-        return Path(snapshot_download(REPOSITORIES[part], **about, allow_patterns=patterns))
-    except (OSError, errors.HTTPError) as error:  # of a connection that fails on the way: no OSError
-        raise _unreachable(part, data, error) from error
+    return hub.fetch_matching(REPOSITORIES[part], patterns, revision_of(part, data))
 
 
 def revision_of(part: str, data: Data) -> str | None:
@@ -82,17 +78,7 @@ def _names(part: str, data: Data) -> list[str]:
     """The files of the repository; without a network those of the copy in the hub's cache."""
     if data.path is not None:
         return list(_files(_mirror(part, data.path)))
-    from huggingface_hub import errors, list_repo_files, snapshot_download
-
-    about = {"repo_type": "dataset", "revision": revision_of(part, data)}
-    try:
-        return list_repo_files(REPOSITORIES[part], **about)
-    except (OSError, errors.HTTPError) as error:
-        try:
-            cached = snapshot_download(REPOSITORIES[part], **about, allow_patterns=[], local_files_only=True)
-            return list(_files(Path(cached)))
-        except OSError:
-            raise _unreachable(part, data, error) from error
+    return hub.list_files(REPOSITORIES[part], revision_of(part, data))
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -109,8 +95,3 @@ def _mirror(part: str, path: Path) -> Path:
 
 def _place(part: str, data: Data) -> str:
     return f"{REPOSITORIES[part]}@{revision_of(part, data)}" if data.path is None else str(_mirror(part, data.path))
-
-
-def _unreachable(part: str, data: Data, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{_place(part, data)} cannot be reached ({reason:.300}); --data FOLDER takes a mirror")

@@ -40,6 +40,15 @@ def test_operations_of_a_training_by_hand():
     assert estimate.training_operations(of_gpu("vl_lora")) == 300 * 256 * per_pair
 
 
+def test_the_length_of_pairs_can_be_given():
+    paper = resolve(load_preset("paper"), "mote", 0)
+    whole = estimate.training_operations(paper)
+    assert estimate.training_operations(paper, 180) == pytest.approx(whole * 180 / 4096)
+    assert estimate.training_operations(paper, 10_000) == whole
+    images = resolve(load_preset("paper"), "vl_lora", 0)
+    assert estimate.training_operations(images, 180) == estimate.training_operations(images)
+
+
 def test_operations_of_an_evaluation():
     em, sem, route = (
         estimate.evaluation_operations(of_gpu(name)) for name in ("em", "sem_retrieval", "mote_cluster_route")

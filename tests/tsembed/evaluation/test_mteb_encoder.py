@@ -4,6 +4,8 @@
 - The route of every text follows the paper (§5.3): reranking as retrieval, pair classification, STS and summarization
   as classification; query and document by prompt type.
 - The revision changes with any weight and any setting. A generic encoder encodes a text once, not once per route.
+- Documents are not kept behind the call that encodes them: a corpus is larger than memory.
+- Data that the hub does not give are one line with repository and revision.
 - Scores are tidy; an interrupted evaluation reads finished tasks from its cache; an undefined correlation is 0.
 """
 
@@ -161,6 +163,16 @@ def test_the_vectors_of_a_large_corpus_are_not_kept(tokenizer, tmp_path, monkeyp
         scores.append(evaluate(wrapped, [task], tmp_path / "cache")[0]["score"])
         assert len(wrapped._vectors) == {100: 24, 15: 12}[kept]
     assert scores[0] == scores[1]
+
+
+def test_data_that_the_hub_does_not_give_are_one_line(encoder, tmp_path):
+    import mteb
+
+    from tsembed.hub import HubError
+
+    with pytest.raises(HubError, match=r"^mteb/biosses-sts@d3fb88f8f02e[0-9a-f]*: .*HF_HUB_OFFLINE") as error:
+        evaluate(model(encoder), [mteb.get_task("BIOSSES")], tmp_path / "cache")
+    assert "\n" not in str(error.value)
 
 
 def test_the_revision_changes_with_weights_and_settings(encoder):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from tests.hub_server import hub_server
 from tests.tiny import tiny
+from tests.upload_server import hub_server
 from tsembed.cli import main
 from tsembed.encoder.backbones import embedded_folder
 
