@@ -287,5 +287,9 @@ def main(arguments: list[str] | None = None) -> None:
         folder = freeze(options.preset, allow_mixed=options.allow_mixed)
     except ValueError as error:
         sys.exit(f"reference: {error}")
+    from . import summary  # which reads what was frozen
+
+    for path in summary.write():
+        print(path.relative_to(paths.ROOT))
     files = [p for p in folder.rglob("*") if p.is_file() and p.name != items.FILE]
     print(f"{folder.relative_to(paths.ROOT)}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
