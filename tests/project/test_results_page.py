@@ -75,7 +75,7 @@ def test_the_minutes_are_those_of_plan(monkeypatch, tmp_path):
     from expected import expected
 
     graph = nodes.RunGraph("cpu")
-    known = expected(graph, list(graph.outputs))
+    known = expected(graph, [f"{node}/seed{seed}" for node, seed in graph.runs])
     assert "runs of the reference" in known.source
     assert summary.minutes("cpu") == pytest.approx(known.seconds / 60, rel=0.02)
     assert f"<!-- minutes cpu -->{known.seconds / 60:.0f}<!-- -->" in README.read_text()

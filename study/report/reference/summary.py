@@ -143,8 +143,8 @@ def _line_of_earlier(about: dict[str, Any]) -> str:
     """What is to be known of a committed study of an earlier version, and whether a new one is under way."""
     place = f"reports/reference/{about['preset']}"
     text = (
-        f"[`{place}`]({place}/index.html) holds an older study, {about['runs']} runs of an earlier version of this code, "
-        f"finished on {about['day']}."
+        f"[`{place}`]({place}/index.html) holds an older study, {about['runs']} runs of an earlier version of this "
+        f"code, finished on {about['day']}."
     )
     kept = paths.REPORTS / "kept" / about["preset"]
     return text + (f" A new one is under way (`reports/kept/{about['preset']}`).\n" if kept.is_dir() else "\n")
