@@ -1,7 +1,7 @@
 """The published numbers, as copied to references/tsembed.yaml.
 
-Invariants: MMEB has as many sets here as in its source; every model has a score for each of them, a source, and the mean
-that the source prints; what our summaries of TSEmbed do not give is null, with the reason.
+Invariants: MMEB has as many sets here as in its source; every model has a score for each of them, a source, and the
+mean that the source prints; what our summaries of TSEmbed do not give is null, with the reason.
 """
 
 from collections import Counter
