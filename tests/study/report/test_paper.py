@@ -16,6 +16,7 @@ from study.report.paper import command, engine, folder, macros
 from study.report.reference import finished
 
 REFERENCE = paths.REPORTS / "reference"
+CHECKOUT = paths.ROOT
 OVER = re.compile(r"Overfull \\hbox \((\d+\.\d+)pt")
 FILES = r"\\(?:input|includegraphics|label|ref|cite|bibitem|usepackage)(?:\[[^]]*\])?\{[^}]*\}"
 
@@ -28,7 +29,7 @@ def reports(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/reference").symlink_to(REFERENCE)
-    (tmp_path / "CITATION.cff").symlink_to(REFERENCE.parents[1] / "CITATION.cff")
+    (tmp_path / "CITATION.cff").symlink_to(CHECKOUT / "CITATION.cff")
     return tmp_path / "reports"
 
 
@@ -78,6 +79,19 @@ def test_every_file_label_and_citation_is_there(paper):
     labels = set(re.findall(r"\\label\{([^}]*)\}", main))
     assert set(re.findall(r"\\ref\{([^}]*)\}", main)) <= labels
     assert set(re.findall(r"\\cite\{([^}]*)\}", main)) == set(re.findall(r"\\bibitem\{([^}]*)\}", main))
+
+
+def test_both_papers_are_cited_by_their_identifiers(paper):
+    entries = re.findall(r"\\bibitem\{(\w+)\} (.*)", (paper / "main.tex").read_text())
+    assert [key for key, _ in entries] == ["mote", "tsembed"]
+    assert "2025.findings-acl.1168" in entries[0][1]
+    assert "2603.04772" in entries[1][1]
+
+
+def test_the_macros_that_the_guide_names_exist(paper):
+    named = set(re.findall(r"\\(res\w+)", (CHECKOUT / "docs/paper.md").read_text()))
+    assert len(named) > 8
+    assert named <= set(defined(paper))
 
 
 def test_every_row_of_a_table_has_its_columns(paper):
