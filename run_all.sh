@@ -30,6 +30,10 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
                     compare the finished runs with the committed ones of reports/reference/PRESET: verdicts, then gains,
                     with --all also single scores and items;
                     status 0: nothing moved, 1: something did, or not all could be compared, 2: there is nothing to compare
+  paper PRESET [--reference]
+                    write a finished study as a LaTeX folder, reports/PRESET/paper/, and as report.pdf where LaTeX is
+                    installed; of the committed study where no run here is finished, or with --reference.
+                    Without a preset behind it, `paper` is the preset of that name
   lab [...]         JupyterLab with the kernel of this environment; what follows goes to it
   clean [PRESET] [--yes]
                     delete runs/PRESET and reports/PRESET

@@ -16,6 +16,14 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "keep": ("study.report.reference.keep", "copy the results of finished runs to reports/kept/, to be committed"),
     "restore": ("study.report.reference.restore", "put kept results back, so that their runs count as finished"),
     "freeze": ("study.report.reference.freeze", "copy a finished report to reports/reference/, to be committed"),
+    "results": (
+        "study.report.reference.summary",
+        "write docs/RESULTS.md and the README's lines from the committed studies",
+    ),
+    "paper": (
+        "study.report.paper.command",
+        "write a finished study as a LaTeX folder and, where LaTeX is, a PDF",
+    ),
     "verify": ("study.report.reference.verify", "compare finished runs with the committed ones"),
 }
 

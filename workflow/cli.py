@@ -31,17 +31,30 @@ def main(words: list[str]) -> None:
         if command == "lab":
             _become(python, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *rest)
         sys.exit(environment.lock(python))
-    if command not in ("plan", "status", "verify", "clean"):
+    if not _names_a_command(words):
         command, words = "run", ["run", *words]
     arguments = _arguments(command, words[1:])
     if command == "clean":
         sys.exit(_clean(arguments.preset, arguments.yes))
     python = environment.ready()
+    if command == "paper":
+        _become(python, "-m", "study", "paper", arguments.preset, *["--reference"] * arguments.reference)
     if command == "verify":
         os.environ.update(OFFLINE)
         _become(python, "-m", "study", "verify", arguments.preset, *["--all"] * arguments.all)
     options = [f"--{name}={value}" for name, value in vars(arguments).items() if name != "preset" and value]
     _become(python, str(ROOT / "workflow" / "scheduler.py"), command, arguments.preset, *options)
+
+
+def _names_a_command(words: list[str]) -> bool:
+    """Whether the first word is a command and no preset; `paper` is both, and a command in front of another word.
+
+    >>> [_names_a_command(text.split()) for text in ("plan", "cpu", "paper", "paper --jobs 4", "paper local")]
+    [True, False, False, False, True]
+    """
+    if words[:1] == ["paper"]:
+        return len(words) > 1 and not words[1].startswith("-")
+    return words[:1] != [] and words[0] in ("plan", "status", "verify", "clean")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,6 +77,8 @@ def _arguments(command: str, words: list[str]) -> argparse.Namespace:
         parser.add_argument("--profile", choices=sorted(p.name for p in (ROOT / "workflow/profiles").iterdir()))
     if command == "verify":
         parser.add_argument("--all", action="store_true")
+    if command == "paper":
+        parser.add_argument("--reference", action="store_true")
     if command == "clean":
         parser.add_argument("--yes", action="store_true")
     return parser.parse_args(words)

@@ -23,7 +23,7 @@ from tsembed.settings import Variant
 LAUNCH = "10_train"  # the notebook of one run
 HEADING = "=== "  # of one execution in a log
 CLAIMS = "90_claims"  # reads what the other notebooks found
-NOT_SHOWN = ("notebook.py", "reference")  # of report/, a file or a folder: no result depends on them
+NOT_SHOWN = ("notebook.py", "reference", "paper")  # of report/, a file or a folder: no result depends on them
 SITE_ALONE = ("site.py", "pages")  # of report/: no notebook depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
 

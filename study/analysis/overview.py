@@ -4,6 +4,7 @@ A run that is missing leaves its numbers out; nothing here asks for a whole pres
 """
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -37,13 +38,18 @@ class Scope(NamedTuple):
 
 def scope(preset: str) -> list[Scope]:
     """The text part and the image part of a preset, each as its finished runs have it; none where it has no run."""
+    return scope_of(paths.RUNS / preset)
+
+
+def scope_of(folder: Path) -> list[Scope]:
+    """As `scope`, of the runs in a folder, `<variant>/seed<k>/`."""
     parts = (("text", TEXT_METHODS), ("images", IMAGE_METHODS))
-    return [found for name, methods in parts if (found := _scope(preset, name, methods))]
+    return [found for name, methods in parts if (found := _scope(folder, name, methods))]
 
 
-def _scope(preset: str, name: str, methods: tuple[str, ...]) -> Scope | None:
+def _scope(folder: Path, name: str, methods: tuple[str, ...]) -> Scope | None:
     for method in methods:
-        runs = [p.parent for p in sorted((paths.RUNS / preset / method).glob("seed*/done.json"))]
+        runs = [p.parent for p in sorted((folder / method).glob("seed*/done.json"))]
         runs = [run for run in runs if (run / "config.yaml").is_file() and (run / "scores.json").is_file()]
         if not runs:
             continue

@@ -83,7 +83,7 @@ def origins(preset: str) -> list[dict[str, Any]]:
         environment = _json(path)
         if environment is None:
             continue
-        empty = {"runs": [], "dates": [], "machine": _machine(environment), "hardware": _hardware(environment)}
+        empty = {"runs": [], "dates": [], "machine": _machine(environment), "hardware": hardware_line(environment)}
         group = groups.setdefault(json.dumps(environment, sort_keys=True), dict.fromkeys(SHOWN) | environment | empty)
         group["runs"].append(f"{path.parent.parent.name}/{path.parent.name}")
         if finished := (_json(path.parent / "done.json") or {}).get("finished"):
@@ -104,10 +104,10 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _hardware(environment: dict[str, Any]) -> str:
+def hardware_line(environment: dict[str, Any]) -> str:
     """The machine in the words of one line.
 
-    >>> _hardware({"processor": "AMD EPYC", "cores": 2, "gpus": []}), _hardware({"gpus": ["H100", "H100"]})
+    >>> hardware_line({"processor": "AMD EPYC", "cores": 2, "gpus": []}), hardware_line({"gpus": ["H100", "H100"]})
     ('AMD EPYC, 2 cores', '2 × H100')
     """
     gpus = environment.get("gpus") or []

@@ -46,7 +46,7 @@ def test_help_lists_the_commands_and_needs_no_python(root, bare):
     assert answer.stderr == ""
     assert all(
         f"\n  {command}" in answer.stdout
-        for command in ("test", "check", "plan", "status", "verify", "lab", "clean", "lock")
+        for command in ("test", "check", "plan", "status", "verify", "paper", "lab", "clean", "lock")
     )
     assert not (root / ".cache").exists()
 
@@ -116,6 +116,19 @@ def test_verify_without_a_reference_is_one_line_with_a_status_of_its_own(root):
     assert answer.returncode == 2
     assert answer.stdout == ""
     one_line(checkout.call(root, "verify", "tinny"), "'tinny' is neither a command nor a preset")
+
+
+def test_paper_is_a_command_in_front_of_a_preset_and_else_a_preset(root):
+    one_line(checkout.call(root, "paper", "tinny"), "'tinny' is neither a command nor a preset; presets: tiny")
+    answer = checkout.call(root, "paper", "tiny")
+    assert answer.stderr == (
+        "paper: preset tiny: neither reports/tiny nor reports/reference/tiny holds a finished study; "
+        "run ./run_all.sh tiny\n"
+    )
+    one_line(checkout.call(root, "paper"), "'paper' is neither a command nor a preset")  # it is none in this checkout
+    shutil.copy(root / "configs/presets/tiny.yaml", root / "configs/presets/paper.yaml")
+    one_line(checkout.call(root, "paper", "--data", "nowhere"), "is not a folder")
+    assert "neither reports/paper nor" in checkout.call(root, "paper", "paper").stderr
 
 
 @pytest.mark.slow

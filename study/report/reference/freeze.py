@@ -60,7 +60,7 @@ def freeze(preset: str, *, allow_mixed: bool = False) -> Path:
     """
     runs = _finished(preset)
     _same_settings(preset, runs)
-    about = _about(preset, runs)
+    about = about_runs(preset, runs)
     if not allow_mixed:
         _one_commit(preset, about)
     target = folder_of(preset)
@@ -164,8 +164,13 @@ def _same_settings(preset: str, runs: dict[str, Path]) -> None:
             raise ValueError(f"{folder / 'config.yaml'} is not of the preset as it is now: {'; '.join(faults)}")
 
 
-def _about(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
-    """What reference.json holds."""
+def about_runs(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
+    """What reference.json holds about finished runs: commits, dates, seconds, hardware, versions.
+
+    Args:
+        preset: Their name.
+        runs: `<variant>/seed<k>` -> folder.
+    """
     environments = [json.loads((folder / "env.json").read_text()) for folder in runs.values()]
     done = [json.loads((folder / "done.json").read_text()) for folder in runs.values()]
     serialised = json.dumps({run: settings(folder) for run, folder in runs.items()}, sort_keys=True)
@@ -282,5 +287,9 @@ def main(arguments: list[str] | None = None) -> None:
         folder = freeze(options.preset, allow_mixed=options.allow_mixed)
     except ValueError as error:
         sys.exit(f"reference: {error}")
+    from . import summary  # which reads what was frozen
+
+    for path in summary.write():
+        print(path.relative_to(paths.ROOT))
     files = [p for p in folder.rglob("*") if p.is_file() and p.name != items.FILE]
     print(f"{folder.relative_to(paths.ROOT)}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")

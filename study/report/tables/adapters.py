@@ -120,23 +120,22 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table_rows).fillna(MISSING)
 
 
-def published_table(mmeb: Mapping[str, Any]) -> pd.DataFrame:
-    """The published scores on MMEB: method, backbone, overall, source, and whether it was taken from its authors.
+def published_table(mmeb: Mapping[str, Any], by_dataset: pd.DataFrame) -> pd.DataFrame:
+    """The published scores on MMEB: a row per model, its means by meta-task and over all datasets, and the source.
 
     Args:
         mmeb: The section `mmeb` of references/tsembed.yaml.
+        by_dataset: The table that it names: columns dataset, task_type, group, and one per model.
     """
-    whence = {"first": "the authors' page", "second": "a review, not checked"}
-    rows = sorted(mmeb["rows"].values(), key=lambda row: row["overall"])
-    return pd.DataFrame(
-        {
-            "Method": [row["label"] for row in rows],
-            "Backbone": [row["backbone"] for row in rows],
-            "Overall": [f"{row['overall']:.1f}" for row in rows],
-            "Source": [row["source"] for row in rows],
-            "Taken from": [whence[row["transcribed"]] for row in rows],
-        }
-    )
+    rows = []
+    for name, model in mmeb["models"].items():
+        means = by_dataset.groupby("task_type", sort=False)[name].mean()
+        rows.append(
+            {"Model": model["label"], "Backbone": model["backbone"]}
+            | {words(kind): f"{mean:.1f}" for kind, mean in means.items()}
+            | {"all datasets": f"{by_dataset[name].mean():.1f}", "Source": model["source"]}
+        )
+    return pd.DataFrame(rows)
 
 
 def _one_digit(value: float) -> str:

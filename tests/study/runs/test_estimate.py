@@ -1,7 +1,7 @@
 """Invariants of the estimated hours.
 
 - Operations are those of a calculation by hand: passes, weights, tokens, and the part of the steps that a model takes.
-- What the presets and the README say is what the command prints.
+- What the presets and docs/running.md say is what the command prints.
 """
 
 import re
@@ -66,12 +66,12 @@ def test_operations_of_an_evaluation():
 
 
 @pytest.mark.parametrize("name", ["gpu", "local-gpu"])
-def test_presets_and_readme_say_what_the_command_prints(name, capsys):
+def test_presets_and_guide_say_what_the_command_prints(name, capsys):
     assert cli.main(["estimate", name]) == 0
     last = capsys.readouterr().out.splitlines()[-2]
     printed = [round(float(number)) for number in re.findall(r"(?:H100|A100) ([\d.]+)", last)]
     said = re.compile(r"an estimated (\d+) hours (?:of training )?of an H100 or (\d+) of an A100")
-    texts = [load_preset(name).about] + ([(paths.ROOT / "README.md").read_text()] if name == "gpu" else [])
+    texts = [load_preset(name).about] + ([(paths.ROOT / "docs/running.md").read_text()] if name == "gpu" else [])
     assert [[int(number) for number in said.search(text).groups()] for text in texts] == [printed] * len(texts)
 
 
