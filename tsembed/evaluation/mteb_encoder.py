@@ -140,6 +140,7 @@ def evaluate(
     rows = []
     for task in tasks:
         begin = time.monotonic()
+        print(f"{len(rows) + 1}/{len(tasks)}  {task.metadata.name}  is being scored", flush=True)
         with _predictions_of(task, predictions) as (folder, strategy):
             results = mteb.evaluate(
                 model,

@@ -59,6 +59,7 @@ def evaluate(
     rows, hits = [], {}
     for entry in selected:
         begin = time.monotonic()
+        print(f"{len(rows) + 1}/{len(selected)}  {entry['name']}  is being scored", flush=True)
         tables = load_table(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")

@@ -39,6 +39,7 @@ class ImagePanel:
         options = [(f"{name} ({images.words(task)})", name) for name, task in sets.items()]
         if [*self.dataset.options] != options:
             self.dataset.options = options
+            self.dataset.value = options[0][1]
         self.first()
 
     def first(self, *_) -> None:

@@ -1,5 +1,6 @@
 """The same text under all routes: how near its embeddings are, and from which block on they part."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,16 @@ def layer_cosines(encoder: "Encoder", text: str) -> pd.DataFrame:
 def heat_maps(cosines: "Mapping[Model, Float[np.ndarray, 'routes routes']]") -> "Figure":
     """A panel per model: cosine of one text's embeddings under every two routes."""
     names = [words(route) for route in ROUTES]
+    lowest = min(0.9, math.floor(10 * min(float(table.min()) for table in cosines.values())) / 10)
     with new_figure(FULL, 2.6, "cosine of one text under every two routes") as figure:
         panels = figure.subplots(1, len(cosines), squeeze=False).ravel()
         for axes, (model, table) in zip(panels, cosines.items(), strict=True):
-            heat_map(axes, table, names if axes is panels[0] else [], names, limit=1.0, digits=2)
+            heat_map(axes, table, names if axes is panels[0] else [], names, limit=1.0, lowest=lowest, digits=2)
             axes.set_title(title(model))
-        footnote(figure, "1 text, 1 model each; cosine similarity, 1: the route changes nothing; grey: from 0 to 1")
+        footnote(
+            figure,
+            f"1 text, 1 model each; cosine similarity, 1: the route changes nothing; grey: from {lowest:.1f} to 1",
+        )
     return figure
 
 
