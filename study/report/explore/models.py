@@ -97,7 +97,8 @@ def choose(candidates: Sequence[Model], preset: str = "best", variant: str = "be
     untrained = candidates[-1]
     if untrained.of_images:  # the adapters of the others start from a trained model
         return untrained
-    return Model(UNTRAINED, PRESET if preset == "best" else preset, "mote" if variant == "best" else variant)
+    no_text = preset == "best" or load_preset(preset).backbone.name.startswith("random:")
+    return Model(UNTRAINED, PRESET if no_text else preset, "mote" if variant == "best" else variant)
 
 
 def beside(model: Model, candidates: Iterable[Model]) -> Model:
