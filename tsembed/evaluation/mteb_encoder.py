@@ -137,7 +137,7 @@ def evaluate(
     from mteb.cache import ResultCache
 
     datasets.disable_progress_bars()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task in tasks:
         begin = time.monotonic()
         print(f"{len(rows) + 1}/{len(tasks)}  {task.metadata.name}  is being scored", flush=True)
