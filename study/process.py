@@ -21,14 +21,23 @@ from pathlib import Path
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 TAIL = 20  # lines of the log in an error
+QUIET = 15.0  # seconds without a new line after which the cell says what is still under way
+LONGEST_SILENCE = 60.0  # seconds between two such lines
 _PR_SET_PDEATHSIG = 1
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def run_supervised(
-    command: list[str], *, log: Path, every: float = 5.0, each: Callable[[], None] | None = None
+    command: list[str],
+    *,
+    log: Path,
+    every: float = 5.0,
+    quiet: float = QUIET,
+    each: Callable[[], None] | None = None,
 ) -> None:
     """Run a command to its end, with its full output in a file and a line of it in the cell now and then.
+
+    Where the command says nothing new, the cell repeats its last line and for how long it has been the last.
 
     The command has its own session. It dies with this process, and an interrupt of the cell ends it: SIGTERM, then
     SIGKILL after `GRACE` seconds.
@@ -37,10 +46,51 @@ def run_supervised(
         command: Program and arguments; no shell.
         log: File that standard output and error are appended to; its folder is made.
         every: Seconds between two lines in the cell. Heavy cell output kills kernels.
+        quiet: Seconds without a new line after which the last one is repeated; then after ever longer, but at
+            most `LONGEST_SILENCE` seconds more.
         each: Called as often, and once at the end: a live figure.
 
     Raises:
         RuntimeError: If the command ends with a status other than 0; holds the last lines of the log.
+    """
+    process, begin = start_supervised(command, log=log)
+    started, shown, news, patience = time.monotonic(), "", time.monotonic(), quiet
+    try:
+        while True:
+            try:
+                code = process.wait(every)
+            except subprocess.TimeoutExpired:
+                code = None
+            line, now = last_line(log, begin), time.monotonic()
+            if line != shown:
+                print(f"{now - started:7.0f} s  {line}", flush=True)
+                shown, news, patience = line, now, quiet
+            elif code is None and now - news >= patience:
+                print(f"{now - started:7.0f} s  … {now - news:.0f} s at: {line or 'starting'}", flush=True)
+                patience += min(patience, LONGEST_SILENCE)
+            if each is not None:
+                each()
+            if code is not None:
+                break
+    finally:
+        stop(process)
+    if code != 0:
+        why = " (killed; probably out of memory)" if code == 128 + signal.SIGKILL else ""
+        lines = "\n".join(_tail(log, begin, TAIL))
+        raise RuntimeError(f"exit status {code}{why} of: {' '.join(command)}\nlast lines of {log}:\n{lines}")
+
+
+def start_supervised(command: list[str], *, log: Path) -> tuple[subprocess.Popen, int]:
+    """Start a command as `run_supervised` does, and do not wait for it; end it with `stop`.
+
+    It dies with the thread that calls this (PR_SET_PDEATHSIG), so call it in the kernel's main thread.
+
+    Args:
+        command: Program and arguments; no shell.
+        log: File that standard output and error are appended to; its folder is made.
+
+    Returns:
+        The supervisor's process, whose status is the command's, and where in the log its output begins.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
@@ -52,27 +102,12 @@ def run_supervised(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    started, shown = time.monotonic(), None
-    try:
-        while True:
-            try:
-                code = process.wait(every)
-            except subprocess.TimeoutExpired:
-                code = None
-            line = (_tail(log, begin, 1) or [None])[0]
-            if line != shown and line is not None:
-                print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
-                shown = line
-            if each is not None:
-                each()
-            if code is not None:
-                break
-    finally:
-        _stop(process)
-    if code != 0:
-        why = " (killed; probably out of memory)" if code == 128 + signal.SIGKILL else ""
-        lines = "\n".join(_tail(log, begin, TAIL))
-        raise RuntimeError(f"exit status {code}{why} of: {' '.join(command)}\nlast lines of {log}:\n{lines}")
+    return process, begin
+
+
+def last_line(log: Path, begin: int = 0) -> str:
+    """The last line that is not empty of a log, from a place in it on; "" where there is none."""
+    return (_tail(log, begin, 1) or [""])[0]
 
 
 def launcher(mode: str, *command: str) -> list[str]:
@@ -89,7 +124,7 @@ def _tail(log: Path, begin: int, count: int) -> list[str]:
     return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()][-count:]
 
 
-def _stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen) -> None:
     """Ask the supervisor to end its command, and wait until it has."""
     if process.poll() is None:
         process.terminate()

@@ -10,6 +10,7 @@ from pathlib import Path
 import environment
 
 ROOT = Path(os.environ["TSEMBED_ROOT"])
+FIRST_NOTEBOOK = "notebooks/00_explore.ipynb"  # what `lab` opens
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
@@ -29,7 +30,7 @@ def main(words: list[str]) -> None:
             os.environ.update(OFFLINE)
             sys.exit(_check(python))
         if command == "lab":
-            _become(python, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *rest)
+            _become(python, "-m", "jupyterlab", *_lab_options(), *rest)
         sys.exit(environment.lock(python))
     if not _names_a_command(words):
         command, words = "run", ["run", *words]
@@ -135,6 +136,15 @@ def _pytest_workers(words: list[str]) -> list[str]:
         []
         if any(word.startswith(decided) for word in words)
         else ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
+    )
+
+
+def _lab_options() -> tuple[str, ...]:
+    """JupyterLab's settings; those that the caller gives come later and count."""
+    return (
+        f"--ServerApp.root_dir={ROOT}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
+        "--ServerApp.contents_manager_class=study.lab.NotebookContents",
     )
 
 

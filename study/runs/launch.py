@@ -1,5 +1,6 @@
 """Commands that a notebook starts: prepare the data of a run, and the run itself. Does not import torch."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -64,6 +65,19 @@ def _launcher(preset: str, variant: str, seed: int) -> Path:
             f"{name} would wait; use ddp"
         )
     return folder / f"{name}.yaml"
+
+
+def study_is_running() -> bool:
+    """Whether `./run_all.sh PRESET` is at work in this checkout: it holds the lock of runs/."""
+    path = paths.RUNS / ".lock"
+    if not path.is_file():
+        return False
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def gpus() -> int:

@@ -74,28 +74,41 @@ def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[s
     if encoder.specialised and articles:
         texts = [text for name in articles for text in load_table(data, "eval", name)["rows"]["text"]]
         drawn = random.Random(settings.data.seed).sample(texts, min(ARTICLES, len(texts)))
+        _say("similarity of the routes")
         probes["similarity"] = inter_task_similarity(encoder, drawn, **encode)
         if variant.probe:
+            _say("similarity by layer")
             probes["layers"] = similarity_by_layer(encoder, drawn, **encode)
         if variant.token_routing is not None:
+            _say("experts of tokens")
             probes["routing"] = expert_shares(encoder, drawn, **encode)
     if variant.probe:
         trained = training_tasks(manifest, "train", variant)
         tables = {name: load_table(data, "train", name) for name in trained}
+        _say("conflict of the tasks' gradients")
         probes["gradients"] = task_gradients_conflict(encoder, tables, trained, settings)
         if variant.of_images:
+            _say("conflict of the sets' gradients")
             probes["set_gradients"] = set_gradients_conflict(encoder, tables, trained, settings)
         if variant.adapter is None:
+            _say("drift of the weights")
             dense = build(settings.backbone, Variant(label="dense")).backbone.to(encoder.device)
             probes["drift"] = expert_drift(encoder.backbone, dense)
     if variant.probe and variant.adapter is not None and variant.adapter.kind == "moe_lora":
         part = "validation" if training_tasks(manifest, "validation", variant) else "train"
         tasks_of_part = training_tasks(manifest, part, variant)
         pairs = {name: load_table(data, part, name) for name in tasks_of_part}
+        _say("use of the experts")
         tables_of_routing = lora_experts.measure(encoder, pairs, tasks_of_part, **encode)
         probes |= dict(zip(("use", "proxy", "information"), tables_of_routing, strict=True))
+        _say("weights of the negatives")
         probes["weights"] = negative_weights_by_relation(encoder, tables, trained, settings)
     return probes
+
+
+def _say(what: str) -> None:
+    """A line about what is measured now: some of it takes longer than the scores."""
+    print(f"measuring: {what}", flush=True)
 
 
 def _encoding(settings: RunSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tsembed
-from study.process import run_supervised
+from study.process import last_line, run_supervised, start_supervised, stop
 
 CHILDREN = "echo $$ > {0}/first; sh -c 'echo $$ > {0}/second; sleep 60; :' & sleep 60; :"
 
@@ -31,6 +31,26 @@ def test_a_slow_command_shows_where_it_is(tmp_path, capsys):
         ["sh", "-c", "printf 'step 1\\rstep 2\\n'; sleep 0.6; echo step 3"], log=tmp_path / "a.log", every=0.2
     )
     assert [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()] == ["step 2", "step 3"]
+
+
+def test_a_silent_command_says_now_and_then_that_it_is_at_work(tmp_path, capsys):
+    command = ["sh", "-c", "echo scoring; sleep 2; echo done"]
+    run_supervised(command, log=tmp_path / "a.log", every=0.1, quiet=0.4)
+    first, *silent, last = [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert (first, last) == ("scoring", "done")
+    assert 1 <= len(silent) <= 3, "at 0.4, 0.8 and 1.6 seconds: ever less often"
+    assert all(line.startswith("… ") and line.endswith("s at: scoring") for line in silent)
+
+
+def test_a_command_that_was_only_started_can_be_ended(tmp_path):
+    process, begin = start_supervised(["sh", "-c", "echo here; sleep 60"], log=tmp_path / "a.log")
+    deadline = time.monotonic() + 20
+    while last_line(tmp_path / "a.log", begin) != "here" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert last_line(tmp_path / "a.log", begin) == "here"
+    assert process.poll() is None
+    stop(process)
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_a_second_command_appends_to_the_log_but_shows_only_its_own_lines(tmp_path):

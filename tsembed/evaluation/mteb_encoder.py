@@ -149,10 +149,12 @@ def evaluate(
     from mteb.cache import ResultCache
 
     datasets.disable_progress_bars()
-    rows, results_cache = [], ResultCache(cache)
+    rows: list[dict[str, Any]] = []
+    results_cache = ResultCache(cache)
     for task in tasks:
         begin = time.monotonic()
         dataset = task.metadata.dataset
+        print(f"{len(rows) + 1}/{len(tasks)}  {task.metadata.name}  is being scored", flush=True)
         with (
             _predictions_of(task, predictions) as (folder, strategy),
             explained(dataset["path"], dataset["revision"], None, otherwise=CACHED),

@@ -56,9 +56,11 @@ def evaluate(
         if entry["part"] == "eval" and entry["format"] == "ranking":
             sets.setdefault((entry["task"], entry["group"]), []).append(entry)
     selected = [entry for entries in sets.values() for entry in entries[:sets_per_type]]
-    rows, hits = [], {}
+    rows: list[dict[str, Any]] = []
+    hits: dict[str, Items] = {}
     for entry in selected:
         begin = time.monotonic()
+        print(f"{len(rows) + 1}/{len(selected)}  {entry['name']}  is being scored", flush=True)
         tables = load_table(data, "eval", entry["name"])
         task = TASKS[entry["task"]]
         rng = random.Random(f"{seed}/{entry['name']}")

@@ -23,6 +23,7 @@ def heat_map(
     *,
     around: float | None = None,
     limit: float | None = None,
+    lowest: float = 0.0,
     digits: int | None = None,
 ) -> "AxesImage":
     """Draw a table; the image, for a colour bar.
@@ -32,15 +33,16 @@ def heat_map(
         table: A number per row and column; nan stays white.
         rows: A label per row; none: no labels.
         columns: A label per column, "" for a column without.
-        around: The value in the middle of two colours; None: one colour, from zero.
+        around: The value in the middle of two colours; None: one colour, from `lowest` on.
         limit: The largest distance from `around`, or the largest value, that is told apart; None: of the table.
+        lowest: The value that is white, of one colour.
         digits: Of the number in a cell; None: no numbers.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
     middle = around or 0.0
     reach = limit or float(np.nanmax(np.abs(table - middle))) or 1.0
-    low = middle - reach if around is not None else 0.0
+    low = middle - reach if around is not None else lowest
     colours = DIVERGING if around is not None else LinearSegmentedColormap.from_list("greys", [LIGHT, DARK])
     image = axes.imshow(table, cmap=colours, vmin=low, vmax=middle + reach, aspect="auto", interpolation="nearest")
     axes.set_yticks(range(len(table)) if len(rows) else [], rows)

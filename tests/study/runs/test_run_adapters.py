@@ -243,9 +243,17 @@ def test_of_text_adapters_a_sentence_transformer_is_made(tokenizer, tmp_path):
 @pytest.mark.slow
 def test_the_notebook_for_exploring_runs_with_and_without_a_trained_run(checkout, tmp_path):
     notebook, out = str(paths.NOTEBOOKS / "00_explore.ipynb"), tmp_path / "00_explore.ipynb"
-    for root, parameters in ((paths.ROOT, ()), (checkout, ("-p", "preset", "test", "-p", "variant", "vl_base"))):
-        command = [sys.executable, "-m", "study", "notebook", notebook, str(out), *parameters]
-        check(start_command(root, command))
+    empty = tmp_path / "empty"
+    (empty / "configs/presets").mkdir(parents=True)
+    (empty / "configs/variants").symlink_to(paths.CONFIGS / "variants")
+    for root in (empty, checkout):
+        for preset in ("cpu", "smoke"):
+            shutil.copy(paths.CONFIGS / f"presets/{preset}.yaml", root / "configs/presets")
+        check(start_command(root, [sys.executable, "-m", "study", "notebook", notebook, str(out)]))
         text = out.read_text()
-        assert "digits_digit (image_classification)" in text
-        assert ("trained: `runs/test/vl_base/seed0`" in text) == (root == checkout)
+        assert "digits_digit" in text
+        assert "✓ right answer" in text
+        assert "Not trained" in text, "no text model is trained in either"
+        assert ("runs/test/vl_base/seed0" in text) == (root == checkout)
+        assert ((root / "runs/explore").is_dir()) == (root == empty), "images are prepared where there are none"
+        assert "Not possible" not in text
