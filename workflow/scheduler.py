@@ -15,11 +15,14 @@ from pathlib import Path
 
 import environment
 import nodes
+import slurm
 from cli import OFFLINE
 from expected import expected
+from queue_watch import Queue
 
 from study import paths, presets, selection
 from study.process import launcher
+from study.runs.launch import nodes_per_training, processes_per_node
 
 HERE = Path(__file__).resolve().parent
 LAST_LINES = 5
@@ -36,7 +39,7 @@ LAST_WORDS = 2.0  # seconds from the state that a node writes to the end of its 
 
 
 class Interrupted(Exception):
-    """SIGINT, SIGTERM or SIGHUP has come."""
+    """SIGINT, SIGTERM or SIGHUP has come; its number is the argument."""
 
 
 def run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
@@ -67,16 +70,18 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
 
 
 def status(graph: nodes.RunGraph) -> int:
-    """Print every node: done, running, failed or missing, with its time."""
-    states = nodes.read_states(graph.preset)
+    """Print every node: done, running, queued, failed or missing, with its time."""
+    states, queue = nodes.read_states(graph.preset), Queue(graph)
+    queued = {queue.node_of(job) for job in queue.active() if job.state == "PENDING"}
     for node, output in graph.outputs.items():
-        state = states.get(node, {})
-        word = state.get("state", "missing")
-        if word != "running":
+        state = {} if node in queued else states.get(node, {})
+        word = "queued" if node in queued else state.get("state", "missing")
+        if word not in ("running", "queued"):
             complete = (paths.ROOT / output).is_file()
             word = "done" if complete else "missing" if word == "done" else word
         spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
-        log = nodes.log_of(graph.preset, node).relative_to(paths.ROOT) if word not in ("done", "missing") else ""
+        silent = word in ("done", "missing", "queued")
+        log = "" if silent else nodes.log_of(graph.preset, node).relative_to(paths.ROOT)
         print(f"{word:11} {node:28} {spent:>9}  {log}".rstrip())
     return 0
 
@@ -87,66 +92,100 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     variables = os.environ | (OFFLINE if graph.offline else {}) | {"TSEMBED_SESSION": session}
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
-    shown: dict[str, str] = {}
-    with (logs / "snakemake.log").open("wb") as sink:
-        process = subprocess.Popen(
-            launcher("exec", *_snakemake(graph, options)),
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                _show(graph, session, shown)
-        except Interrupted:
-            print("\nInterrupted: ending what runs …", flush=True)
+    shown: dict[str, tuple[float, str]] = {}
+    queue = Queue(graph) if options.profile == "slurm" else None
+    process = None
+    try:
+        if queue:
+            queue.settle(time.sleep)
+            queue.forget_earlier()
+        with (logs / "snakemake.log").open("wb") as sink:
+            process = subprocess.Popen(
+                launcher("exec", *_snakemake(graph, options)),
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while process.poll() is None:
+            time.sleep(0.2)
+            _show(graph, session, shown)
+            if queue:
+                queue.show(_line, session)
+    except Interrupted as interrupt:
+        print("\nInterrupted: ending what runs …", flush=True)
+        if process:
             _end(graph, session, process)
-            print("Interrupted. The same command continues from here.", file=sys.stderr)
-            return 130
+        if queue:
+            _leave(queue, interrupt.args[0])
+        print("Interrupted. The same command continues from here.", file=sys.stderr)
+        return 130
     _show(graph, session, shown)
-    return _conclude(graph, session, process.returncode, time.time() - began)
+    if queue:
+        queue.show(_line, session, now=True)
+    return _conclude(graph, session, process.returncode, time.time() - began, queue)
 
 
-def _conclude(graph: nodes.RunGraph, session: str, code: int, seconds: float) -> int:
+def _leave(queue: Queue, signum: int) -> None:
+    """Cancel the study's jobs; where the connection was lost, leave them: the next call waits for what runs by then."""
+    if signum == signal.SIGHUP:
+        return
+    if not queue.end(GRACE) and (left := queue.active()):
+        print(f"Still there; end them with scancel: {', '.join(map(queue.describe, left))}", file=sys.stderr)
+
+
+def _conclude(graph: nodes.RunGraph, session: str, code: int, seconds: float, queue: Queue | None = None) -> int:
     states = {n: s for n, s in nodes.read_states(graph.preset).items() if s["session"] == session}
     failed = [n for n, s in states.items() if s["state"] != "done"]
+    jobs = {n: job for n, job in queue.failed.items() if n not in states and not _is_there(graph, n)} if queue else {}
     if code == 0 and not failed:
         page = (paths.ROOT / graph.outputs["site"]).relative_to(paths.ROOT)
         print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {page}")
         return 0
-    if not failed:
+    if not failed and not jobs:
         text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
         print(f"run_all.sh: {_cause(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log", file=sys.stderr)
         return 1
     for node in failed:
         log = nodes.log_of(graph.preset, node)
-        lines = [line for line in nodes.last_output(log).splitlines() if line.strip()][-LAST_LINES:]
-        print(
-            f"\nfailed: {node}, log: {log.relative_to(paths.ROOT)}",
-            *(f"    {x}" for x in lines),
-            sep="\n",
-            file=sys.stderr,
-        )
-    missing = [n for n, output in graph.outputs.items() if n not in failed and not (paths.ROOT / output).is_file()]
+        _print_failure(node, log, nodes.last_output(log).splitlines())
+    for node, job in jobs.items():
+        log, lines = queue.last_words(job, LAST_LINES)
+        _print_failure(f"{node} (job {job.number} {job.state.lower()})", log, lines)
+    failed += jobs
+    missing = [n for n in graph.outputs if n not in failed and not _is_there(graph, n)]
     blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
     print(f"\nrun_all.sh: {len(failed)} of {len(graph.outputs)} nodes failed{blocked}", file=sys.stderr)
     return 1
 
 
-def _show(graph: nodes.RunGraph, session: str, shown: dict[str, str]) -> None:
-    """One line when a node starts and one when it ends."""
+def _is_there(graph: nodes.RunGraph, node: str) -> bool:
+    return node in graph.outputs and (paths.ROOT / graph.outputs[node]).is_file()
+
+
+def _print_failure(node: str, log: Path | None, lines: list[str]) -> None:
+    place = log.relative_to(paths.ROOT) if log else "none"
+    last = [f"    {line}" for line in lines if line.strip()][-LAST_LINES:]
+    print(f"\nfailed: {node}, log: {place}", *last, sep="\n", file=sys.stderr)
+
+
+def _show(graph: nodes.RunGraph, session: str, shown: dict[str, tuple[float, str]]) -> None:
+    """One line when a node starts, as often as it does, and one when it ends."""
     for node, state in sorted(nodes.read_states(graph.preset).items(), key=lambda item: item[1]["started"]):
-        if state["session"] != session or shown.get(node) == state["state"]:
+        now = (state["started"], state["state"])
+        if state["session"] != session or shown.get(node) == now:
             continue
-        if node not in shown:
-            print(f"{_clock(state['started'])}  start   {node}", flush=True)
+        if node not in shown or shown[node][0] != state["started"]:
+            _line("start", node, "", state["started"])
         if state["state"] != "running":
             spent = _duration(state.get("ended", time.time()) - state["started"])
-            print(f"{_clock(state.get('ended', time.time()))}  {state['state']:7} {node}  {spent}", flush=True)
-        shown[node] = state["state"]
+            _line(state["state"], node, spent, state.get("ended"))
+        shown[node] = now
+
+
+def _line(what: str, node: str, how: str, when: float | None = None) -> None:
+    print(f"{_clock(when or time.time())}  {what:7} {node}  {how}".rstrip(), flush=True)
 
 
 def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -> list[str]:
@@ -167,8 +206,10 @@ def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -
     ]
     if options.jobs:
         command += ["--jobs" if profile == "slurm" else "--cores", options.jobs]
-    given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
-    settings = {"preset": graph.preset, "data": graph.data, "gpus": given_gpus}
+    settings: dict[str, object] = {"preset": graph.preset, "data": graph.data}
+    if profile == "slurm":
+        command += slurm.options(slurm.name_of(graph.preset, paths.ROOT), nodes.log_dir(graph.preset) / "slurm")
+        settings |= {"nodes": nodes_per_training(), "gpus": processes_per_node() or 1}
     return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
 
 
@@ -188,8 +229,6 @@ def _end(graph: nodes.RunGraph, session: str, process: subprocess.Popen) -> None
     end = time.monotonic() + LAST_WORDS
     while any(map(_is_alive, signalled)) and time.monotonic() < end:  # a node writes its state and then ends
         time.sleep(0.05)
-    if elsewhere := sorted({s["host"] for s in _running(graph, session)}):
-        print(f"Jobs go on at {', '.join(elsewhere)}: end them with scancel, or let them finish.", file=sys.stderr)
 
 
 def _is_alive(pid: int) -> bool:
@@ -208,7 +247,7 @@ def _running(graph: nodes.RunGraph, session: str) -> list[dict]:
 def _interrupt(signum, frame):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    raise Interrupted
+    raise Interrupted(signum)
 
 
 def _reasons(text: str) -> dict[str, str]:
@@ -253,6 +292,20 @@ def _select(options: argparse.Namespace) -> None:
         os.environ.pop(selection.VARIABLE) if before is None else os.environ.update({selection.VARIABLE: before})
 
 
+def _processes(options: argparse.Namespace) -> int:
+    """Of one training, over its nodes, on a cluster; on one machine a run takes what there is, and 1 stands for it.
+
+    Raises:
+        ValueError: If there are several nodes and no cluster, or a variable is no whole number.
+    """
+    several = nodes_per_training()
+    if options.profile == "slurm":
+        return several * (processes_per_node() or 1)
+    if several > 1 and options.command == "run":
+        raise ValueError(f"TSEMBED_NODES={several} needs a cluster: give --profile slurm")
+    return 1
+
+
 def main() -> int:
     """Exit status of run, plan or status; 1 with one line on stderr where the preset or its data break a rule."""
     parser = argparse.ArgumentParser()
@@ -261,8 +314,8 @@ def main() -> int:
     for name in ("data", "jobs", "profile", "only", "seeds"):
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args()
-    graph = nodes.RunGraph(options.preset, options.data)
     try:
+        graph = nodes.RunGraph(options.preset, options.data, _processes(options))
         _select(options)
         if options.command == "status":
             return status(graph)

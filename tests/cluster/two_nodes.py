@@ -1,0 +1,93 @@
+"""A training over two nodes of the cluster, killed once, beside the same training in one process."""
+
+import json
+
+import yaml
+from safetensors.torch import load_file
+
+from .studies import Study, log, wait_until
+
+PRESET = {
+    "about": "a training over two nodes",
+    "judged": False,
+    "backbone": {"name": "embedded:all-MiniLM-L6-v2", "pooling": "mean", "num_layers": 2, "dropout": 0.0},
+    "data": {"source": "embedded", "train_rows": 64, "eval_rows": 40},
+    "training": {
+        "steps": 40,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "warmup_steps": 1,
+        "max_query_tokens": 32,
+        "max_document_tokens": 64,
+        "precision": "fp32",
+        "task_sampling": "balanced",
+        "checkpoint_every": 5,
+    },
+    "evaluation": {"benchmark": None, "max_tokens": 64, "token_budget": 2048, "sets_per_type": 1},
+    "variants": {"base": 1, "mote": 1},
+}
+NODES = {"TSEMBED_NODES": "2", "TSEMBED_PROCESSES": "1"}
+
+
+def two_nodes(calm: Study, killed: Study) -> list[str]:
+    """What did not hold; nothing, if all did."""
+    for study in (calm, killed):
+        (study.root / "configs" / "presets" / "nodes.yaml").write_text(yaml.safe_dump(PRESET))
+    if calm.finish("nodes") != 0:
+        return [f"one process failed:\n{calm.output()}"]
+    log("one process: finished")
+    call = killed.start("nodes", **NODES)
+    run = killed.root / "runs" / "nodes" / "mote" / "seed0"
+    wait_until(lambda: list(run.glob("checkpoints/*")) or call.poll() is not None, "a checkpoint is there", 600)
+    training = [job for job in killed.jobs() if job.rule == "rule_train_mote_seed0" and job.state == "RUNNING"]
+    if not training:
+        return [f"no training over two nodes is running:\n{killed.output()}"]
+    log(f"two nodes: {_asked_for(killed, training[0].number)}")
+    killed.cancel(training[0].number)
+    log(f"two nodes: job {training[0].number} cancelled while training, with {len(_rows(run))} steps done")
+    if call.wait() != 0:
+        return [f"two nodes failed:\n{killed.output()}"]
+    again = sum(job.rule == "rule_train_mote_seed0" for job in killed.jobs())
+    log(f"two nodes: finished, the training in {again} jobs")
+    return ([] if again == 2 else [f"the training had {again} jobs"]) + _compare(calm, killed)
+
+
+def _asked_for(study: Study, number: str) -> str:
+    import subprocess
+
+    shown = subprocess.run(["scontrol", "show", "job", number], env=study.variables, capture_output=True, text=True)
+    wanted = ("NumNodes", "NumCPUs", "NumTasks", "TRES", "NodeList", "TresPerNode")
+    return " ".join(word for word in shown.stdout.split() if word.split("=")[0] in wanted)
+
+
+def _rows(run) -> list[dict]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _compare(calm: Study, killed: Study) -> list[str]:
+    """Losses and weights, within what the test of two processes on one machine allows (tests/study/runs/test_run.py)."""
+    one, two = (study.root / "runs" / "nodes" / "mote" / "seed0" for study in (calm, killed))
+    start = load_file(calm.root / "runs" / "nodes" / "base" / "seed0" / "model" / "model.safetensors")
+    weights = [load_file(run / "model" / "model.safetensors") for run in (one, two)]
+    moved = max((weights[0][name] - start[name]).abs().max().item() for name in start if name in weights[0])
+    apart = max((weights[0][name] - weights[1][name]).abs().max().item() for name in weights[0])
+    rows = [_rows(run) for run in (one, two)]
+    same_tasks = [row["task"] for row in rows[0]] == [row["task"] for row in rows[1]]
+    losses = max(abs(a["loss"] - b["loss"]) for a, b in zip(*rows, strict=True)) if same_tasks else float("nan")
+    scores = [json.loads((run / "scores.json").read_text()) for run in (one, two)]
+    differ = max(abs(a["score"] - b["score"]) for a, b in zip(*scores, strict=True))
+    trained = json.loads((two / "trained.json").read_text())
+    log(
+        f"two nodes against one process: {trained['nodes']} nodes, {trained['processes']} processes, {len(rows[1])} steps;"
+        f" weights moved by {moved:.1e}, apart by {apart:.1e}; losses apart by {losses:.1e}; scores by {differ:.2f}"
+    )
+    faults = []
+    if (trained["nodes"], trained["processes"]) != (2, 2):
+        faults.append(f"not trained by two processes on two nodes: {trained}")
+    if not moved > 1e-3 or not apart < moved / 100:
+        faults.append(f"weights moved by {moved} and are apart by {apart}")
+    if not losses < 1e-4:
+        faults.append(f"losses are apart by {losses}")
+    return faults
