@@ -8,7 +8,7 @@ two cores. Status 0: every check held. What it checks:
 - No job is submitted twice, and no call leaves one behind.
 - A training over two nodes, killed once: losses and weights equal those of one process.
 
-The folder must not exist and is removed at the end, unless a check fails or `--keep` is given.
+The folder is removed at the end, unless a check fails or `--keep` is given; a further call goes on with what is in it.
 """
 
 import argparse
@@ -30,16 +30,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="do not remove the folder")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
-    folder.mkdir(parents=True)
+    shutil.rmtree(folder / "slurm", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     words = ["--only", options.only] if options.only else []
     faults: list[str] = []
     with cluster(folder / "slurm") as variables:
         log("the cluster is up: two nodes of one CPU and one GPU that is none")
         calm, killed = (Study(copy_checkout(folder / name), variables) for name in ("calm", "killed"))
-        if options.part != "nodes":
-            faults += disturbed_study(calm, killed, words)
-        if options.part != "study":
-            faults += two_nodes(calm, killed)
+        try:
+            if options.part != "study":
+                faults += two_nodes(calm, killed)
+            if options.part != "nodes":
+                faults += disturbed_study(calm, killed, words)
+        finally:
+            calm.end()
+            killed.end()
     log("the cluster is down")
     for fault in faults:
         log(f"FAULT: {fault}")

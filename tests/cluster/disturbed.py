@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from .studies import Job, Study, differences, kill, log, results, wait_until
 
 PRESET = "smoke"
+CALLS = 5  # a job that is killed three times is a failure of its call
 
 
 def disturbed_study(calm: Study, killed: Study, words: list[str]) -> list[str]:
@@ -70,97 +72,103 @@ def _lose_the_login_node(study: Study, words: list[str]) -> list[str]:
 
 def _kill_in_six_places(study: Study, words: list[str]) -> list[str]:
     """Kill a job in each place, and call again until the study is done."""
-    places = dict(_places(study))
-    calls = 0
-    while calls < 4:
-        calls += 1
+    places = _Places(study)
+    left, calls, twice = places.attempts(), 0, []
+    while calls < CALLS:
+        calls, checked = calls + 1, 0.0
         call = study.start(PRESET, *words)
         while call.poll() is None:
-            for name, attempt in list(places.items()):
+            for name, attempt in list(left.items()):
                 if what := attempt():
                     log(f"killed while {name}: {what}")
-                    del places[name]
-            if twice := _twice(study):
-                os.killpg(call.pid, signal.SIGKILL)
-                return twice
-            time.sleep(0.002 if "saving" in places else 0.1)
+                    del left[name]
+            if time.monotonic() - checked > 0.5:
+                places.look()
+                twice += [rule for rule in _twice(study) if rule not in twice]
+                checked = time.monotonic()
+            time.sleep(0.002 if "saving" in left else 0.1)
         log(f"call {calls}: status {call.returncode}")
         if call.returncode == 0:
             break
-    faults = [f"nothing was killed while {name}" for name in places]
+    faults = twice + [f"nothing was killed while {name}" for name in left]
     return faults + ([f"not done after {calls} calls:\n{study.output()}"] if call.returncode else [])
 
 
-def _places(study: Study) -> Iterator[tuple[str, Callable[[], str | None]]]:
-    """Name of a place -> an attempt to kill a job there, which says what it has killed."""
-    runs = study.root / "runs" / PRESET
-    spared: set[str] = set()  # a job is killed once, a rule twice at most: the profile tries three times
+class _Places:
+    """An attempt per place to kill a job there: each says what it has killed, or None where there was no chance."""
 
-    def running(prefix: str) -> list[Job]:
-        return [
-            job
-            for job in study.jobs()
-            if job.state == "RUNNING" and job.rule.startswith(prefix) and job.rule not in spared
-        ]
+    def __init__(self, study: Study):
+        self.study, self.runs = study, study.root / "runs" / PRESET
+        self.workers: dict[Path, _Worker] = {}
 
-    def pending() -> str | None:
-        for job in study.jobs():
+    def saving(self) -> str | None:
+        """The folder of a model is there under its first name: an instant, so the process is looked up before."""
+        for partial in self.runs.glob("*/seed*/model.partial"):
+            if (worker := self.workers.get(partial.parent)) is None:
+                continue
+            try:
+                os.kill(worker.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            kill(worker.job)
+            if partial.exists() and not (partial.parent / "model").exists():
+                return f"job {worker.job}, kill -9; {partial.relative_to(self.runs)} is left"
+        return None
+
+    def look(self) -> None:
+        """Note who works on which run."""
+        runs = [lock.parent for lock in self.runs.glob("*/seed*/.lock") if not (lock.parent / "model").exists()]
+        self.workers = {run: worker for run in runs if (worker := _worker(run))}
+
+    def pending(self) -> str | None:
+        for job in self.study.jobs():
             if job.state == "PENDING" and job.rule.startswith("rule_run"):
-                study.cancel(job.number)
+                self.study.cancel(job.number)
                 return f"job {job.number} {job.rule}, scancel"
         return None
 
-    def starting() -> str | None:
-        for job in running("rule_run"):
-            if study.state(PRESET, _node(job)).get("job") != job.number:
-                spared.add(job.rule)
+    def starting(self) -> str | None:
+        """The job runs, and its node has not begun."""
+        for job in self._running("rule_run"):
+            if self.study.state(PRESET, _node(job)).get("job") != job.number:
                 return f"job {job.number} {job.rule}, kill -9 of {kill(job.number)} processes"
         return None
 
-    def training() -> str | None:
-        for checkpoint in runs.glob("*/seed*/checkpoints/*"):
+    def training(self) -> str | None:
+        for checkpoint in self.runs.glob("*/seed*/checkpoints/*"):
             run = checkpoint.parent.parent
-            for job in running("rule_run"):
-                if not (run / "model").exists() and _works_on(job, run, study):
-                    study.cancel(job.number)
-                    spared.add(job.rule)
-                    return f"job {job.number} {job.rule}, scancel with {checkpoint.relative_to(runs)} there"
+            for job in self._running("rule_run"):
+                if not (run / "model").exists() and _job_of(run) == job.number:
+                    self.study.cancel(job.number)
+                    return f"job {job.number} {job.rule}, scancel; {checkpoint.relative_to(self.runs)} is there"
         return None
 
-    def saving() -> str | None:
-        for partial in runs.glob("*/seed*/model.partial"):
-            number = _number_at_work(partial.parent)
-            if number and kill(number) and partial.exists() and not (partial.parent / "model").exists():
-                return f"job {number}, kill -9; {partial.relative_to(runs)} is left"
-        return None
-
-    def evaluating() -> str | None:
-        for folder in runs.glob("*/seed*/mteb"):
+    def evaluating(self) -> str | None:
+        for folder in self.runs.glob("*/seed*/mteb"):
             run = folder.parent
-            for job in running("rule_run"):
-                if not (run / "scores.json").exists() and _works_on(job, run, study):
-                    spared.add(job.rule)
+            for job in self._running("rule_run"):
+                if not (run / "scores.json").exists() and _job_of(run) == job.number:
                     return f"job {job.number} {job.rule}, kill -9 of {kill(job.number)} processes"
         return None
 
-    def notebook() -> str | None:
-        for job in running("rule_analysis"):
+    def notebook(self) -> str | None:
+        for job in self._running("rule_analysis"):
             name = job.rule.removeprefix("rule_analysis_wildcards_")
-            if (study.root / "reports" / PRESET / "notebooks" / f".{name}.running.ipynb").exists():
-                study.cancel(job.number)
+            if (self.study.root / "reports" / PRESET / "notebooks" / f".{name}.running.ipynb").exists():
+                self.study.cancel(job.number)
                 return f"job {job.number} {job.rule}, scancel"
         return None
 
-    yield "saving", saving
-    yield "pending", pending
-    yield "starting", _now_and_then(starting)
-    yield "training", _now_and_then(training)
-    yield "evaluating", _now_and_then(evaluating)
-    yield "notebook", _now_and_then(notebook)
+    def attempts(self) -> dict[str, Callable[[], str | None]]:
+        """Place -> attempt; that of an instant is cheap, the others are made now and then."""
+        others = (self.pending, self.starting, self.training, self.evaluating, self.notebook)
+        return {"saving": self.saving} | {attempt.__name__: _now_and_then(attempt) for attempt in others}
+
+    def _running(self, prefix: str) -> list[Job]:
+        return [job for job in self.study.jobs() if job.state == "RUNNING" and job.rule.startswith(prefix)]
 
 
 def _now_and_then(attempt: Callable[[], str | None], every: float = 0.3) -> Callable[[], str | None]:
-    """The attempt, at most as often: it asks Slurm, and another one must see files that are there for an instant."""
     last = [0.0]
 
     def seldom() -> str | None:
@@ -177,13 +185,13 @@ def _node(job: Job) -> str:
     return f"{variant}/{seed}"
 
 
-def _works_on(job: Job, run: Path, study: Study) -> bool:
-    """Whether the job's process holds the lock of the run's folder."""
-    return _number_at_work(run) == job.number
+class _Worker(NamedTuple):
+    pid: int
+    job: str
 
 
-def _number_at_work(run: Path) -> str | None:
-    """The job of the process that has the run's lock."""
+def _worker(run: Path) -> _Worker | None:
+    """The process that has the run's lock open, and its job."""
     answer = subprocess.run(["fuser", run / ".lock"], capture_output=True, text=True)
     for pid in answer.stdout.split():
         try:
@@ -192,8 +200,13 @@ def _number_at_work(run: Path) -> str | None:
             continue
         for word in variables:
             if word.startswith(b"SLURM_JOB_ID="):
-                return word.partition(b"=")[2].decode()
+                return _Worker(int(pid), word.partition(b"=")[2].decode())
     return None
+
+
+def _job_of(run: Path) -> str | None:
+    worker = _worker(run)
+    return worker.job if worker else None
 
 
 def _one_runs(study: Study) -> bool:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +26,12 @@ def log(text: str) -> None:
 
 def copy_checkout(root: Path) -> Path:
     """The checkout without what has run in it, with a profile for nodes of one CPU, as a cluster's user edits it."""
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     for name in FILES:
         shutil.copy(checkout.ROOT / name, root / name)
     for name in COPIED:
-        shutil.copytree(checkout.ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(checkout.ROOT / name, root / name, ignore=ignored, dirs_exist_ok=True)
     profile = root / "workflow" / "profiles" / "slurm" / "config.yaml"
     content = yaml.safe_load(profile.read_text())
     content |= {"cores": 1, "latency-wait": 10, "slurm-init-seconds-before-status-checks": 5}
@@ -52,10 +53,11 @@ class Study:
         cluster = {"SLURM_CONF": variables["SLURM_CONF"], "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
         self.variables = checkout.environment(**cluster)
         self.variables.pop("TMPDIR", None)
+        self.calls: list[subprocess.Popen] = []
 
     def start(self, preset: str, *words: str, **more: str) -> subprocess.Popen:
         output = (self.root / "calls.log").open("ab")
-        return subprocess.Popen(
+        call = subprocess.Popen(
             [self.root / "run_all.sh", preset, "--profile", "slurm", *words],
             env=self.variables | more,
             cwd=self.root,
@@ -64,6 +66,37 @@ class Study:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self.calls.append(call)
+        return call
+
+    def finish_runs(self, preset: str, names: Sequence[str], **more: str) -> None:
+        """Call until these runs are done, and no longer.
+
+        Raises:
+            RuntimeError: If the call ends before.
+        """
+        call = self.start(preset, **more)
+        self.wait_for_runs(call, preset, names)
+
+    def wait_for_runs(self, call: subprocess.Popen, preset: str, names: Sequence[str]) -> None:
+        """Wait for the runs of a call, and interrupt it then.
+
+        Raises:
+            RuntimeError: If the call ends before.
+        """
+        marks = [self.root / "runs" / preset / name / "seed0" / "done.json" for name in names]
+        while not all(mark.is_file() for mark in marks):
+            if call.poll() is not None:
+                raise RuntimeError(f"the call ended with status {call.returncode}:\n{self.output()}")
+            time.sleep(0.5)
+        self.end()
+
+    def end(self) -> None:
+        """Interrupt what still runs of the calls."""
+        for call in self.calls:
+            if call.poll() is None:
+                os.killpg(call.pid, signal.SIGINT)
+                call.wait()
 
     def finish(self, preset: str, *words: str, **more: str) -> int:
         return self.start(preset, *words, **more).wait()
