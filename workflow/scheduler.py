@@ -21,7 +21,7 @@ from expected import expected
 from queue_watch import Queue
 
 from study import paths, presets, selection
-from study.process import launcher
+from study.process import cause, launcher
 from study.runs.launch import nodes_per_training, processes_per_node
 
 HERE = Path(__file__).resolve().parent
@@ -166,7 +166,7 @@ def _is_there(graph: nodes.RunGraph, node: str) -> bool:
 
 def _print_failure(node: str, log: Path | None, lines: list[str]) -> None:
     place = log.relative_to(paths.ROOT) if log else "none"
-    last = [f"    {line}" for line in lines if line.strip()][-LAST_LINES:]
+    last = [f"    {line}" for line in cause([line for line in lines if line.strip()])][-LAST_LINES:]
     print(f"\nfailed: {node}, log: {place}", *last, sep="\n", file=sys.stderr)
 
 

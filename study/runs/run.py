@@ -13,7 +13,9 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ from tsembed.strict import check
 from .. import paths
 from ..former_names import former_name
 from ..presets import NAMES_ALONE, RunSettings, load_preset, resolve
+from ..process import of_rank
 from .launch import data_folder
 
 if TYPE_CHECKING:
@@ -45,6 +48,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--only-training", action="store_true", help="stop at the trained model, without scores")
     options = parser.parse_args(arguments)
+    try:
+        _run_all(options)
+    except Exception:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        print(of_rank(int(os.environ["RANK"]), traceback.format_exc()), end="", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _run_all(options: argparse.Namespace) -> None:
     preset = load_preset(options.preset)
     for variant in preset.variants_of_node(options.variant, options.seed):
         folder = paths.run_dir(options.preset, variant, options.seed)

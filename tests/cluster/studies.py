@@ -39,6 +39,12 @@ def copy_checkout(root: Path) -> Path:
     return root
 
 
+def copy_data(preset: str, source: Path, target: Path) -> None:
+    """Give a checkout the data that another one has prepared."""
+    for folder in (source / "runs" / preset).glob("data*"):
+        shutil.copytree(folder, target / "runs" / preset / folder.name, dirs_exist_ok=True)
+
+
 class Job(NamedTuple):
     number: str
     state: str
@@ -69,14 +75,14 @@ class Study:
         self.calls.append(call)
         return call
 
-    def finish_runs(self, preset: str, names: Sequence[str], **more: str) -> None:
+    def finish_runs(self, preset: str, names: Sequence[str], *words: str, **more: str) -> None:
         """Call until these runs are done, and no longer.
 
         Raises:
             RuntimeError: If the call ends before.
         """
-        call = self.start(preset, **more)
-        self.wait_for_runs(call, preset, names)
+        if not self.done(preset, names):
+            self.wait_for_runs(self.start(preset, *words, **more), preset, names)
 
     def wait_for_runs(self, call: subprocess.Popen, preset: str, names: Sequence[str]) -> None:
         """Wait for the runs of a call, and interrupt it then.
@@ -84,12 +90,16 @@ class Study:
         Raises:
             RuntimeError: If the call ends before.
         """
-        marks = [self.root / "runs" / preset / name / "seed0" / "done.json" for name in names]
-        while not all(mark.is_file() for mark in marks):
+        while not self.done(preset, names):
             if call.poll() is not None:
                 raise RuntimeError(f"the call ended with status {call.returncode}:\n{self.output()}")
             time.sleep(0.5)
         self.end()
+
+    def done(self, preset: str, names: Sequence[str]) -> bool:
+        """Whether each of these runs has its mark: that of its notebook where several share a process."""
+        folders = [self.root / "runs" / preset / name for name in names]
+        return all(any((f / mark).is_file() for mark in ("done.json", "10_train.ipynb.done")) for f in folders)
 
     def end(self) -> None:
         """Interrupt what still runs of the calls."""

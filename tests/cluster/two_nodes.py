@@ -1,14 +1,12 @@
 """A training over two nodes of the cluster, killed once, beside the same training in one process."""
 
 import json
-import shutil
 import subprocess
-from pathlib import Path
 
 import yaml
 from safetensors.torch import load_file
 
-from .studies import Study, log, wait_until
+from .studies import Study, copy_data, log, wait_until
 
 PRESET = {
     "about": "a training over two nodes",
@@ -44,8 +42,7 @@ def two_nodes(calm: Study, killed: Study) -> list[str]:
         (study.root / "configs" / "presets" / "nodes.yaml").write_text(yaml.safe_dump(PRESET))
     calm.finish_runs("nodes", ("base", "mote"))
     log("one process: trained and scored")
-    data = Path("runs") / "nodes" / "data"
-    shutil.copytree(calm.root / data, killed.root / data, dirs_exist_ok=True)
+    copy_data("nodes", calm.root, killed.root)
     call = killed.start("nodes", **NODES)
     run = killed.root / "runs" / "nodes" / "mote" / "seed0"
     wait_until(lambda: list(run.glob("checkpoints/*")) or call.poll() is not None, "a checkpoint is there", 900)

@@ -179,7 +179,6 @@ def test_processes_of_another_machine_are_let_be(root):
     variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))
     answer = subprocess.run([sys.executable, "-c", code], env=variables, cwd=root, capture_output=True, text=True)
     assert answer.stdout == "None -9\n", answer.stderr
-    assert "Jobs go on at elsewhere" in answer.stderr, answer.stderr
 
 
 def test_a_run_waits_for_the_run_whose_weights_it_takes():
