@@ -8,6 +8,7 @@ import sys
 
 COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "data": ("study.data.command", "prepare the data of a preset as Arrow tables and a manifest"),
+    "fetch": ("study.fetch", "download the weights and benchmarks of a preset, for compute nodes without a network"),
     "run": ("study.runs.run", "train, save and evaluate one variant with one seed"),
     "train": ("study.runs.launch", "train one variant with one seed, on all GPUs of a job, without its scores"),
     "notebook": ("study.report.notebook", "execute a notebook with parameters; it is done only if every cell ran"),

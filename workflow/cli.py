@@ -31,7 +31,7 @@ def main(words: list[str]) -> None:
         if command == "lab":
             _become(python, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *rest)
         sys.exit(environment.lock(python))
-    if command not in ("plan", "status", "verify", "clean"):
+    if command not in ("plan", "status", "fetch", "verify", "clean"):
         command, words = "run", ["run", *words]
     arguments = _arguments(command, words[1:])
     if command == "clean":
@@ -55,7 +55,7 @@ def _arguments(command: str, words: list[str]) -> argparse.Namespace:
     name = "./run_all.sh" if command == "run" else f"./run_all.sh {command}"
     parser = _Parser(prog=name, allow_abbrev=False, add_help=False)
     parser.add_argument("preset", nargs="?", default="cpu", type=_preset)
-    if command in ("run", "plan"):
+    if command in ("run", "plan", "fetch"):
         parser.add_argument("--data", type=_folder, metavar="PATH")
         parser.add_argument("--only", metavar="VARIANT,…")
         parser.add_argument("--seeds", type=_positive, metavar="N")

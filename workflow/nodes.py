@@ -16,7 +16,7 @@ from pathlib import Path
 
 import slurm
 
-from study import notebooks, paths, presets, variant_rows
+from study import fetch, notebooks, paths, presets, variant_rows
 from tsembed.files import write_text
 from tsembed.settings import Variant
 
@@ -157,8 +157,8 @@ class RunGraph:
 
     @property
     def offline(self) -> bool:
-        """Whether neither data nor weights come from a network."""
-        return all(
+        """Whether neither data nor weights come from a network, or what does is here already."""
+        return fetch.is_fetched(self.settings) or all(
             (each.backbone.name.startswith(("embedded:", "random:")) or Path(each.backbone.name).is_dir())
             and (each.data.source not in ("hub", "mmeb") or each.data.path is not None)
             for each in self.settings.all_experiments.values()

@@ -1,6 +1,6 @@
 """Runs, plans and shows a study: Snakemake decides what runs, this file says what happens.
 
-`python scheduler.py run|plan|status PRESET [--data=PATH] [--jobs=N] [--profile=NAME]`, with the environment's Python.
+`python scheduler.py run|plan|status|fetch PRESET [--data=PATH] [--jobs=N] [--profile=NAME]`, in the environment.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,15 +43,32 @@ class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP has come; its number is the argument."""
 
 
-def run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
-    """Exit status: 0 done, 1 a node failed, 130 interrupted."""
+def run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str] = ()) -> int:
+    """Exit status: 0 done, 1 a node failed, 130 interrupted.
+
+    Args:
+        graph: What is run.
+        options: Of the call.
+        only: Nodes; all of them by default.
+    """
     lock = paths.RUNS / ".lock"
     with environment.locked(lock) as free:
         if not free:
             print(f"run_all.sh: already running in this checkout: {lock.read_text().strip()}", file=sys.stderr)
             return 1
         lock.write_text(f"preset {graph.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        return _run(graph, options)
+        return _run(graph, options, only)
+
+
+def fetch(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
+    """Exit status, as `run`: prepares the data, and downloads what else the runs read of a network."""
+    if code := run(graph, options, list(graph.data_nodes)):
+        return code
+    folder = ["--data", graph.data] if graph.data else []
+    try:
+        return subprocess.run([sys.executable, "-m", "study", "fetch", graph.preset, *folder]).returncode
+    except Interrupted:
+        return 130
 
 
 def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
@@ -86,7 +104,7 @@ def status(graph: nodes.RunGraph) -> int:
     return 0
 
 
-def _run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
+def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]) -> int:
     logs, began, session = nodes.log_dir(graph.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
     logs.mkdir(parents=True, exist_ok=True)
     variables = os.environ | (OFFLINE if graph.offline else {}) | {"TSEMBED_SESSION": session}
@@ -101,7 +119,7 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
             queue.forget_earlier()
         with (logs / "snakemake.log").open("wb") as sink:
             process = subprocess.Popen(
-                launcher("exec", *_snakemake(graph, options)),
+                launcher("exec", *_snakemake(graph, options, *(str(graph.outputs[node]) for node in only))),
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -124,7 +142,7 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     _show(graph, session, shown)
     if queue:
         queue.show(_line, session, now=True)
-    return _conclude(graph, session, process.returncode, time.time() - began, queue)
+    return _conclude(graph, session, process.returncode, time.time() - began, queue, only)
 
 
 def _leave(queue: Queue, signum: int) -> None:
@@ -135,13 +153,16 @@ def _leave(queue: Queue, signum: int) -> None:
         print(f"Still there; end them with scancel: {', '.join(map(queue.describe, left))}", file=sys.stderr)
 
 
-def _conclude(graph: nodes.RunGraph, session: str, code: int, seconds: float, queue: Queue | None = None) -> int:
+def _conclude(
+    graph: nodes.RunGraph, session: str, code: int, seconds: float, queue: Queue | None, only: Sequence[str]
+) -> int:
     states = {n: s for n, s in nodes.read_states(graph.preset).items() if s["session"] == session}
     failed = [n for n, s in states.items() if s["state"] != "done"]
     jobs = {n: job for n, job in queue.failed.items() if n not in states and not _is_there(graph, n)} if queue else {}
     if code == 0 and not failed:
         page = (paths.ROOT / graph.outputs["site"]).relative_to(paths.ROOT)
-        print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {page}")
+        what = ", ".join(only) or page
+        print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {what}", flush=True)
         return 0
     if not failed and not jobs:
         text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
@@ -287,7 +308,7 @@ def _select(options: argparse.Namespace) -> None:
     before = os.environ.get(selection.VARIABLE)
     os.environ[selection.VARIABLE] = choice.dump()
     presets.load_preset(options.preset, options.data or None)  # refuses an unknown variant before anything is written
-    if options.command == "run":
+    if options.command != "plan":
         selection.choose(options.preset, choice)
         os.environ.pop(selection.VARIABLE) if before is None else os.environ.update({selection.VARIABLE: before})
 
@@ -307,9 +328,9 @@ def _processes(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Exit status of run, plan or status; 1 with one line on stderr where the preset or its data break a rule."""
+    """Exit status of the command; 1 with one line on stderr where the preset or its data break a rule."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["run", "plan", "status"])
+    parser.add_argument("command", choices=["run", "plan", "status", "fetch"])
     parser.add_argument("preset")
     for name in ("data", "jobs", "profile", "only", "seeds"):
         parser.add_argument(f"--{name}", default="")
@@ -319,7 +340,7 @@ def main() -> int:
         _select(options)
         if options.command == "status":
             return status(graph)
-        return run(graph, options) if options.command == "run" else plan(graph, options)
+        return {"run": run, "plan": plan, "fetch": fetch}[options.command](graph, options)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 1

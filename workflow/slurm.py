@@ -94,16 +94,31 @@ def jobs(name: str = "") -> list[Job] | None:
     return [job for job in parse(answer.stdout) if job.name.startswith(name)]
 
 
-_known: tuple[float, list[Job] | None] = (float("-inf"), None)
+class _Memory:
+    """The last answers of squeue in this process."""
+
+    def __init__(self) -> None:
+        self.asked = float("-inf")
+        self.active: set[str] | None = None  # numbers of jobs that wait or run; None: squeue did not answer
+        self.before: set[str] | None = None  # the same of the answer before
+
+
+_memory = _Memory()
 
 
 def has_ended(number: str) -> bool:
-    """Whether a job is over, or forgotten; False where squeue does not answer, which may be so for a while."""
-    global _known
-    if time.monotonic() - _known[0] > _AGE:
-        _known = (time.monotonic(), jobs())
-    listed = _known[1]
-    return listed is not None and all(not job.active for job in listed if job.number == number)
+    """Whether a job is over, or forgotten; False where squeue does not answer, which may be so for a while.
+
+    A process that has asked before says so after a second answer: a job that is being cancelled counts as ended while
+    its commands still have some seconds to say how they end.
+    """
+    if time.monotonic() - _memory.asked > _AGE:
+        listed = jobs()
+        _memory.asked, _memory.before = time.monotonic(), _memory.active
+        _memory.active = None if listed is None else {job.number for job in listed if job.active}
+    if _memory.active is None or number in _memory.active:
+        return False
+    return _memory.before is None or number not in _memory.before
 
 
 def cancel(ended: Iterable[Job]) -> bool:

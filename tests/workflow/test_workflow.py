@@ -106,6 +106,14 @@ def test_a_failure_blocks_only_what_depends_on_it_and_the_next_call_runs_that_al
     assert (root / "reports/tiny/index.html").is_file()
 
 
+def test_fetching_prepares_the_data_and_runs_nothing(root):
+    answer = checkout.call(root, "fetch", "tiny", "--data=own")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.splitlines()[-1] == "tiny needs no network"
+    assert {node: word for node, word in table(root, "status").items() if word != "missing"} == {"data": "done"}
+    assert {node: word for node, word in table(root, "plan").items() if word != "would run"} == {"data": "done"}
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("kill", ["SIGTERM", "kill -9 of the group"])
 def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill):
