@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import slurm
-
-from study import fetch, notebooks, paths, presets, variant_rows
+from study import fetch, notebooks, paths, presets, slurm, variant_rows
 from tsembed.files import write_text
 from tsembed.settings import Variant
 

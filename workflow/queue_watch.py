@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nodes
-import slurm
 
-from study import paths
+from study import paths, slurm
 
 EVERY = 5.0  # seconds between two questions to Slurm
 EXPECTED = ("None", "Priority", "Resources", "BeginTime")  # reasons for which any job waits

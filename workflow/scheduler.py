@@ -16,12 +16,11 @@ from pathlib import Path
 
 import environment
 import nodes
-import slurm
 from cli import OFFLINE
 from expected import expected
 from queue_watch import Queue
 
-from study import paths, presets, selection
+from study import paths, presets, selection, slurm
 from study.process import cause, launcher
 from study.runs.launch import nodes_per_training, processes_per_node
 

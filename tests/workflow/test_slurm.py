@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from study import paths
+from study import paths, slurm
 from study.runs import launch, on_node
 from tests import checkout
 
@@ -28,7 +28,6 @@ sys.path.insert(0, str(paths.ROOT / "workflow"))
 import nodes
 import queue_watch
 import scheduler
-import slurm
 
 PROGRAM = """#!{python} -S
 import sys

@@ -107,6 +107,8 @@ def test_a_failure_blocks_only_what_depends_on_it_and_the_next_call_runs_that_al
 
 
 def test_fetching_prepares_the_data_and_runs_nothing(root):
+    preset = root / "configs" / "presets" / "tiny.yaml"
+    preset.write_text(checkout.PRESET + "evaluation: {benchmark: null}\n")
     answer = checkout.call(root, "fetch", "tiny", "--data=own")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.splitlines()[-1] == "tiny needs no network"
