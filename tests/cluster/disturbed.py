@@ -11,7 +11,8 @@ from typing import NamedTuple
 from .studies import Job, Study, copy_data, differences, kill, log, results, wait_until
 
 PRESET = "smoke"
-CALLS = 5  # a job that is killed three times is a failure of its call
+_RUN_PLACES = {"pending", "starting", "training", "saving", "evaluating"}
+CALLS = 6  # a job that is killed three times is a failure of its call
 
 
 def disturbed_study(calm: Study, killed: Study, words: list[str]) -> list[str]:
@@ -25,7 +26,6 @@ def disturbed_study(calm: Study, killed: Study, words: list[str]) -> list[str]:
     copy_data(PRESET, calm.root, killed.root)
     began = time.monotonic()
     faults += _interrupt(killed, words)
-    faults += _lose_the_login_node(killed, words)
     faults += _kill_in_six_places(killed, words)
     log(f"disturbed: finished after {time.monotonic() - began:.0f} s")
     expected, found = (results(study.root, PRESET) for study in (calm, killed))
@@ -50,32 +50,10 @@ def _interrupt(study: Study, words: list[str]) -> list[str]:
     return [f"Ctrl-C: {text}" for text in [*map(str, study.active()), *(f"{n} is not named" for n in unnamed)]]
 
 
-def _lose_the_login_node(study: Study, words: list[str]) -> list[str]:
-    """kill -9 of the call; the next one waits for what runs, and submits nothing twice."""
-    call = study.start(PRESET, *words)
-    wait_until(lambda: _one_runs(study), "a job runs", 300)
-    os.killpg(call.pid, signal.SIGKILL)
-    call.wait()
-    _end_orphans(study)
-    before = study.active()
-    status = study.call("status", PRESET)
-    log(f"kill -9 of the call; jobs go on: {', '.join(f'{job.number} {job.rule} {job.state}' for job in before)}")
-    second = study.start(PRESET, *words)
-    wait_until(lambda: "Waiting for what an earlier call has running" in study.output(), "the next call waits", 60)
-    faults = []
-    while any(job.number in {b.number for b in before} for job in study.active()) and second.poll() is None:
-        faults += _twice(study)
-        time.sleep(0.5)
-    log("the next call waited for what ran, and took what waited out of the queue")
-    os.killpg(second.pid, signal.SIGINT)
-    second.wait(120)
-    return faults + (["status shows nothing that runs"] if "running" not in status else [])
-
-
 def _kill_in_six_places(study: Study, words: list[str]) -> list[str]:
-    """Kill a job in each place, and call again until the study is done."""
+    """Kill a job in each place, and the call itself once; call again until the study is done."""
     places = _Places(study)
-    left, calls, twice = places.attempts(), 0, []
+    left, calls, twice, orphan = places.attempts(), 0, [], None
     while calls < CALLS:
         calls, checked = calls + 1, 0.0
         call = study.start(PRESET, *words)
@@ -89,11 +67,35 @@ def _kill_in_six_places(study: Study, words: list[str]) -> list[str]:
                 twice += [rule for rule in _twice(study) if rule not in twice]
                 checked = time.monotonic()
             time.sleep(0.002 if "saving" in left else 0.1)
+            if orphan is None and not _RUN_PLACES & left.keys() and (running := places.running("rule_")):
+                orphan = _lose_the_login_node(study, call, running[0])
+                places.spared = orphan.number
         log(f"call {calls}: status {call.returncode}")
         if call.returncode == 0:
             break
-    faults = twice + [f"nothing was killed while {name}" for name in left]
+    faults = twice + [f"nothing was killed while {name}" for name in left] + _orphan_faults(study, orphan)
     return faults + ([f"not done after {calls} calls:\n{study.output()}"] if call.returncode else [])
+
+
+def _lose_the_login_node(study: Study, call: subprocess.Popen, running: Job) -> Job:
+    """kill -9 of the call while a job runs, which goes on."""
+    os.killpg(call.pid, signal.SIGKILL)
+    call.wait()
+    word = next(line.split()[0] for line in study.call("status", PRESET).splitlines() if f" {_node(running)} " in line)
+    log(f"kill -9 of the call; job {running.number} {running.rule} goes on, and status says {word}")
+    return running
+
+
+def _orphan_faults(study: Study, orphan: Job | None) -> list[str]:
+    """The next call waited for the job, and did not do its work again."""
+    if orphan is None:
+        return ["the call itself was not killed"]
+    of_rule = [(job.number, job.state) for job in study.jobs() if job.rule == orphan.rule]
+    log(f"jobs of {orphan.rule}: {', '.join(f'{number} {state.lower()}' for number, state in of_rule)}")
+    if "Waiting for what an earlier call has running" not in study.output():
+        return ["the next call did not wait for the job that ran"]
+    done = [number for number, state in of_rule if state == "COMPLETED"]
+    return [] if done == [orphan.number] else [f"{orphan.rule} was completed by {done}, not by {orphan.number} alone"]
 
 
 class _Places:
@@ -102,6 +104,7 @@ class _Places:
     def __init__(self, study: Study):
         self.study, self.runs = study, study.root / "runs" / PRESET
         self.workers: dict[Path, _Worker] = {}
+        self.spared = ""  # number of a job that must come to its end
 
     def saving(self) -> str | None:
         """The folder of a model is there under its first name: an instant, so the process is looked up before."""
@@ -131,7 +134,7 @@ class _Places:
 
     def starting(self) -> str | None:
         """The job runs, and its node has not begun."""
-        for job in self._running("rule_run"):
+        for job in self.running("rule_run"):
             if self.study.state(PRESET, _node(job)).get("job") != job.number:
                 return f"job {job.number} {job.rule}, kill -9 of {kill(job.number)} processes"
         return None
@@ -139,7 +142,7 @@ class _Places:
     def training(self) -> str | None:
         for checkpoint in self.runs.glob("*/seed*/checkpoints/*"):
             run = checkpoint.parent.parent
-            for job in self._running("rule_run"):
+            for job in self.running("rule_run"):
                 if not (run / "model").exists() and _job_of(run) == job.number:
                     self.study.cancel(job.number)
                     return f"job {job.number} {job.rule}, scancel; {checkpoint.relative_to(self.runs)} is there"
@@ -148,13 +151,13 @@ class _Places:
     def evaluating(self) -> str | None:
         for folder in self.runs.glob("*/seed*/mteb"):
             run = folder.parent
-            for job in self._running("rule_run"):
+            for job in self.running("rule_run"):
                 if not (run / "scores.json").exists() and _job_of(run) == job.number:
                     return f"job {job.number} {job.rule}, kill -9 of {kill(job.number)} processes"
         return None
 
     def notebook(self) -> str | None:
-        for job in self._running("rule_analysis"):
+        for job in self.running("rule_analysis"):
             name = job.rule.removeprefix("rule_analysis_wildcards_")
             if (self.study.root / "reports" / PRESET / "notebooks" / f".{name}.running.ipynb").exists():
                 self.study.cancel(job.number)
@@ -166,8 +169,9 @@ class _Places:
         others = (self.pending, self.starting, self.training, self.evaluating, self.notebook)
         return {"saving": self.saving} | {attempt.__name__: _now_and_then(attempt) for attempt in others}
 
-    def _running(self, prefix: str) -> list[Job]:
-        return [job for job in self.study.jobs() if job.state == "RUNNING" and job.rule.startswith(prefix)]
+    def running(self, prefix: str) -> list[Job]:
+        jobs = [job for job in self.study.jobs() if job.number != self.spared]
+        return [job for job in jobs if job.state == "RUNNING" and job.rule.startswith(prefix)]
 
 
 def _now_and_then(attempt: Callable[[], str | None], every: float = 0.3) -> Callable[[], str | None]:
@@ -183,6 +187,8 @@ def _now_and_then(attempt: Callable[[], str | None], every: float = 0.3) -> Call
 
 
 def _node(job: Job) -> str:
+    if job.rule.startswith("rule_analysis"):
+        return job.rule.removeprefix("rule_analysis_wildcards_")
     variant, _, seed = job.rule.removeprefix("rule_run_").rpartition("_")
     return f"{variant}/{seed}"
 
@@ -218,14 +224,3 @@ def _one_runs(study: Study) -> bool:
 def _twice(study: Study) -> list[str]:
     rules = [job.rule for job in study.active() if job.state != "COMPLETING"]
     return [f"two jobs of {rule} at once" for rule in sorted({r for r in rules if rules.count(r) > 1})]
-
-
-def _end_orphans(study: Study) -> None:
-    """Snakemake has a session of its own, and dies with the call; wait for that."""
-
-    def left() -> bool:
-        listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-        mine = (line for line in listing.splitlines() if f"--directory {study.root} " in line)
-        return any("--executor" not in line and "slurm-jobstep" not in line for line in mine)
-
-    wait_until(lambda: not left(), "Snakemake has died with the call", 30)
