@@ -13,6 +13,7 @@ The folder is removed at the end, unless a check fails or `--keep` is given; a f
 
 import argparse
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="do not remove the folder")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
+    for signum in (signal.SIGINT, signal.SIGTERM):  # in the background SIGINT is ignored
+        signal.signal(signum, signal.default_int_handler)
     shutil.rmtree(folder / "slurm", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     words = ["--only", options.only] if options.only else []

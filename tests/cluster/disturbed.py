@@ -1,6 +1,7 @@
 """`smoke` on the cluster, once left alone and once with jobs that are killed in six places."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,8 +20,8 @@ def disturbed_study(calm: Study, killed: Study, words: list[str]) -> list[str]:
     """What did not hold; nothing, if all did."""
     faults = []
     began = time.monotonic()
-    plan = [line.removeprefix("would run").split() for line in calm.call("plan", PRESET, *words).splitlines()]
-    runs = [row[0] for row in plan if row and "/seed" in row[0]]
+    plan = calm.call("plan", PRESET, *words)
+    runs = re.findall(r"^(?:would run|done) +(\S+/seed\d+) ", plan + "\n", re.MULTILINE)
     calm.finish_runs(PRESET, runs, *words)
     log(f"undisturbed: {len(runs)} runs after {time.monotonic() - began:.0f} s")
     copy_data(PRESET, calm.root, killed.root)
@@ -135,8 +136,8 @@ class _Places:
     def starting(self) -> str | None:
         """The job runs, and its node has not begun."""
         for job in self.running("rule_run"):
-            if self.study.state(PRESET, _node(job)).get("job") != job.number:
-                return f"job {job.number} {job.rule}, kill -9 of {kill(job.number)} processes"
+            if self.study.state(PRESET, _node(job)).get("job") != job.number and (killed := kill(job.number)):
+                return f"job {job.number} {job.rule}, kill -9 of {killed} processes"
         return None
 
     def training(self) -> str | None:

@@ -48,7 +48,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 GresTypes=gpu
 KillWait=20
-MinJobAge=600
+MinJobAge=36000
 SlurmctldDebug=info
 SlurmdDebug=info
 NodeName=node1 NodeHostname=node1 NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMemory=64000 Gres=gpu:1 State=UNKNOWN
