@@ -51,10 +51,7 @@ def two_nodes(calm: Study, killed: Study) -> list[str]:
         return [f"no training over two nodes is running:\n{killed.output()}"]
     log(f"two nodes: {_asked_for(killed, training[0].number)}")
     killed.cancel(training[0].number)
-    done = len(_rows(run))
-    log(
-        f"two nodes: job {training[0].number} cancelled while training, with {done} of {PRESET['training']['steps']} steps done"
-    )
+    log(f"two nodes: job {training[0].number} cancelled while training, with {len(_rows(run))} steps done")
     killed.wait_for_runs(call, "nodes", ("mote",))
     again = sum(job.rule == RULE for job in killed.jobs())
     log(f"two nodes: trained and scored, the training in {again} jobs")
