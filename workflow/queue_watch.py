@@ -36,6 +36,21 @@ class Queue:
         """The study's jobs that wait or run; none where squeue does not answer."""
         return [job for job in slurm.jobs(self.name) or [] if job.active]
 
+    def waiting(self, states: dict[str, dict]) -> dict[str, str]:
+        """Node -> "queued", or "starting" where its job runs and the node has not said so yet.
+
+        Args:
+            states: As `nodes.read_states` returns them.
+        """
+        found = {}
+        for job in self.active():
+            node = self.node_of(job)
+            if job.state == "PENDING":
+                found[node] = "queued"
+            elif states.get(node, {}).get("job") != job.number:
+                found[node] = "starting"
+        return found
+
     def describe(self, job: slurm.Job) -> str:
         """A job in words, for example "em/seed0 (job 17, running on node1)"."""
         place = f" on {job.hosts}" if job.hosts else ""

@@ -89,15 +89,15 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
 def status(graph: nodes.RunGraph) -> int:
     """Print every node: done, running, queued, failed or missing, with its time."""
     states, queue = nodes.read_states(graph.preset), Queue(graph)
-    queued = {queue.node_of(job) for job in queue.active() if job.state == "PENDING"}
+    waiting = queue.waiting(states)
     for node, output in graph.outputs.items():
-        state = {} if node in queued else states.get(node, {})
-        word = "queued" if node in queued else state.get("state", "missing")
-        if word not in ("running", "queued"):
+        state = {} if node in waiting else states.get(node, {})
+        word = waiting.get(node) or state.get("state", "missing")
+        if word not in ("running", "queued", "starting"):
             complete = (paths.ROOT / output).is_file()
             word = "done" if complete else "missing" if word == "done" else word
         spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
-        silent = word in ("done", "missing", "queued")
+        silent = word in ("done", "missing", "queued", "starting")
         log = "" if silent else nodes.log_of(graph.preset, node).relative_to(paths.ROOT)
         print(f"{word:11} {node:28} {spent:>9}  {log}".rstrip())
     return 0

@@ -40,7 +40,7 @@ def two_nodes(calm: Study, killed: Study) -> list[str]:
     for study, variants in ((calm, {"base": 1, "mote": 1}), (killed, {"mote": 1})):  # base: the weights before
         content = yaml.safe_dump(PRESET | {"variants": variants})
         (study.root / "configs" / "presets" / "nodes.yaml").write_text(content)
-    calm.finish_runs("nodes", ("base", "mote"))
+    calm.finish_runs("nodes", ("base/seed0", "mote/seed0"))
     log("one process: trained and scored")
     copy_data("nodes", calm.root, killed.root)
     call = killed.start("nodes", **NODES)
@@ -52,7 +52,7 @@ def two_nodes(calm: Study, killed: Study) -> list[str]:
     log(f"two nodes: {_asked_for(killed, training[0].number)}")
     killed.cancel(training[0].number)
     log(f"two nodes: job {training[0].number} cancelled while training, with {len(_rows(run))} steps done")
-    killed.wait_for_runs(call, "nodes", ("mote",))
+    killed.wait_for_runs(call, "nodes", ("mote/seed0",))
     again = sum(job.rule == RULE for job in killed.jobs())
     log(f"two nodes: trained and scored, the training in {again} jobs")
     return ([] if again == 2 else [f"the training had {again} jobs"]) + _compare(calm, killed)
