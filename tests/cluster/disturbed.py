@@ -141,7 +141,7 @@ class _Places:
         return None
 
     def training(self) -> str | None:
-        for checkpoint in self.runs.glob("*/seed*/checkpoints/*"):
+        for checkpoint in self.runs.glob("*/seed*/checkpoints/*[0-9]"):
             run = checkpoint.parent.parent
             for job in self.running("rule_run"):
                 if not (run / "model").exists() and _job_of(run) == job.number:
