@@ -25,7 +25,9 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   check             lint, format, types and the fast tests, in less than three minutes
   plan [PRESET] [--data PATH] [--only VARIANT,...] [--seeds N]
                     what would run and what is done, without running it
-  status [PRESET]   every node: done, running, failed or missing, with its time
+  status [PRESET]   every node: done, running, queued, failed or missing, with its time
+  fetch [PRESET] [--data PATH] [--only VARIANT,...] [--seeds N]
+                    download and prepare what the runs need, where their machines have no network (docs/cluster.md)
   verify [PRESET] [--all]
                     compare the finished runs with the committed ones of reports/reference/PRESET: verdicts, then gains,
                     with --all also single scores and items;

@@ -8,7 +8,9 @@ import sys
 
 COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "data": ("study.data.command", "prepare the data of a preset as Arrow tables and a manifest"),
+    "fetch": ("study.fetch", "download the weights and benchmarks of a preset, for compute nodes without a network"),
     "run": ("study.runs.run", "train, save and evaluate one variant with one seed"),
+    "train": ("study.runs.launch", "train one variant with one seed, on all GPUs of a job, without its scores"),
     "notebook": ("study.report.notebook", "execute a notebook with parameters; it is done only if every cell ran"),
     "site": ("study.report.site", "render a preset's finished notebooks as an offline HTML report"),
     "estimate": ("study.runs.estimate", "print how long a preset takes on a GPU, with what it is computed from"),

@@ -23,8 +23,12 @@ GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 TAIL = 20  # lines of the log in an error
 QUIET = 15.0  # seconds without a new line after which the cell says what is still under way
 LONGEST_SILENCE = 60.0  # seconds between two such lines
+READ = 2**20  # bytes of the log's end that an error is looked for in
 _PR_SET_PDEATHSIG = 1
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_OF_RANK = re.compile(r"\[rank \d+\] ")
+_LAUNCHER = re.compile(r"^[EW]\d{4} .*torch/distributed/elastic/")  # what torch's launcher says when a rank has failed
+_EXIT = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 
 
 def run_supervised(
@@ -76,7 +80,7 @@ def run_supervised(
         stop(process)
     if code != 0:
         why = " (killed; probably out of memory)" if code == 128 + signal.SIGKILL else ""
-        lines = "\n".join(_tail(log, begin, TAIL))
+        lines = "\n".join(cause(_tail(log, begin, READ))[-TAIL:])
         raise RuntimeError(f"exit status {code}{why} of: {' '.join(command)}\nlast lines of {log}:\n{lines}")
 
 
@@ -107,7 +111,7 @@ def start_supervised(command: list[str], *, log: Path) -> tuple[subprocess.Popen
 
 def last_line(log: Path, begin: int = 0) -> str:
     """The last line that is not empty of a log, from a place in it on; "" where there is none."""
-    return (_tail(log, begin, 1) or [""])[0]
+    return (_tail(log, begin) or [""])[-1]
 
 
 def launcher(mode: str, *command: str) -> list[str]:
@@ -115,13 +119,40 @@ def launcher(mode: str, *command: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), mode, str(os.getpid()), *command]
 
 
-def _tail(log: Path, begin: int, count: int) -> list[str]:
+def of_rank(rank: int, text: str) -> str:
+    """A failed rank's last words, each line with its number: an error then holds those of the rank that failed first.
+
+    >>> of_rank(1, "Traceback …\\nValueError: 3")
+    '[rank 1] Traceback …\\n[rank 1] ValueError: 3\\n'
+
+    Args:
+        rank: Of the process among those of its launch.
+        text: Its traceback.
+    """
+    return "".join(f"[rank {rank}] {line}\n" for line in text.splitlines())
+
+
+def cause(lines: list[str]) -> list[str]:
+    """The lines that say why a command failed: not the page that torch's launcher writes about a rank that did.
+
+    The first rank that said something is the cause; the others lost their connection to it.
+    """
+    if ranks := [found[0] for line in lines if (found := _OF_RANK.match(line))]:
+        return [line for line in lines if line.startswith(ranks[0])]
+    end = next((i for i, line in enumerate(lines) if _LAUNCHER.match(line)), None)
+    if end is None:
+        return lines
+    exits = [found for line in lines[end:] if (found := _EXIT.search(line))]
+    return lines[:end] + [f"local rank {found[2]} ended with status {found[1]}" for found in exits]
+
+
+def _tail(log: Path, begin: int, size: int = 16384) -> list[str]:
     """The last non-empty lines written since `begin`; a carriage return of a progress bar ends a line too."""
     with log.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
-        file.seek(max(begin, end - 16384))
+        file.seek(max(begin, end - size))
         text = _ESCAPES.sub("", file.read().decode(errors="replace"))
-    return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()][-count:]
+    return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
 def stop(process: subprocess.Popen) -> None:

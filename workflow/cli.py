@@ -55,7 +55,7 @@ def _names_a_command(words: list[str]) -> bool:
     """
     if words[:1] == ["paper"]:
         return len(words) > 1 and not words[1].startswith("-")
-    return words[:1] != [] and words[0] in ("plan", "status", "verify", "clean")
+    return words[:1] != [] and words[0] in ("plan", "status", "fetch", "verify", "clean")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,7 +69,7 @@ def _arguments(command: str, words: list[str]) -> argparse.Namespace:
     name = "./run_all.sh" if command == "run" else f"./run_all.sh {command}"
     parser = _Parser(prog=name, allow_abbrev=False, add_help=False)
     parser.add_argument("preset", nargs="?", default="cpu", type=_preset)
-    if command in ("run", "plan"):
+    if command in ("run", "plan", "fetch"):
         parser.add_argument("--data", type=_folder, metavar="PATH")
         parser.add_argument("--only", metavar="VARIANT,…")
         parser.add_argument("--seeds", type=_positive, metavar="N")

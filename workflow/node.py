@@ -30,6 +30,7 @@ def main(preset: str, node: str, command: list[str]) -> int:
     state = {
         "pid": os.getpid(),
         "host": os.uname().nodename,
+        "job": os.environ.get("SLURM_JOB_ID", ""),
         "started": started,
         "session": os.environ.get("TSEMBED_SESSION", ""),
     }

@@ -1,8 +1,8 @@
 """The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
 
 Names: `data` and `data-<experiment>`, `<variant>/seed<k>` or, of an experiment whose runs share a process,
-`<experiment>/seed<k>`, `<notebook>`, `site`. The Snakefile, `scheduler.py` and `node.py`
-share this file.
+`<experiment>/seed<k>`, `<notebook>`, `site`. On a cluster a training of several processes is a node of its own,
+`<variant>/seed<k>/training`. The Snakefile, `scheduler.py` and `node.py` share this file.
 """
 
 import hashlib
@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from study import notebooks, paths, presets, variant_rows
+from study import fetch, notebooks, paths, presets, slurm, variant_rows
 from tsembed.data.folder.files import ENDINGS
 from tsembed.data.manifest import read_manifest
 from tsembed.files import write_text
 from tsembed.settings import Variant
 
 LAUNCH = "10_train"  # the notebook of one run
+TRAINING = "/training"  # what the name of a run's training ends in where it is a node of its own
+TRAINED = "trained.json"  # of study/runs/run.py, whose modules are not for a login node
 HEADING = "=== "  # of one execution in a log
 CLAIMS = "90_claims"  # reads what the other notebooks found
 NOT_SHOWN = ("notebook.py", "reference", "paper")  # of report/, a file or a folder: no result depends on them
@@ -30,10 +32,17 @@ TIMED = ("40_efficiency",)  # need the machine for themselves
 
 @dataclass(frozen=True)
 class RunGraph:
-    """All nodes of one preset; `data` is the folder of a local source or of a mirror, absolute, or ""."""
+    """All nodes of one preset.
+
+    Args:
+        preset: A name in configs/presets.
+        data: The folder of a local source or of a mirror, absolute, or "".
+        processes: Of one training on a cluster, over all its nodes.
+    """
 
     preset: str
     data: str = ""
+    processes: int = 1
 
     @cached_property
     def settings(self) -> presets.Preset:
@@ -44,6 +53,33 @@ class RunGraph:
     def runs(self) -> list[tuple[str, int]]:
         """(variant, or experiment whose runs share a process; seed) of every node that trains."""
         return list(dict.fromkeys((self.settings.node_name(variant), seed) for variant, seed in self.settings.runs()))
+
+    @cached_property
+    def trainings(self) -> list[tuple[str, int]]:
+        """The runs whose training is a node of its own, so that one process scores the model and no other idles.
+
+        Those that train with several processes; and those that did, so that a finished run keeps its inputs.
+        """
+        several = [run for run in self.runs if self._trains_with_several(*run)]
+        return [run for run in self.runs if self._is_there(self._trained(*run)) or run in several]
+
+    def _trains_with_several(self, variant: str, seed: int) -> bool:
+        if self.processes == 1 or self.settings.variants_of_node(variant, seed) != [variant]:
+            return False
+        trained = self._variants[variant].trained and presets.resolve(self.settings, variant, seed).training.steps != 0
+        return trained and not self._is_there(self._mark(variant, seed))
+
+    def _trained(self, variant: str, seed: int) -> Path:
+        return self._relative(paths.run_dir(self.preset, variant, seed)) / TRAINED
+
+    @staticmethod
+    def _is_there(path: Path) -> bool:
+        return (paths.ROOT / path).is_file()
+
+    def inputs_of_run(self, variant: str, seed: int) -> list[str]:
+        """The nodes that a run reads, its own training included where that is a node."""
+        training = [f"{variant}/seed{seed}{TRAINING}"] * ((variant, seed) in self.trainings)
+        return [*self.needs(variant, seed), *training]
 
     @cached_property
     def analyses(self) -> list[str]:
@@ -107,6 +143,7 @@ class RunGraph:
                 node: self._relative(paths.data_dir(self.preset, experiment)) / "manifest.json"
                 for node, experiment in self.data_nodes.items()
             },
+            **{f"{v}/seed{s}{TRAINING}": self._trained(v, s) for v, s in self.trainings},
             **{f"{v}/seed{s}": self._mark(v, s) for v, s in self.runs},
             **marks,
             "site": self._relative(paths.report_dir(self.preset)) / "index.html",
@@ -120,8 +157,8 @@ class RunGraph:
 
     @property
     def offline(self) -> bool:
-        """Whether neither data nor weights come from a network."""
-        return all(
+        """Whether neither data nor weights come from a network, or what does is here already."""
+        return fetch.is_fetched(self.settings) or all(
             (each.backbone.name.startswith(("embedded:", "random:")) or Path(each.backbone.name).is_dir())
             and (each.data.source not in presets.SOURCES_OF_HUB or each.data.path is not None)
             for each in self.settings.all_experiments.values()
@@ -224,17 +261,26 @@ def last_output(log: Path) -> str:
 
 
 def read_states(preset: str) -> dict[str, dict]:
-    """Node -> {state, started, ended, pid, host, session} of its last execution; times in seconds since 1970."""
+    """Node -> {state, started, ended, pid, host, job, session} of its last execution; times in seconds since 1970.
+
+    A node that was killed left "running" behind: its state is "killed". On another machine Slurm knows.
+    """
     states = {}
     for path in log_dir(preset).glob("*.json"):
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # being replaced just now
-            continue
-        if state["state"] == "running" and not _alive(state):
-            state["state"] = "killed"
-        states[state["node"]] = state
+        state = _read_state(path)
+        if state and state["state"] == "running" and not _alive(state):
+            state = _read_state(path)  # once more: it may have ended in between
+            state = state | {"state": "killed"} if state and state["state"] == "running" else state
+        if state:
+            states[state["node"]] = state
     return states
+
+
+def _read_state(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # being replaced just now
+        return None
 
 
 def write_state(preset: str, node: str, **state) -> None:
@@ -244,7 +290,8 @@ def write_state(preset: str, node: str, **state) -> None:
 
 def _alive(state: dict) -> bool:
     if state["host"] != os.uname().nodename:
-        return True  # on another machine of the cluster; its own end is written there
+        job = state.get("job")  # on another machine of the cluster; its own end is written there, unless it was killed
+        return not (job and slurm.has_ended(job))
     try:
         os.kill(state["pid"], 0)
     except ProcessLookupError:

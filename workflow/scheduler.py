@@ -1,6 +1,6 @@
 """Runs, plans and shows a study: Snakemake decides what runs, this file says what happens.
 
-`python scheduler.py run|plan|status PRESET [--data=PATH] [--jobs=N] [--profile=NAME]`, with the environment's Python.
+`python scheduler.py run|plan|status|fetch PRESET [--data=PATH] [--jobs=N] [--profile=NAME]`, in the environment.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -19,9 +20,11 @@ import environment
 import nodes
 from cli import OFFLINE
 from expected import expected
+from queue_watch import Queue
 
-from study import paths, presets, selection
-from study.process import launcher
+from study import paths, presets, selection, slurm
+from study.process import cause, launcher
+from study.runs.launch import nodes_per_training, processes_per_node
 
 HERE = Path(__file__).resolve().parent
 LAST_LINES = 5
@@ -38,11 +41,17 @@ LAST_WORDS = 2.0  # seconds from the state that a node writes to the end of its 
 
 
 class Interrupted(Exception):
-    """SIGINT, SIGTERM or SIGHUP has come."""
+    """SIGINT, SIGTERM or SIGHUP has come; its number is the argument."""
 
 
-def run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
-    """Exit status: 0 done, 1 a node failed, 130 interrupted."""
+def run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str] = ()) -> int:
+    """Exit status: 0 done, 1 a node failed, 130 interrupted.
+
+    Args:
+        graph: What is run.
+        options: Of the call.
+        only: Nodes; all of them by default.
+    """
     lock = paths.RUNS / ".lock"
     with environment.locked(lock) as free:
         if not free:
@@ -52,7 +61,18 @@ def run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
             )
             return 1
         lock.write_text(f"preset {graph.preset}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        return _run(graph, options)
+        return _run(graph, options, only)
+
+
+def fetch(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
+    """Exit status, as `run`: prepares the data, and downloads what else the runs read of a network."""
+    if code := run(graph, options, list(graph.data_nodes)):
+        return code
+    folder = ["--data", graph.data] if graph.data else []
+    try:
+        return subprocess.run([sys.executable, "-m", "study", "fetch", graph.preset, *folder]).returncode
+    except Interrupted:
+        return 130
 
 
 def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
@@ -74,86 +94,125 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
 
 
 def status(graph: nodes.RunGraph) -> int:
-    """Print every node: done, running, failed or missing, with its time."""
-    states = nodes.read_states(graph.preset)
+    """Print every node: done, running, queued, failed or missing, with its time."""
+    states, queue = nodes.read_states(graph.preset), Queue(graph)
+    waiting = queue.waiting(states)
     for node, output in graph.outputs.items():
-        state = states.get(node, {})
-        word = state.get("state", "missing")
-        if word != "running":
+        state = {} if node in waiting else states.get(node, {})
+        word = waiting.get(node) or state.get("state", "missing")
+        if word not in ("running", "queued", "starting"):
             complete = (paths.ROOT / output).is_file()
             word = "done" if complete else "missing" if word == "done" else word
         spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
-        log = nodes.log_of(graph.preset, node).relative_to(paths.ROOT) if word not in ("done", "missing") else ""
+        silent = word in ("done", "missing", "queued", "starting")
+        log = "" if silent else nodes.log_of(graph.preset, node).relative_to(paths.ROOT)
         print(f"{word:11} {node:28} {spent:>9}  {log}".rstrip())
     return 0
 
 
-def _run(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
+def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]) -> int:
     logs, began, session = nodes.log_dir(graph.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
     logs.mkdir(parents=True, exist_ok=True)
     variables = os.environ | (OFFLINE if graph.offline else {}) | {"TSEMBED_SESSION": session}
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
-    shown: dict[str, str] = {}
-    with (logs / "snakemake.log").open("wb") as sink:
-        process = subprocess.Popen(
-            launcher("exec", *_snakemake(graph, options)),
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                _show(graph, session, shown)
-        except Interrupted:
-            print("\nInterrupted: ending what runs …", flush=True)
+    shown: dict[str, tuple[float, str]] = {}
+    queue = Queue(graph) if options.profile == "slurm" else None
+    process = None
+    try:
+        if queue:
+            queue.settle(time.sleep)
+            queue.forget_earlier()
+        with (logs / "snakemake.log").open("wb") as sink:
+            process = subprocess.Popen(
+                launcher("exec", *_snakemake(graph, options, *(str(graph.outputs[node]) for node in only))),
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while process.poll() is None:
+            time.sleep(0.2)
+            _show(graph, session, shown)
+            if queue:
+                queue.show(_line, session)
+    except Interrupted as interrupt:
+        print("\nInterrupted: ending what runs …", flush=True)
+        if process:
             _end(graph, session, process)
-            print("Interrupted. The same command continues from here.", file=sys.stderr)
-            return 130
+        if queue:
+            _leave(queue, interrupt.args[0])
+        print("Interrupted. The same command continues from here.", file=sys.stderr)
+        return 130
     _show(graph, session, shown)
-    return _conclude(graph, session, process.returncode, time.time() - began)
+    if queue:
+        queue.show(_line, session, now=True)
+    return _conclude(graph, session, process.returncode, time.time() - began, queue, only)
 
 
-def _conclude(graph: nodes.RunGraph, session: str, code: int, seconds: float) -> int:
+def _leave(queue: Queue, signum: int) -> None:
+    """Cancel the study's jobs; where the connection was lost, leave them: the next call waits for what runs by then."""
+    if signum == signal.SIGHUP:
+        return
+    if not queue.end(GRACE) and (left := queue.active()):
+        print(f"Still there; end them with scancel: {', '.join(map(queue.describe, left))}", file=sys.stderr)
+
+
+def _conclude(
+    graph: nodes.RunGraph, session: str, code: int, seconds: float, queue: Queue | None, only: Sequence[str]
+) -> int:
     states = {n: s for n, s in nodes.read_states(graph.preset).items() if s["session"] == session}
     failed = [n for n, s in states.items() if s["state"] != "done"]
+    jobs = {n: job for n, job in queue.failed.items() if n not in states and not _is_there(graph, n)} if queue else {}
     if code == 0 and not failed:
         page = (paths.ROOT / graph.outputs["site"]).relative_to(paths.ROOT)
-        print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {page}")
+        what = ", ".join(only) or page
+        print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {what}", flush=True)
         return 0
-    if not failed:
+    if not failed and not jobs:
         text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
         print(f"run_all.sh: {_cause(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log", file=sys.stderr)
         return 1
     for node in failed:
         log = nodes.log_of(graph.preset, node)
-        lines = [line for line in nodes.last_output(log).splitlines() if line.strip()][-LAST_LINES:]
-        print(
-            f"\nfailed: {node}, log: {log.relative_to(paths.ROOT)}",
-            *(f"    {x}" for x in lines),
-            sep="\n",
-            file=sys.stderr,
-        )
-    missing = [n for n, output in graph.outputs.items() if n not in failed and not (paths.ROOT / output).is_file()]
+        _print_failure(node, log, nodes.last_output(log).splitlines())
+    for node, job in jobs.items():
+        log, lines = queue.last_words(job, LAST_LINES)
+        _print_failure(f"{node} (job {job.number} {job.state.lower()})", log, lines)
+    failed += jobs
+    missing = [n for n in graph.outputs if n not in failed and not _is_there(graph, n)]
     blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
     print(f"\nrun_all.sh: {len(failed)} of {len(graph.outputs)} nodes failed{blocked}", file=sys.stderr)
     return 1
 
 
-def _show(graph: nodes.RunGraph, session: str, shown: dict[str, str]) -> None:
-    """One line when a node starts and one when it ends."""
+def _is_there(graph: nodes.RunGraph, node: str) -> bool:
+    return node in graph.outputs and (paths.ROOT / graph.outputs[node]).is_file()
+
+
+def _print_failure(node: str, log: Path | None, lines: list[str]) -> None:
+    place = log.relative_to(paths.ROOT) if log else "none"
+    last = [f"    {line}" for line in cause([line for line in lines if line.strip()])][-LAST_LINES:]
+    print(f"\nfailed: {node}, log: {place}", *last, sep="\n", file=sys.stderr)
+
+
+def _show(graph: nodes.RunGraph, session: str, shown: dict[str, tuple[float, str]]) -> None:
+    """One line when a node starts, as often as it does, and one when it ends."""
     for node, state in sorted(nodes.read_states(graph.preset).items(), key=lambda item: item[1]["started"]):
-        if state["session"] != session or shown.get(node) == state["state"]:
+        now = (state["started"], state["state"])
+        if state["session"] != session or shown.get(node) == now:
             continue
-        if node not in shown:
-            print(f"{_clock(state['started'])}  start   {node}", flush=True)
+        if node not in shown or shown[node][0] != state["started"]:
+            _line("start", node, "", state["started"])
         if state["state"] != "running":
             spent = _duration(state.get("ended", time.time()) - state["started"])
-            print(f"{_clock(state.get('ended', time.time()))}  {state['state']:7} {node}  {spent}", flush=True)
-        shown[node] = state["state"]
+            _line(state["state"], node, spent, state.get("ended"))
+        shown[node] = now
+
+
+def _line(what: str, node: str, how: str, when: float | None = None) -> None:
+    print(f"{_clock(when or time.time())}  {what:7} {node}  {how}".rstrip(), flush=True)
 
 
 def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -> list[str]:
@@ -174,9 +233,11 @@ def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -
     ]
     if options.jobs:
         command += ["--jobs" if profile == "slurm" else "--cores", options.jobs]
-    given_gpus = os.environ.get("TSEMBED_PROCESSES") if profile == "slurm" else None
     # Snakemake reads these words as YAML, where a path may have characters that mean something.
-    settings = {"preset": graph.preset, "data": quote(graph.data), "gpus": given_gpus}
+    settings: dict[str, object] = {"preset": graph.preset, "data": quote(graph.data)}
+    if profile == "slurm":
+        command += slurm.options(slurm.name_of(graph.preset, paths.ROOT), nodes.log_dir(graph.preset) / "slurm")
+        settings |= {"nodes": nodes_per_training(), "gpus": processes_per_node() or 1}
     return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
 
 
@@ -196,8 +257,6 @@ def _end(graph: nodes.RunGraph, session: str, process: subprocess.Popen) -> None
     end = time.monotonic() + LAST_WORDS
     while any(map(_is_alive, signalled)) and time.monotonic() < end:  # a node writes its state and then ends
         time.sleep(0.05)
-    if elsewhere := sorted({s["host"] for s in _running(graph, session)}):
-        print(f"Jobs go on at {', '.join(elsewhere)}: end them with scancel, or let them finish.", file=sys.stderr)
 
 
 def _is_alive(pid: int) -> bool:
@@ -216,7 +275,7 @@ def _running(graph: nodes.RunGraph, session: str) -> list[dict]:
 def _interrupt(signum, frame):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    raise Interrupted
+    raise Interrupted(signum)
 
 
 def _reasons(text: str) -> dict[str, str]:
@@ -258,26 +317,40 @@ def _select(options: argparse.Namespace, folder: str) -> None:
     before = os.environ.get(selection.VARIABLE)
     os.environ[selection.VARIABLE] = choice.dump()
     presets.load_preset(options.preset, folder or None)  # refuses an unknown variant before anything is written
-    if options.command == "run":
+    if options.command != "plan":
         selection.choose(options.preset, choice)
         os.environ.pop(selection.VARIABLE) if before is None else os.environ.update({selection.VARIABLE: before})
 
 
+def _processes(options: argparse.Namespace) -> int:
+    """Of one training, over its nodes, on a cluster; on one machine a run takes what there is, and 1 stands for it.
+
+    Raises:
+        ValueError: If there are several nodes and no cluster, or a variable is no whole number.
+    """
+    several = nodes_per_training()
+    if options.profile == "slurm":
+        return several * (processes_per_node() or 1)
+    if several > 1 and options.command == "run":
+        raise ValueError(f"TSEMBED_NODES={several} needs a cluster: give --profile slurm")
+    return 1
+
+
 def main() -> int:
-    """Exit status of run, plan or status; 1 with one line on stderr where the preset or its data break a rule."""
+    """Exit status of the command; 1 with one line on stderr where the preset or its data break a rule."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["run", "plan", "status"])
+    parser.add_argument("command", choices=["run", "plan", "status", "fetch"])
     parser.add_argument("preset")
     for name in ("data", "jobs", "profile", "only", "seeds"):
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args()
     try:
         folder = options.data if options.command == "status" else nodes.folder_of_data(options.preset, options.data)
-        graph = nodes.RunGraph(options.preset, folder)
+        graph = nodes.RunGraph(options.preset, folder, _processes(options))
         _select(options, folder)
         if options.command == "status":
             return status(graph)
-        return run(graph, options) if options.command == "run" else plan(graph, options)
+        return {"run": run, "plan": plan, "fetch": fetch}[options.command](graph, options)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 1

@@ -57,15 +57,16 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     by_href = {page.href: page for page in pages}
     left = {"absent": absent, "unfinished": [row for row in rows if row["state"] != "done"]}
     overview = first_page.content(preset, report, verdicts, places)
-    write(
-        by_href["index.html"], "index.html.j2", about=_about(preset), rows=rows, notebooks=notebooks, **overview, **left
-    )
     write(by_href["claims.html"], "claims.html.j2", claims=_claims(verdicts, places), tables=_tables(report))
     write(by_href["figures.html"], "figures.html.j2", figures=_figures(report), tables=_tables(report))
     if "runs.html" in by_href:
         write(by_href["runs.html"], "runs.html.j2", runs=rows, costs=status.costs(rows))
     write(by_href["data.html"], "data.html.j2", data=status.data(preset))
     write(by_href["provenance.html"], "provenance.html.j2", origins=status.origins(preset))
+    # the last one: where it is, the report is whole
+    write(
+        by_href["index.html"], "index.html.j2", about=_about(preset), rows=rows, notebooks=notebooks, **overview, **left
+    )
     return report / "index.html"
 
 

@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,13 @@ from tsembed.strict import check
 from .. import paths
 from ..former_names import former_name
 from ..presets import NAMES_ALONE, RunSettings, load_preset, resolve
+from ..process import of_rank
 from .launch import data_folder
 
 if TYPE_CHECKING:
     from tsembed.encoder.text import Encoder
 
+TRAINED = "trained.json"  # in a run's folder where its training was a job of its own: its processes, and where it ran
 SCORED = "scored.json"  # in a run's folder from its scores to its end: which model has them, and the seconds they took
 
 
@@ -44,33 +47,48 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("variant", help="or a study whose runs share a process")
     parser.add_argument("seed", type=int)
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--only-training", action="store_true", help="stop at the trained model, without scores")
     options = parser.parse_args(arguments)
+    try:
+        _run_all(options)
+    except Exception:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        print(of_rank(int(os.environ["RANK"]), traceback.format_exc()), end="", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _run_all(options: argparse.Namespace) -> None:
     preset = load_preset(options.preset)
     try:
         for variant in preset.variants_of_node(options.variant, options.seed):
             folder = paths.run_dir(options.preset, variant, options.seed)
-            run(resolve(preset, variant, options.seed), folder, resume=options.resume)
+            settings = resolve(preset, variant, options.seed)
+            run(settings, folder, resume=options.resume, only_training=options.only_training)
     except HubError as error:  # no fault of the code: a traceback would hide what to do
         sys.exit(f"error: {error}")
 
 
-def run(settings: RunSettings, folder: Path, *, resume: bool = False, data: Path | None = None) -> None:
+def run(
+    settings: RunSettings, folder: Path, *, resume: bool = False, only_training: bool = False, data: Path | None = None
+) -> None:
     """Do what is missing of a run.
 
     Args:
         settings: Resolved: of one variant and one seed.
         folder: The run's folder: config.yaml, metrics.jsonl, scores.json, items.parquet, … ; done.json last.
         resume: Go on from a checkpoint of an interrupted training.
+        only_training: Stop at the model, with trained.json in place of scores; a later call goes on from there.
         data: Prepared data; the preset's own by default.
 
     Raises:
         ValueError: If the folder holds a run of other settings or other data, or another process is at work in it.
     """
     with _exclusive_lock(folder):
-        _run(settings, folder, resume, data)
+        _run(settings, folder, resume, only_training, data)
 
 
-def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -> None:
+def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool, data: Path | None) -> None:
     from tsembed.data.manifest import load_table, read_manifest, training_tasks
 
     data = data or data_folder(settings.preset, settings.variant_name)
@@ -94,6 +112,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
             return
     state.destroy_process_group()  # the ranks part here: gloo aborts where one ends without it
     if not state.is_main_process:
+        return
+    if only_training:
+        _write_trained(folder, state.num_processes)
         return
     from tsembed.encoder.text import Encoder
 
@@ -122,6 +143,14 @@ def _run(settings: RunSettings, folder: Path, resume: bool, data: Path | None) -
         done |= {"parameters": parameters, "bytes": size}
     _write(folder / "done.json", done)
     (folder / SCORED).unlink()
+
+
+def _write_trained(folder: Path, processes: int) -> None:
+    """Say that the training is over: how many processes it had, and where the first ran."""
+    from .provenance import environment
+
+    of_nodes = {"nodes": int(os.environ.get("GROUP_WORLD_SIZE", "1"))}  # as torch's launcher calls them
+    _write(folder / TRAINED, {"processes": processes, **of_nodes, "environment": environment()})
 
 
 def _score(settings: RunSettings, encoder: "Encoder", model: Path, data: Path, manifest: dict, folder: Path) -> float:

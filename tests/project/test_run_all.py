@@ -46,7 +46,7 @@ def test_help_lists_the_commands_and_needs_no_python(root, bare):
     assert answer.stderr == ""
     assert all(
         f"\n  {command}" in answer.stdout
-        for command in ("test", "check", "plan", "status", "verify", "paper", "lab", "clean", "lock")
+        for command in ("test", "check", "plan", "status", "fetch", "verify", "paper", "lab", "clean", "lock")
     )
     assert not (root / ".cache").exists()
 

@@ -1,7 +1,8 @@
 """Subprocesses that cannot outlive their notebook.
 
 Invariants: the whole output is in the log and a little of it in the cell; a failure shows the last lines; when the
-caller is killed, whether gently or not, the command and its own children are gone soon after.
+caller is killed, whether gently or not, the command and its own children are gone soon after. Of several ranks the
+error holds what the first failed one said, or how it ended, in place of the launcher's page about it.
 """
 
 import os
@@ -71,6 +72,38 @@ def test_a_killed_command_is_probably_out_of_memory(tmp_path):
 def test_a_command_that_does_not_exist_says_so(tmp_path):
     with pytest.raises(RuntimeError, match="cannot start /no/such/program"):
         run_supervised(["/no/such/program"], log=tmp_path / "a.log")
+
+
+RANK = r"""
+import os, sys, time
+from study.process import of_rank
+rank = int(os.environ["RANK"])
+if rank == 1:
+    {end}
+time.sleep(1)
+print(of_rank(rank, "Traceback\nConnectionError: rank 1 has gone"), end="", flush=True)
+time.sleep(60)
+"""
+SAYS = r"print(of_rank(1, 'Traceback\nValueError: 3 is odd'), end='', flush=True); time.sleep(2); sys.exit(1)"
+KILLED = "os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [(SAYS, "[rank 1] ValueError: 3 is odd"), (KILLED, "local rank 1 ended with status -9")],
+    ids=["an error", "a kill"],
+)
+def test_an_error_holds_what_the_first_failed_rank_said(tmp_path, monkeypatch, end, expected):
+    (tmp_path / "ranks.py").write_text(RANK.format(end=end))
+    monkeypatch.setenv("PYTHONPATH", str(Path(tsembed.__file__).parent.parent))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(tmp_path / "ranks.py")]
+    with pytest.raises(RuntimeError) as error:
+        run_supervised(launch, log=tmp_path / "a.log")
+    assert "ChildFailedError" in (tmp_path / "a.log").read_text(), "the launcher has written its page"
+    lines = str(error.value).splitlines()
+    assert lines[-1] == expected
+    assert "ConnectionError" not in str(error.value)
+    assert not any("elastic" in line for line in lines[1:])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")

@@ -4,7 +4,8 @@
   equal those of an undisturbed run. A finished run is left alone.
 - Where a probe fails, the scores are there, the run is not done, and the next call repeats the probes alone.
 - A changed setting under an existing run's name is an error that names the setting; nothing is overwritten.
-- A machine with several GPUs launches through Accelerate, any other plainly.
+- A machine with several GPUs launches through Accelerate, any other plainly. A rank that fails shows its own error.
+- A training may stop at its model; scores are then the work of another call.
 """
 
 import json
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 from study import paths
 from study.presets import OWN_EXPERIMENT, load_preset, resolve
 from study.probes import gradients
+from study.process import run_supervised
 from study.runs import measure, run
 from study.runs.launch import launch_command
 from study.variant_rows import load_variants
@@ -275,6 +277,41 @@ def test_two_launched_processes_train_as_one(checkout, monkeypatch):
     ]
     assert [r["task"] for r in rows[0]] == [r["task"] for r in rows[1]]
     assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_failed_rank_is_shown_with_its_own_error(checkout, monkeypatch):
+    folder = checkout / "runs" / "test" / "mote" / "seed0"
+    folder.mkdir(parents=True)
+    other = resolve(load_preset("smoke"), "mote", 0).model_dump(mode="json")
+    (folder / "config.yaml").write_text(yaml.safe_dump(other))
+    for name, value in {"TSEMBED_PROCESSES": "2", "TSEMBED_ROOT": str(checkout), "PYTHONPATH": str(paths.ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(paths, "CONFIGS", checkout / "configs")
+    with pytest.raises(RuntimeError) as error:
+        run_supervised(launch_command("test", "mote", 0), log=checkout / "run.log")
+    last = str(error.value).splitlines()[-1]
+    assert re.match(r"\[rank [01]\] ValueError: .*this run has other settings", last), str(error.value)
+    assert "ChildFailedError" in (checkout / "run.log").read_text()
+    assert "ChildFailedError" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_training_stops_at_its_model_and_another_call_scores_it(checkout):
+    preset = checkout / "configs" / "presets" / "test.yaml"
+    preset.write_text(preset.read_text().replace("steps: 60", "steps: 3"))
+    folder = checkout / "runs" / "test" / "mote" / "seed0"
+    alone = start(checkout, "study", "train", "test", "mote", "0")
+    output, _ = alone.communicate(timeout=300)
+    assert alone.returncode == 0, output
+    trained = json.loads((folder / "trained.json").read_text())
+    assert (trained["nodes"], trained["processes"]) == (1, 1)
+    assert not (folder / "scores.json").exists()
+    before = (folder / "model").stat().st_mtime_ns
+    code, output = finish(checkout)
+    assert code == 0, output
+    assert (folder / "done.json").is_file()
+    assert (folder / "model").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
