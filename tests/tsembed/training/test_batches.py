@@ -2,6 +2,8 @@
 
 - Which pairs are each other's negatives follows from their labels, queries and documents, and from nothing else.
 - An item without picture is the same as its text; a picture makes another item.
+- Queries and documents are cut where the settings say, each side at its own limit, under its own route's instruction.
+- A batch has the temperature of its task, or the one of the variant.
 - A worker gets no weights, and makes the same chunks as the process that started it.
 """
 
@@ -15,6 +17,7 @@ from tsembed.contrastive.losses import negatives_of
 from tsembed.encoder.text import Encoder
 from tsembed.inputs import Input
 from tsembed.settings import Training, Variant
+from tsembed.tasks import INSTRUCTIONS, TASKS
 from tsembed.training.batches import StepBatches, groups_of, without_weights
 from tsembed.training.sampler import TaskSampler
 
@@ -30,13 +33,13 @@ ROWS = [
 ]
 
 
-def batches(tokenizer, backbone=None):
-    query, document, group, _ = zip(*ROWS, strict=True)
+def batches(tokenizer, backbone=None, rows=ROWS, limits=(8, 8), instructions=None, **variant):
+    query, document, group, *_ = zip(*rows, strict=True)
     table = Dataset.from_dict({"query": query, "document": document, "group": group})
-    sampler = TaskSampler({"r": ("retrieval", len(ROWS))}, batch_size=len(ROWS), steps=1, tasks=("retrieval",))
-    training = Training(batch_size=len(ROWS), max_query_tokens=8, max_document_tokens=8)
-    encoder = Encoder(backbone or tiny("bert"), tokenizer)
-    variant = Variant(label="EM")
+    sampler = TaskSampler({"r": ("retrieval", len(rows))}, batch_size=len(rows), steps=1, tasks=("retrieval",))
+    training = Training(batch_size=len(rows), max_query_tokens=limits[0], max_document_tokens=limits[1])
+    encoder = Encoder(backbone or tiny("bert"), tokenizer, instructions=instructions)
+    variant = Variant(label="EM", **variant)
     return StepBatches({"r": table}, {"r": "retrieval"}, sampler, encoder, training=training, variant=variant)
 
 
@@ -59,6 +62,24 @@ def test_an_item_without_picture_is_its_text_and_a_picture_makes_another():
         [1, 1, 1, 0, 1],
         [1, 1, 0, 1, 0],
     ]
+
+
+def test_each_side_is_cut_at_its_own_limit_under_its_own_instruction(tokenizer):
+    rows = [(f"fjord {i} " * 20, f"inlet {i} " * 20, i) for i in range(4)]
+    (batch,) = batches(tokenizer, rows=rows, limits=(6, 11), instructions=dict(INSTRUCTIONS))[0]
+    (chunk,) = batch.chunks
+    for parts, limit, route in ((chunk.queries, 6, "search_query"), (chunk.documents, 11, "search_document")):
+        (part,) = parts
+        assert part.input_ids.shape == (4, limit)
+        assert part.routes == route
+        assert tokenizer.decode(part.input_ids[0], skip_special_tokens=True).startswith(route.partition("_")[0])
+        assert tokenizer.decode(part.input_ids[0]).split()[3] == route.partition("_")[2]
+    assert batch.tokens == 4 * (6 + 11)
+
+
+def test_the_temperature_is_the_tasks_or_the_variants(tokenizer):
+    found = [batches(tokenizer, **more)[0][0].temperature for more in ({}, {"temperature": 0.07})]
+    assert found == [TASKS["retrieval"].temperature, 0.07] == [0.03, 0.07]
 
 
 class Unpicklable(torch.nn.Linear):
