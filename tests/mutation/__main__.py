@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 LIMIT = 300  # seconds for the tests of one mutant
 # Imported once, here: the tests run in forks of this process, which would each wait some seconds for them.
 PRELOADED = ("torch", "transformers", "accelerate", "peft", "datasets", "pandas", "scipy.stats")
-OUTCOMES = {0: "all pass", 2: "interrupted", 3: "internal error", 4: "no such test", 5: "no test"}  # of pytest; 1: fails
+# Of pytest's status; 1 is that a test fails.
+OUTCOMES = {0: "all pass", 2: "interrupted", 3: "internal error", 4: "no such test", 5: "no test"}
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 class Mutant(NamedTuple):
@@ -46,7 +49,14 @@ class Mutant(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What the tests said; `killer` is the first that failed."""
+    """What the tests said.
+
+    Attributes:
+        mutant: The fault.
+        outcome: "fails" if a test saw it.
+        killer: The first test that failed.
+        seconds: Of CPU, those of launched processes included.
+    """
 
     mutant: Mutant
     outcome: str
@@ -61,9 +71,8 @@ def read() -> list[Mutant]:
 
 def copy_tree(target: Path) -> None:
     """Copy what git knows or would know of the tree, reports aside."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, listed.decode().split("\0")):
         source, place = ROOT / name, target / name
         if source.is_file() and not name.startswith("reports/"):
@@ -114,9 +123,13 @@ def _become_pytest(tree: Path, tests: Sequence[str], folder: Path, log: Path) ->
         import pytest
 
         words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--basetemp={folder / 'base'}"]
-        status = pytest.main([*words, *tests], plugins=[_Killer(folder / "killer", tree)])
+        preloaded = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"  # plugins among them
+        status = pytest.main([*words, "-W", preloaded, *tests], plugins=[_Killer(folder / "killer", tree)])
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
 
 
@@ -140,14 +153,20 @@ def judge(tree: Path, mutant: Mutant) -> Result:
     """Apply a mutant to the copy, run its tests, and take it back."""
     place = tree / mutant.file
     sound = place.read_text()
-    assert sound.count(mutant.old) == 1, f"{mutant.name}: {mutant.file} has the old text {sound.count(mutant.old)} times"
-    begin = time.monotonic()
+    assert sound.count(mutant.old) == 1, f"{mutant.name}: see tests/project/test_mutants.py"
+    begin = _cpu_seconds()
     place.write_text(sound.replace(mutant.old, mutant.new))
     try:
         outcome, killer = run_tests(tree, mutant.tests, LIMIT)
     finally:
         place.write_text(sound)
-    return Result(mutant, outcome, killer, time.monotonic() - begin)
+    return Result(mutant, outcome, killer, _cpu_seconds() - begin)
+
+
+def _cpu_seconds() -> float:
+    """Of the processes that have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def table(results: Sequence[Result]) -> str:
@@ -157,9 +176,9 @@ def table(results: Sequence[Result]) -> str:
         "# Mutants and the tests that kill them",
         "",
         f"`python -m tests.mutation` wrote this: {killed} of {len(results)} killed, "
-        f"in {sum(result.seconds for result in results) / 60:.0f} minutes.",
+        f"in {sum(result.seconds for result in results) / 60:.0f} minutes of one CPU.",
         "",
-        "| mutant | file | killed by | s |",
+        "| mutant | file | killed by | CPU seconds |",
         "|---|---|---|---|",
     ]
     for mutant, outcome, killer, seconds in results:
@@ -170,7 +189,7 @@ def table(results: Sequence[Result]) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Judge the mutants that are asked for; 0 if all are killed and their tests pass without them."""
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    os.environ |= dict.fromkeys(OFFLINE, "1") | {"OMP_NUM_THREADS": "1"}
     mutants = [m for m in read() if not words or any(word in m.name for word in words)]
     for name in PRELOADED:
         __import__(name)
@@ -185,7 +204,8 @@ def main(words: Sequence[str]) -> int:
         results = []
         for mutant in mutants:
             results.append(judge(tree, mutant))
-            print(f"{results[-1].outcome:9s} {results[-1].seconds:5.1f} s  {mutant.name}  {results[-1].killer}", flush=True)
+            _, outcome, killer, seconds = results[-1]
+            print(f"{outcome:9s} {seconds:5.1f} s  {mutant.name}  {killer}", flush=True)
     if not words:
         RESULTS.write_text(table(results))
     survivors = [result.mutant.name for result in results if result.outcome != "fails"]

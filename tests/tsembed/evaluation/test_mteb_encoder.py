@@ -3,11 +3,13 @@
 - mteb's own mock tasks run through it, all types that our routes cover.
 - The route of every text follows the paper (§5.3): reranking as retrieval, pair classification, STS and summarization
   as classification; query and document by prompt type.
-- The revision changes with any weight and any setting. A generic encoder encodes a text once, not once per route.
+- The revision changes with any weight and any setting. A generic encoder encodes a text once, a routed one
+  once per route.
 - Scores are tidy; an interrupted evaluation reads finished tasks from its cache; an undefined correlation is 0.
 """
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,6 +138,24 @@ def test_a_generic_encoder_encodes_a_text_once(tokenizer, tmp_path):
     evaluate(model(spy), [t for t in tasks(prepared(tmp_path)) if t.metadata.name == "alike"], tmp_path / "cache")
     texts = [text for _, batch in spy.seen for text in batch]
     assert len(texts) == len(set(texts)) == 12  # both sides of a pair are the same text
+
+
+def test_a_routed_encoder_encodes_a_text_once_per_route(encoder):
+    from mteb.types import PromptType
+
+    spy = Spy(encoder.backbone, encoder.tokenizer, instructions=encoder.instructions).eval()
+    wrapped, found = model(spy), {}
+    metadata = SimpleNamespace(name="small", type="Retrieval")
+    for side in (PromptType.query, PromptType.document) * 2:
+        loader = [{"text": ["river", "stone", "river"]}]
+        split = {"hf_split": "test", "hf_subset": "default"}
+        found[side] = wrapped.encode(loader, task_metadata=metadata, prompt_type=side, **split)
+        assert np.array_equal(found[side][0], found[side][2])
+    assert spy.seen == [("search_query", ("river", "stone")), ("search_document", ("river", "stone"))] + [
+        ("search_query", ()),
+        ("search_document", ()),
+    ]
+    assert np.abs(found[PromptType.query] - found[PromptType.document]).max() > 1e-3
 
 
 def test_the_revision_changes_with_weights_and_settings(encoder):

@@ -4,6 +4,7 @@
 - An item without picture is the same as its text; a picture makes another item.
 - Queries and documents are cut where the settings say, each side at its own limit, under its own route's instruction.
 - A batch has the temperature of its task, or the one of the variant.
+- Ranks share a micro-batch in order; no row is of two ranks.
 - A worker gets no weights, and makes the same chunks as the process that started it.
 """
 
@@ -33,14 +34,17 @@ ROWS = [
 ]
 
 
-def batches(tokenizer, backbone=None, rows=ROWS, limits=(8, 8), instructions=None, **variant):
+def batches(tokenizer, backbone=None, rows=ROWS, limits=(8, 8), instructions=None, micro=None, ranks=(0, 1), **variant):
     query, document, group, *_ = zip(*rows, strict=True)
     table = Dataset.from_dict({"query": query, "document": document, "group": group})
     sampler = TaskSampler({"r": ("retrieval", len(rows))}, batch_size=len(rows), steps=1, tasks=("retrieval",))
-    training = Training(batch_size=len(rows), max_query_tokens=limits[0], max_document_tokens=limits[1])
+    training = Training(
+        batch_size=len(rows), micro_batch_size=micro, max_query_tokens=limits[0], max_document_tokens=limits[1]
+    )
     encoder = Encoder(backbone or tiny("bert"), tokenizer, instructions=instructions)
     variant = Variant(label="EM", **variant)
-    return StepBatches({"r": table}, {"r": "retrieval"}, sampler, encoder, training=training, variant=variant)
+    shared = {"training": training, "variant": variant, "rank": ranks[0], "world_size": ranks[1]}
+    return StepBatches({"r": table}, {"r": "retrieval"}, sampler, encoder, **shared)
 
 
 def test_pairs_of_one_label_query_or_document_and_the_query_itself_are_no_negatives(tokenizer):
@@ -80,6 +84,14 @@ def test_each_side_is_cut_at_its_own_limit_under_its_own_instruction(tokenizer):
 def test_the_temperature_is_the_tasks_or_the_variants(tokenizer):
     found = [batches(tokenizer, **more)[0][0].temperature for more in ({}, {"temperature": 0.07})]
     assert found == [TASKS["retrieval"].temperature, 0.07] == [0.03, 0.07]
+
+
+def test_ranks_share_the_rows_of_every_micro_batch_in_order(tokenizer):
+    rows = [(f"query {i}", f"document {i}", i) for i in range(8)]
+    steps = [batches(tokenizer, rows=rows, micro=4, ranks=(rank, 2)) for rank in (0, 1)]
+    order = steps[0].sampler[0].rows.tolist()
+    found = [[batch.query_groups[:, 0].tolist() for batch in of_rank[0]] for of_rank in steps]
+    assert found == [[order[0:2], order[4:6]], [order[2:4], order[6:8]]]
 
 
 class Unpicklable(torch.nn.Linear):

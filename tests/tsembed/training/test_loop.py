@@ -4,8 +4,7 @@
 - An interrupted and resumed run ends with bitwise the weights of an uninterrupted one, dropout included.
 - Two processes give the gradient of one (ratio and cosine 1 to 1e-4), load balancing included, and draw the same task.
 - Norms and biases have no weight decay; inactive experts do not move; a non-finite loss names step and dataset.
-- Gradient accumulation and length chunks do not change a gradient that does not depend on them: that of micro-batches is
-  their mean.
+- Length chunks do not change a gradient; that of accumulated micro-batches is the mean of theirs.
 - Every step has the learning rate of the schedule and a gradient that is clipped; dropout acts in training alone.
 - Gradient checkpointing computes the blocks twice, and nothing else, where the settings ask for it.
 """
@@ -359,6 +358,11 @@ def test_non_finite_loss_names_step_task_and_dataset(tokenizer, tmp_path):
     encoder.backbone.model.embeddings.LayerNorm.weight.data.fill_(math.nan)
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 0, task \w+, dataset \w"):
         train(settings(), encoder, tables(), TASKS, tmp_path)
+
+
+def test_linear_schedule_by_hand():
+    training = Training(learning_rate=2.0, warmup_steps=2, schedule="linear")
+    assert [learning_rate(step, 6, training) for step in range(6)] == [1.0, 2.0, 2.0, 1.5, 1.0, 0.5]
 
 
 def test_cosine_schedule_ends_near_zero():
