@@ -119,17 +119,22 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
-    if kill == "SIGTERM":
-        second = study(root)
-        assert second.returncode == 1
-        assert len(second.stderr.splitlines()) == 1
-        assert f"already running in this checkout: preset tiny, process {first.pid}" in second.stderr
-        assert table(root, "status")["ic/seed0"] == "running"
-        first.terminate()
-    else:
-        os.killpg(first.pid, signal.SIGKILL)
-    output, _ = first.communicate(timeout=60)
+    try:
+        wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
+        if kill == "SIGTERM":
+            second = study(root)
+            assert second.returncode == 1
+            assert len(second.stderr.splitlines()) == 1
+            assert f"already running in this checkout: preset tiny, process {first.pid}" in second.stderr
+            assert table(root, "status")["ic/seed0"] == "running"
+            first.terminate()
+        else:
+            os.killpg(first.pid, signal.SIGKILL)
+        output, _ = first.communicate(timeout=60)
+    finally:
+        if first.poll() is None:  # a failed test leaves nothing behind
+            first.terminate()
+            first.communicate(timeout=60)
     if kill == "SIGTERM":
         assert first.returncode == 130
         assert "The same command continues from here." in output
