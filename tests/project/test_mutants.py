@@ -17,7 +17,7 @@ MUTANTS = mutation.read()
 
 
 @cache
-def tests_of(path):
+def defined_in(path):
     """Names of the tests of a file."""
     tree = ast.parse((mutation.ROOT / path).read_text())
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
@@ -31,8 +31,8 @@ def test_a_mutant_fits_the_code_and_its_tests_exist(mutant):
     compile(text.replace(mutant.old, mutant.new), mutant.file, "exec")
     assert mutant.tests
     for path, _, name in (test.partition("::") for test in mutant.tests):
-        assert tests_of(path)
-        assert not name or name in tests_of(path)
+        assert defined_in(path)
+        assert not name or name in defined_in(path)
 
 
 def test_there_are_many_and_each_is_another():
