@@ -3,6 +3,7 @@
 - Which pairs are each other's negatives follows from their labels, queries and documents, and from nothing else.
 - An item without picture is the same as its text; a picture makes another item.
 - Queries and documents are cut where the settings say, each side at its own limit, under its own route's instruction.
+- What the model makes of a batch stands in the order of its pairs, however it was cut by length.
 - A batch has the temperature of its task, or the one of the variant.
 - Ranks share a micro-batch in order; no row is of two ranks.
 - A worker gets no weights, and makes the same chunks as the process that started it.
@@ -20,6 +21,7 @@ from tsembed.inputs import Input
 from tsembed.settings import Training, Variant
 from tsembed.tasks import INSTRUCTIONS, TASKS
 from tsembed.training.batches import StepBatches, groups_of, without_weights
+from tsembed.training.objective import PairEncoder
 from tsembed.training.sampler import TaskSampler
 
 ROWS = [
@@ -79,6 +81,18 @@ def test_each_side_is_cut_at_its_own_limit_under_its_own_instruction(tokenizer):
         assert tokenizer.decode(part.input_ids[0], skip_special_tokens=True).startswith(route.partition("_")[0])
         assert tokenizer.decode(part.input_ids[0]).split()[3] == route.partition("_")[2]
     assert batch.tokens == 4 * (6 + 11)
+
+
+def test_both_sides_come_back_in_the_order_of_the_pairs(tokenizer):
+    rows = [("fjord " * (i % 4 + 1) + str(i), "inlet " * (5 * i % 7 + 1) + str(i), i) for i in range(8)]
+    backbone = tiny("bert")
+    steps = batches(tokenizer, backbone, rows=rows, limits=(16, 16))
+    (chunk,) = steps[0][0].chunks
+    encoder = Encoder(backbone, tokenizer).eval()
+    outputs = PairEncoder(encoder, steps.variant)(chunk)
+    for column, (side, route) in enumerate((("query", "search_query"), ("document", "search_document"))):
+        texts = [rows[i][column] for i in steps.sampler[0].rows]
+        torch.testing.assert_close(outputs[side], torch.from_numpy(encoder.encode(texts, route)), atol=1e-5, rtol=0)
 
 
 def test_the_temperature_is_the_tasks_or_the_variants(tokenizer):
