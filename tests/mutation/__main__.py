@@ -25,8 +25,14 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 LIMIT = 300  # seconds for the tests of one mutant
 # Imported once, here: the tests run in forks of this process, which would each wait some seconds for them.
 PRELOADED = ("torch", "transformers", "accelerate", "peft", "datasets", "pandas", "scipy.stats")
-# Of pytest's status; 1 is that a test fails.
-OUTCOMES = {0: "all pass", 2: "interrupted", 3: "internal error", 4: "no such test", 5: "no test"}
+OUTCOMES = {
+    0: "all pass",
+    1: "fails",
+    2: "interrupted",
+    3: "internal error",
+    4: "no such test",
+    5: "no test",
+}  # of pytest
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
@@ -55,7 +61,7 @@ class Result(NamedTuple):
         mutant: The fault.
         outcome: "fails" if a test saw it.
         killer: The first test that failed.
-        seconds: Of CPU, those of launched processes included.
+        seconds: Of CPU, those of launched processes included that were waited for.
     """
 
     mutant: Mutant
@@ -80,8 +86,15 @@ def copy_tree(target: Path) -> None:
             place.write_bytes(source.read_bytes())
 
 
-def run_tests(tree: Path, tests: Sequence[str], limit: float) -> tuple[str, str]:
-    """Outcome and first failing test of the tests in a copy of the tree, run in a fork of this process."""
+def run_tests(tree: Path, tests: Sequence[str], limit: float, *, say_why: bool = False) -> tuple[str, str]:
+    """Outcome and first failing test of the tests in a copy of the tree, run in a fork of this process.
+
+    Args:
+        tree: The copy.
+        tests: Node ids.
+        limit: Seconds, of a clock.
+        say_why: Print the end of pytest's output where a test fails; of what is no failure it is always printed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         child = os.fork()
@@ -89,9 +102,8 @@ def run_tests(tree: Path, tests: Sequence[str], limit: float) -> tuple[str, str]
             _become_pytest(tree, tests, Path(folder), log)
         status = _wait(child, limit)
         said = (Path(folder) / "killer").read_text() if (Path(folder) / "killer").is_file() else ""
-        if status == 1:
-            return "fails", said
-        sys.stdout.write(log.read_text()[-3000:] if log.is_file() and status else "")
+        if log.is_file() and (say_why or status not in (0, 1)):
+            print(log.read_text()[-3000:])
         return OUTCOMES.get(status, f"status {status}"), said
 
 
@@ -203,7 +215,7 @@ def main(words: Sequence[str]) -> int:
         tree = Path(folder).resolve() / "tree"
         copy_tree(tree)
         tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-        outcome, killer = run_tests(tree, tests, 10 * LIMIT)
+        outcome, killer = run_tests(tree, tests, 10 * LIMIT, say_why=True)
         if outcome != "all pass":
             print(f"without any mutant: {outcome} {killer}")
             return 1
