@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tsembed.files import write_text
+from tsembed.hub import fetch_model
 
 from . import paths
-from .presets import Preset, load_preset
-
-# Formats that transformers does not read here; of weights twice, as safetensors and as pickles, the former are read.
-_OTHER_FORMATS = ("*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.tflite", "onnx/*", "openvino/*", "coreml/*")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+from .presets import SOURCES_OF_HUB, Preset, load_preset
 
 
 def needed(preset: Preset) -> dict[str, list[Any]]:
@@ -29,7 +26,7 @@ def needed(preset: Preset) -> dict[str, list[Any]]:
     experiments = preset.all_experiments.values()
     backbones = [each.backbone for each in experiments]
     hub = [b for b in backbones if not b.name.startswith(("embedded:", "random:")) and not Path(b.name).is_dir()]
-    data = [each.data for each in experiments if each.data.source in ("hub", "mmeb") and each.data.path is None]
+    data = [each.data for each in experiments if each.data.source in SOURCES_OF_HUB and each.data.path is None]
     return {
         "weights": _distinct([b.name, b.revision] for b in hub),
         "benchmarks": _distinct(each.evaluation.benchmark for each in experiments if each.evaluation.benchmark),
@@ -51,22 +48,10 @@ def fetch(preset: Preset) -> None:
     """
     wanted = needed(preset)
     for name, revision in wanted["weights"]:
-        print(f"weights    {name}: {_weights(name, revision)}", flush=True)
+        print(f"weights    {name}: {fetch_model(name, revision)}", flush=True)
     for benchmark in wanted["benchmarks"]:
         _benchmark(preset, benchmark)
     write_text(_mark(preset.name), json.dumps(wanted, indent=1) + "\n")
-
-
-def _weights(name: str, revision: str | None) -> str:
-    from huggingface_hub import errors, list_repo_files, snapshot_download
-
-    try:
-        files = list_repo_files(name, revision=revision)
-        safe = any(file.endswith(".safetensors") for file in files)
-        return snapshot_download(name, revision=revision, ignore_patterns=[*_OTHER_FORMATS, *_PICKLES * safe])
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-        at = f" at revision {revision}" if revision else ""
-        raise ValueError(f"weights of {name}{at}: {type(error).__name__}: {str(error).splitlines()[0]}") from None
 
 
 def _benchmark(preset: Preset, name: str) -> None:

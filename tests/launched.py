@@ -1,8 +1,9 @@
 """A training that `accelerate launch` starts, for tests of configs/accelerate.
 
-    accelerate launch --config_file … -m tests.launched FOLDER whole|cut|resumed ROW…
+    accelerate launch --config_file … -m tests.launched FOLDER PART[,PART…] ROW…
 
-Each row is trained in FOLDER/ROW/run and saved in FOLDER/ROW/model; `cut` stops after a checkpoint and saves nothing.
+The parts are whole, cut and resumed. Each row is trained in FOLDER/PART/ROW/run and saved in FOLDER/PART/ROW/model;
+`cut` stops after a checkpoint and saves nothing, and `resumed` goes on from there, in FOLDER/cut.
 """
 
 import sys
@@ -92,8 +93,8 @@ def run(folder: Path, part: str, row: str) -> Encoder:
     return encoder
 
 
-def main(folder: str, part: str, *rows: str) -> None:
-    """Train and save the rows."""
+def main(folder: str, parts: str, *rows: str) -> None:
+    """Train and save the parts of the rows."""
     torch.set_num_threads(1)
     state = processes.join()
     prepare = processes.prepare
@@ -104,11 +105,13 @@ def main(folder: str, part: str, *rows: str) -> None:
         return prepared
 
     processes.prepare = shown  # the loop looks it up there
-    for row in rows:
-        encoder = run(Path(folder), part, row)
-        if state.is_main_process and part != "cut":
-            encoder.save(Path(folder) / row / "model")
-        state.wait_for_everyone()
+    for part in parts.split(","):
+        place = Path(folder) / ("cut" if part == "resumed" else part)
+        for row in rows:
+            encoder = run(place, part, row)
+            if state.is_main_process and part != "cut":
+                encoder.save(place / row / "model")
+            state.wait_for_everyone()
     state.destroy_process_group()
 
 

@@ -29,6 +29,20 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"b": "old"}
 
 
+def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path, monkeypatch):
+    write_text(tmp_path / "b", "old")
+
+    def half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="no space left"):
+        write_text(tmp_path / "b", "newer")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"b": "old"}
+
+
 def test_the_name_of_a_folder_appears_when_it_is_whole(tmp_path):
     with write_folder(tmp_path / "model") as partial:
         (partial / "weights").write_text("1")

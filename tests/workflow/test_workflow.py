@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,16 +29,23 @@ def root(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished_once(tmp_path_factory):
+def mended(tmp_path_factory):
+    """A checkout whose study failed once and was then called again, with both answers and the states in between."""
     root = checkout.make(tmp_path_factory.mktemp("study"))
+    (root / "broken").touch()
+    broken, states = study(root), table(root, "status")
+    (root / "broken").unlink()
+    done = root / "runs/tiny/em/seed0/done.json"
+    before = done.stat().st_mtime_ns
     answer = study(root)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    return root
+    return SimpleNamespace(root=root, broken=broken, states=states, kept=done.stat().st_mtime_ns == before)
 
 
 @pytest.fixture
-def finished(finished_once, tmp_path):
+def finished(mended, tmp_path):
     """A checkout in which the study is done; what a test changes is put back."""
+    finished_once = mended.root
     folders = ("notebooks", "configs", "own")
     for name in folders:
         shutil.copytree(finished_once / name, tmp_path / name)
@@ -82,14 +90,13 @@ def study(root):
     return checkout.call(root, "tiny", "--data=own")
 
 
-def test_a_failure_blocks_only_what_depends_on_it_and_the_next_call_runs_that_alone(root):
-    (root / "broken").touch()
-    answer = study(root)
+def test_a_failure_blocks_only_what_depends_on_it_and_the_next_call_runs_that_alone(mended):
+    answer = mended.broken
     assert answer.returncode == 1
     assert "failed: ic/seed0, log: runs/tiny/logs/ic.seed0.log" in answer.stderr
     assert "it broke" in answer.stderr
     assert "1 of 6 nodes failed; 3 that depend on them did not run" in answer.stderr
-    assert table(root, "status") == {
+    assert mended.states == {
         "data": "done",
         "em/seed0": "done",
         "ic/seed0": "failed",
@@ -97,13 +104,9 @@ def test_a_failure_blocks_only_what_depends_on_it_and_the_next_call_runs_that_al
         "25_second": "missing",
         "site": "missing",
     }
-    (root / "broken").unlink()
-    before = (root / "runs/tiny/em/seed0/done.json").stat().st_mtime_ns
-    answer = study(root)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert (root / "runs/tiny/em/seed0/done.json").stat().st_mtime_ns == before
-    assert set(table(root, "status").values()) == {"done"}
-    assert (root / "reports/tiny/index.html").is_file()
+    assert mended.kept, "a finished run is not run again"
+    assert set(table(mended.root, "status").values()) == {"done"}
+    assert (mended.root / "reports/tiny/index.html").is_file()
 
 
 def test_fetching_prepares_the_data_and_runs_nothing(root):
@@ -129,17 +132,22 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
-    if kill == "SIGTERM":
-        second = study(root)
-        assert second.returncode == 1
-        assert len(second.stderr.splitlines()) == 1
-        assert f"already running in this checkout: preset tiny, process {first.pid}" in second.stderr
-        assert table(root, "status")["ic/seed0"] == "running"
-        first.terminate()
-    else:
-        os.killpg(first.pid, signal.SIGKILL)
-    output, _ = first.communicate(timeout=60)
+    try:
+        wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
+        if kill == "SIGTERM":
+            second = study(root)
+            assert second.returncode == 1
+            assert len(second.stderr.splitlines()) == 1
+            assert f"already running in this checkout: preset tiny, process {first.pid}" in second.stderr
+            assert table(root, "status")["ic/seed0"] == "running"
+            first.terminate()
+        else:
+            os.killpg(first.pid, signal.SIGKILL)
+        output, _ = first.communicate(timeout=60)
+    finally:
+        if first.poll() is None:  # a failed test leaves nothing behind
+            first.terminate()
+            first.communicate(timeout=60)
     if kill == "SIGTERM":
         assert first.returncode == 130
         assert "The same command continues from here." in output

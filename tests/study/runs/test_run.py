@@ -11,6 +11,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,11 +38,12 @@ pytestmark = pytest.mark.processor
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 
 
-@pytest.fixture
-def checkout(tmp_path, tokenizer):
-    """A folder with a tiny backbone, a small text folder and a preset; TSEMBED_ROOT of the processes."""
-    tiny("bert").save_pretrained(tmp_path / "backbone")
-    tokenizer.save_pretrained(tmp_path / "backbone")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, tokenizer):
+    """A folder with a tiny backbone, a small text folder, a preset and its prepared data."""
+    root = tmp_path_factory.mktemp("prepared")
+    tiny("bert").save_pretrained(root / "backbone")
+    tokenizer.save_pretrained(root / "backbone")
     text = [f"{a} {b} {c}" for a in WORDS[:8] for b in WORDS[4:12] for c in WORDS[8:10]]
     sets = {
         "classification/small/train": [{"text": t, "label": str(k % 2)} for k, t in enumerate(text[:64])],
@@ -51,13 +53,13 @@ def checkout(tmp_path, tokenizer):
         "wikipedia/pages/passages": [{"id": str(k), "text": f"the {t}"} for k, t in enumerate(text[:8])],
     }
     for name, rows in sets.items():
-        path = tmp_path / "text" / f"{name}.jsonl"
+        path = root / "text" / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     preset = {
         "about": "a test",
-        "backbone": {"name": str(tmp_path / "backbone"), "dropout": 0.1},
-        "data": {"source": "local", "path": str(tmp_path / "text")},
+        "backbone": {"name": str(root / "backbone"), "dropout": 0.1},
+        "data": {"source": "local", "path": str(root / "text")},
         "training": {
             "steps": 60,
             "batch_size": 8,
@@ -72,12 +74,18 @@ def checkout(tmp_path, tokenizer):
         "evaluation": {"benchmark": None},
         "variants": {"mote": 1, "ic": 1},
     }
-    (tmp_path / "configs" / "presets").mkdir(parents=True)
+    (root / "configs" / "presets").mkdir(parents=True)
     for name in ("variants", "accelerate"):
-        (tmp_path / "configs" / name).symlink_to(paths.CONFIGS / name)
-    (tmp_path / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(preset))
-    start(tmp_path, "study", "data", "test").communicate()
-    return tmp_path
+        (root / "configs" / name).symlink_to(paths.CONFIGS / name)
+    (root / "configs" / "presets" / "test.yaml").write_text(yaml.safe_dump(preset))
+    start(root, "study", "data", "test").communicate()
+    return root
+
+
+@pytest.fixture
+def checkout(prepared, tmp_path):
+    """A copy of it; TSEMBED_ROOT of the processes."""
+    return shutil.copytree(prepared, tmp_path / "checkout", symlinks=True)
 
 
 def start(root, *module):
@@ -112,7 +120,8 @@ def finish(root):
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
+def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "CONFIGS", checkout / "configs")
     folder = checkout / "runs" / "test" / "mote" / "seed0"
     code, output = finish(checkout)
     assert code == 0, output
@@ -124,7 +133,9 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     items = (folder / "items.parquet").read_bytes()
     assert 100 * read(folder / "items.parquet").value.mean() == pytest.approx(scores[0]["score"], abs=2e-4)
     assert (folder / "similarity.csv").is_file()
-    assert "is done" in finish(checkout)[1]
+    data = checkout / "runs" / "test" / "data"
+    run.run(resolve(load_preset("test"), "mote", 0), folder, resume=True, data=data)
+    assert capsys.readouterr().out == f"{folder} is done\n"
 
     folder.rename(folder.with_name("undisturbed"))
     process = start(checkout, "study", "run", "test", "mote", "0", "--resume")
@@ -150,10 +161,8 @@ def test_a_killed_run_resumes_to_the_same_weights_and_scores(checkout):
     assert written.read_text().count("average") == 0
     preset = checkout / "configs" / "presets" / "test.yaml"
     preset.write_text(preset.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
-    code, output = finish(checkout)
-    assert code != 0
-    assert "training.learning_rate was 0.001, is 0.002" in output
-    assert "delete" in output
+    with pytest.raises(ValueError, match="training.learning_rate was 0.001, is 0.002.* or delete"):
+        run.run(resolve(load_preset("test"), "mote", 0), folder, resume=True, data=data)
     assert (folder / "done.json").is_file()
 
 
@@ -314,29 +323,46 @@ def test_a_training_stops_at_its_model_and_another_call_scores_it(checkout):
     assert (folder / "model").stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("device", [{}, {"ACCELERATE_USE_CPU": "true"}], ids=["no GPU", "CPU asked for"])
-def test_rows_without_a_training_take_several_processes_too(device, checkout, monkeypatch):
-    path = checkout / "configs" / "presets" / "test.yaml"
+def progress(output):
+    """The lines of datasets that are scored."""
+    return re.findall(r"^\d+/\d+  \S+", output, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def three_rows(prepared, tmp_path_factory):
+    """A checkout in which one process has run a trained row and two without a training, and what it printed."""
+    root = shutil.copytree(prepared, tmp_path_factory.mktemp("rows") / "checkout", symlinks=True)
+    path = root / "configs" / "presets" / "test.yaml"
     preset = yaml.safe_load(path.read_text())
     preset |= {"variants": {"mote": 1, "base": 1, "ea": 1}, "training": preset["training"] | {"steps": 3}}
-    path.write_text(yaml.safe_dump(preset))
-    assert finish(checkout)[0] == 0
+    path.write_text(yaml.safe_dump(preset | {"share_process": True}, sort_keys=False))
+    output, _ = start(root, "study", "run", "test", OWN_EXPERIMENT, "0").communicate(timeout=300)
+    path.write_text(yaml.safe_dump(preset, sort_keys=False))
+    return root, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("device", "rows"),
+    [({}, ("base", "ea")), ({"ACCELERATE_USE_CPU": "true"}, ("ea",))],
+    ids=["no GPU", "CPU asked for"],
+)
+def test_rows_without_a_training_take_several_processes_too(device, rows, three_rows, tmp_path, monkeypatch):
+    root, printed = three_rows
+    checkout = shutil.copytree(root, tmp_path / "checkout", symlinks=True)
     monkeypatch.setenv("TSEMBED_PROCESSES", "2")
     monkeypatch.setattr(paths, "CONFIGS", checkout / "configs")
-    for variant in ("base", "ea"):
+    for variant in rows:
         folder = checkout / "runs" / "test" / variant / "seed0"
-        one, _ = start(checkout, "study", "run", "test", variant, "0").communicate(timeout=200)
         folder.rename(folder.with_name("one"))
         command = launch_command("test", variant, 0)
         assert "accelerate.commands.launch" in command
         output, _ = start_command(checkout, command, CUDA_VISIBLE_DEVICES="", **device).communicate(timeout=200)
         assert (folder / "done.json").is_file(), output
         found, expected = (load_file(f / "model" / "model.safetensors") for f in (folder, folder.with_name("one")))
-        assert all(torch.equal(found[name], expected[name]) for name in expected), one
+        assert all(torch.equal(found[name], expected[name]) for name in expected), printed
         assert (folder / "scores.json").read_text() == folder.with_name("one").joinpath("scores.json").read_text()
-        lines = [re.findall(r"^\d+/\d+  \S+", text, re.MULTILINE) for text in (one, output)]
-        assert lines[0] == lines[1] != [], "one process scores, each dataset once"
+        assert 3 * progress(output) == progress(printed) != [], "one process scores, each dataset once"
 
 
 def test_a_launcher_that_is_not_there_or_would_wait_is_refused(monkeypatch):

@@ -48,6 +48,7 @@ PRESET = {
 IMAGES = {
     "training": PRESET["training"] | {"steps": 100, "learning_rate": 3e-3},
     "variants": {"vl_lora": 1, "vl_moe_lora_task": 1, "tsembed": 1},
+    "share_process": True,
 }
 ITEMS = ["a text", item("", "red"), item("what <image> is it", "blue")]
 
@@ -92,7 +93,7 @@ def check(process):
 def test_a_base_of_pictures_that_nobody_trains_takes_two_processes(checkout):
     preset = PRESET | {"training": {"steps": 0}}
     (checkout / "configs" / "presets" / "untrained.yaml").write_text(yaml.safe_dump(preset))
-    check(start(checkout, "study", "data", "untrained"))
+    shutil.copytree(checkout / "runs" / "test" / "data", checkout / "runs" / "untrained" / "data")
     folder = checkout / "runs" / "untrained" / "vl_base" / "seed0"
     check(start(checkout, "study", "run", "untrained", "vl_base", "0"))
     one = folder.rename(folder.with_name("one"))
@@ -153,11 +154,7 @@ def newest(folder):
 def test_exports_are_plain_models(checkout, tmp_path):
     from transformers import AutoModel
 
-    for variant in ("vl_lora", "vl_moe_lora_task"):
-        check(finish(checkout, variant, "1"))
-    if not (run_folder(checkout, "tsembed") / "done.json").is_file():
-        check(finish(checkout, "tsembed", "1"))
-
+    check(finish(checkout, "images", "1"))  # what the other tests have not run yet, in one process
     cases = {"vl_lora": {}, "vl_moe_lora_task": {"route": "visual_grounding"}}
     for variant, how in cases.items():
         source, out = run_folder(checkout, variant), tmp_path / variant
@@ -189,9 +186,8 @@ def test_exports_are_plain_models(checkout, tmp_path):
 
 @pytest.mark.slow
 def test_what_cannot_be_exported_is_named(checkout, tmp_path):
-    for variant in ("vl_lora", "vl_moe_lora_task"):
-        if not (run_folder(checkout, variant) / "done.json").is_file():
-            check(finish(checkout, variant, "1"))
+    if not all((run_folder(checkout, variant) / "done.json").is_file() for variant in IMAGES["variants"]):
+        check(finish(checkout, "images", "1"))
     task, lora = (run_folder(checkout, name) for name in ("vl_moe_lora_task", "vl_lora"))
     for source, how, message in (
         (task, {}, "got no route; its routes: image_classification"),

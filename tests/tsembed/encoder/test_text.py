@@ -2,6 +2,7 @@
 
 - all-MiniLM-L6-v2 through it equals SentenceTransformer.encode to 1e-5 in fp32, short and mixed lengths.
 - An embedding has unit norm and never depends on its batch-mates or on the token budget.
+- Nothing is dropped out, also where the encoder is being trained.
 - The instruction belongs to the route, and counts as tokens. Saving and loading changes nothing.
 - One text gives one vector; sequences, arrays and columns are taken by position; what is no text is named.
 - A loaded encoder is where it was wanted, by default on the accelerator. Without max_tokens, texts are cut where the
@@ -61,6 +62,15 @@ def test_embeddings_do_not_depend_on_batch_mates(tokenizer):
     np.testing.assert_allclose(whole, alone, atol=1e-6)
     np.testing.assert_allclose(whole, small, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
+
+
+def test_encoding_drops_nothing_out_and_leaves_the_mode(tokenizer):
+    encoder = Encoder(tiny("bert", dropout=0.5), tokenizer)
+    expected = encoder.eval().encode(TEXTS[:2], "clustering")
+    found = encoder.train().encode(TEXTS[:2], "clustering")
+    np.testing.assert_array_equal(found, expected)
+    assert encoder.training
+    assert encoder.backbone.training
 
 
 def test_routes_give_other_embeddings_and_instructions_are_part_of_the_text(tokenizer):

@@ -3,13 +3,14 @@
 - mteb's own mock tasks run through it, all types that our routes cover.
 - The route of every text follows the paper (§5.3): reranking as retrieval, pair classification, STS and summarization
   as classification; query and document by prompt type.
-- The revision changes with any weight and any setting. A generic encoder encodes a text once, not once per route.
-- Documents are not kept behind the call that encodes them: a corpus is larger than memory.
+- The revision changes with any weight and any setting. A generic encoder encodes a text once, a routed one
+  once per route. No more vectors are kept than memory has room for, whatever the corpus.
 - Data that the hub does not give are one line with repository and revision.
 - Scores are tidy; an interrupted evaluation reads finished tasks from its cache; an undefined correlation is 0.
 """
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,24 @@ def test_data_that_the_hub_does_not_give_are_one_line(encoder, tmp_path):
     with pytest.raises(HubError, match=r"^mteb/biosses-sts@d3fb88f8f02e[0-9a-f]*: .*HF_HUB_OFFLINE") as error:
         evaluate(model(encoder), [mteb.get_task("BIOSSES")], tmp_path / "cache")
     assert "\n" not in str(error.value)
+
+
+def test_a_routed_encoder_encodes_a_text_once_per_route(encoder):
+    from mteb.types import PromptType
+
+    spy = Spy(encoder.backbone, encoder.tokenizer, instructions=encoder.instructions).eval()
+    wrapped, found = model(spy), {}
+    metadata = SimpleNamespace(name="small", type="Retrieval")
+    for side in (PromptType.query, PromptType.document) * 2:
+        loader = [{"text": ["river", "stone", "river"]}]
+        split = {"hf_split": "test", "hf_subset": "default"}
+        found[side] = wrapped.encode(loader, task_metadata=metadata, prompt_type=side, **split)
+        assert np.array_equal(found[side][0], found[side][2])
+    assert spy.seen == [("search_query", ("river", "stone")), ("search_document", ("river", "stone"))] + [
+        ("search_query", ()),
+        ("search_document", ()),
+    ]
+    assert np.abs(found[PromptType.query] - found[PromptType.document]).max() > 1e-3
 
 
 def test_the_revision_changes_with_weights_and_settings(encoder):

@@ -143,6 +143,16 @@ def test_ties_by_hand():
     assert not is_first(query, documents * np.nan, np.array([0, 2]), [0])
 
 
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_query_with_a_score_that_is_not_finite_is_wrong_wherever_it_stands(bad):
+    documents, query = np.array([[1.0], [0.5]]), np.ones(1)
+    assert is_first(query, documents, np.array([0, 1]), [0])
+    for row in (0, 1):
+        spoilt = documents.copy()
+        spoilt[row] = bad
+        assert not is_first(query, spoilt, np.array([0, 1]), [0])
+
+
 def test_the_seed_changes_the_order_and_no_score(prepared):
     folder, manifest = prepared()
     fakes = [Fake(perfect) for _ in range(3)]

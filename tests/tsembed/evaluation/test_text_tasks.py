@@ -144,6 +144,15 @@ def test_words_decide_and_a_collapsed_encoder_is_at_chance(prepared):
     assert math.isnan(collapsed["Summarization"])  # no rank correlation exists
 
 
+def test_the_candidates_of_a_query_stand_in_an_order_that_knows_nothing_of_relevance(prepared):
+    (task,) = text_tasks.tasks(prepared, ("Reranking",))
+    task.load_data()
+    split = task.dataset["default"]["test"]
+    places = [candidates.index(next(iter(split["relevant_docs"][q]))) for q, candidates in split["top_ranked"].items()]
+    assert len(places) == 40
+    assert len(set(places)) > 5
+
+
 def test_a_task_is_evaluated_again_after_it_was_unloaded(prepared):
     task = text_tasks.tasks(prepared, ("STS",))[0]
     task.load_data()

@@ -4,7 +4,9 @@
 - An interrupted and resumed run ends with bitwise the weights of an uninterrupted one, dropout included.
 - Two processes give the gradient of one (ratio and cosine 1 to 1e-4), load balancing included, and draw the same task.
 - Norms and biases have no weight decay; inactive experts do not move; a non-finite loss names step and dataset.
-- Gradient accumulation and length chunks do not change a gradient that does not depend on them.
+- Length chunks do not change a gradient; that of accumulated micro-batches is the mean of theirs.
+- Every step has the learning rate of the schedule and a gradient that is clipped; dropout acts in training alone.
+- Gradient checkpointing computes the blocks twice, and nothing else, where the settings ask for it.
 """
 
 import json
@@ -24,6 +26,7 @@ from tsembed.mote.experts import upcycle
 from tsembed.mote.token_routing import route_tokens
 from tsembed.settings import TokenRouting, Training, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
+from tsembed.training import loop
 from tsembed.training.batches import StepBatches
 from tsembed.training.loop import learning_rate, make_optimizer
 from tsembed.training.objective import contrastive_loss
@@ -146,12 +149,12 @@ def test_a_checkpoint_is_never_overwritten_or_mixed_with_other_data(tokenizer, t
         train(settings(checkpoint_every=5), make(tokenizer), tables(40), TASKS, tmp_path, resume=True)
 
 
-def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0):
-    """Gradient of one step, and its task."""
+def gradient(encoder, chosen, rank=0, world_size=1, wrap=lambda m: m, step=0, seed=1):
+    """Gradient of one step, summed over its micro-batches, and its task."""
     from tsembed.training.objective import PairEncoder
 
     data = tables()
-    sampler = TaskSampler({n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=12, seed=1)
+    sampler = TaskSampler({n: (t, 32) for n, t in TASKS.items()}, batch_size=8, steps=12, seed=seed)
     batches = StepBatches(
         data,
         TASKS,
@@ -212,14 +215,64 @@ def test_chunking_by_length_does_not_change_the_gradient(tokenizer, monkeypatch)
         torch.testing.assert_close(found[0][name], expected, atol=1e-5, rtol=1e-3)
 
 
-def test_accumulated_micro_batches_average(tokenizer, tmp_path):
-    norms = []
+def test_the_gradient_of_accumulated_micro_batches_is_their_mean(tokenizer, tmp_path):
+    rows = {}
     for micro in (None, 4):
-        train(settings(micro_batch_size=micro, steps=3), make(tokenizer), tables(), TASKS, tmp_path / str(micro))
-        norms.append(read_metrics(tmp_path / str(micro)))
-    assert [r["task"] for r in norms[0]] == [r["task"] for r in norms[1]]
-    assert all(a["loss"] > b["loss"] for a, b in zip(*norms, strict=True))  # half the negatives
-    assert all(0.3 < b["grad_norm"] / a["grad_norm"] < 3 for a, b in zip(*norms, strict=True))
+        chosen = settings(micro_batch_size=micro)
+        train(chosen, make(tokenizer), tables(), TASKS, tmp_path / str(micro), stop_after=1)
+        (rows[micro],) = read_metrics(tmp_path / str(micro))
+        summed, task = gradient(make(tokenizer), chosen, seed=chosen.seed)
+        norm = torch.cat([g.flatten() for g in summed.values()]).norm().item() / (8 // (micro or 8))
+        assert rows[micro]["task"] == task
+        assert rows[micro]["grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert rows[4]["loss"] < 0.9 * rows[None]["loss"], "half the negatives must be felt"
+
+
+def test_every_step_has_the_rate_of_the_schedule_and_a_clipped_gradient(tokenizer, tmp_path, monkeypatch):
+    seen = []
+
+    def note(optimizer, *_):
+        parts = [p.grad.norm() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        seen.append(([group["lr"] for group in optimizer.param_groups], torch.stack(parts).norm().item()))
+
+    def watched(*arguments):
+        optimizer = make_optimizer(*arguments)
+        optimizer.register_step_pre_hook(note)
+        return optimizer
+
+    monkeypatch.setattr(loop, "make_optimizer", watched)
+    chosen = settings(steps=6, warmup_steps=2, micro_batch_size=4, max_grad_norm=0.1)
+    train(chosen, make(tokenizer), tables(), TASKS, tmp_path)
+    rows = read_metrics(tmp_path)
+    expected = [learning_rate(step, 6, chosen.training) for step in range(6)]
+    assert len(set(expected)) > 3
+    assert [rates for rates, _ in seen] == [[rate, rate] for rate in expected]
+    assert [row["lr"] for row in rows] == expected
+    assert min(row["grad_norm"] for row in rows) > 0.2, "what is logged is the norm before"
+    assert [norm for _, norm in seen] == pytest.approx([0.1] * 6, rel=1e-3)
+
+
+def test_dropout_acts_in_every_step_and_not_afterwards(tokenizer, tmp_path):
+    losses = {}
+    for dropout in (0.0, 0.5):
+        encoder = make(tokenizer, dropout=dropout)
+        assert train(settings(steps=2), encoder, tables(), TASKS, tmp_path / str(dropout))
+        losses[dropout] = [row["loss"] for row in read_metrics(tmp_path / str(dropout))]
+        assert not any(module.training for module in encoder.modules())
+    assert losses[0.5][0] != pytest.approx(losses[0.0][0], rel=1e-3), "before any weight has moved"
+
+
+@pytest.mark.parametrize("variant", [MOTE, TLR, Variant(label="EM", instruction=False)], ids=["MoTE", "TLR", "EM"])
+def test_checkpointing_computes_the_blocks_twice_where_the_settings_ask_for_it(tokenizer, variant, tmp_path):
+    calls, rows = {}, {}
+    for asked in (False, True):
+        encoder = make(tokenizer, variant)
+        block = getattr(encoder.backbone, "model", encoder.backbone).encoder.layer[0].attention.self.query
+        block.register_forward_hook(lambda *_, key=asked: calls.update({key: calls.get(key, 0) + 1}))
+        train(settings(variant, steps=2, gradient_checkpointing=asked), encoder, tables(), TASKS, tmp_path / str(asked))
+        rows[asked] = [row["grad_norm"] for row in read_metrics(tmp_path / str(asked))]
+    assert calls[True] == 2 * calls[False] > 0
+    assert rows[True] == pytest.approx(rows[False], rel=1e-5)
 
 
 @pytest.mark.slow
@@ -305,6 +358,11 @@ def test_non_finite_loss_names_step_task_and_dataset(tokenizer, tmp_path):
     encoder.backbone.model.embeddings.LayerNorm.weight.data.fill_(math.nan)
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 0, task \w+, dataset \w"):
         train(settings(), encoder, tables(), TASKS, tmp_path)
+
+
+def test_linear_schedule_by_hand():
+    training = Training(learning_rate=2.0, warmup_steps=2, schedule="linear")
+    assert [learning_rate(step, 6, training) for step in range(6)] == [1.0, 2.0, 2.0, 1.5, 1.0, 0.5]
 
 
 def test_cosine_schedule_ends_near_zero():

@@ -2,6 +2,7 @@
 
 - Every method overfits 32 pairs to recall@1 = 1; the frozen backbone does not move.
 - Routers move by their own rate, without weight decay.
+- Gradient checkpointing computes the blocks twice, and gives the same gradient.
 - The second stage's weights are active: they change the loss from its first step on, and beta = 0 is plain InfoNCE.
 - A run with cached gradients is the run without, pictures and load balancing included.
 - A run that is interrupted in either stage ends with bitwise the weights of an uninterrupted one.
@@ -106,6 +107,22 @@ def recall(encoder, table):
     pairs = table[:]
     q, d = (encoder.encode(inputs_of(pairs, side), TASKS["c"]) for side in ("query", "document"))
     return recall_at_1(q, d, np.array(pairs["group"]))
+
+
+@pytest.mark.parametrize("method", ["LoRA", "MoE-LoRA"])
+def test_checkpointing_computes_adapted_blocks_twice(base, method, tmp_path):
+    calls, norms = {}, {}
+    for asked in (False, True):
+        chosen = settings(method, steps=1, gradient_checkpointing=asked)
+        encoder = make(base, chosen)
+        (layer,) = [m for name, m in encoder.named_modules() if name.endswith("language_model.layers.0.mlp.gate_proj")]
+        layer.register_forward_hook(
+            lambda module, *_, key=asked: calls.update({key: calls.get(key, 0) + module.training})
+        )
+        train(chosen, encoder, tables(), TASKS, tmp_path / str(asked))
+        norms[asked] = [row["grad_norm"] for row in metrics(tmp_path / str(asked))]
+    assert calls[True] == 2 * calls[False] > 0
+    assert norms[True] == pytest.approx(norms[False], rel=1e-5)
 
 
 def routers(encoder):

@@ -37,6 +37,12 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert rows(sampler(seed=4)[41]) != late
 
 
+def test_the_seed_reaches_the_rows_of_a_single_dataset():
+    alone = {"batch_size": 8, "steps": 10, "tasks": ("clustering",)}
+    found = [rows(TaskSampler({"k1": ("clustering", 80)}, **alone, seed=seed)[0]) for seed in (3, 3, 4)]
+    assert found[0] == found[1] != found[2], "the order of tasks, which has a seed too, is the same"
+
+
 def test_task_aware_batches_have_one_task_and_retrieval_one_dataset():
     steps = [sampler()[i] for i in range(60)]
     assert {s.task for s in steps} == {"classification", "clustering", "retrieval"}

@@ -37,7 +37,7 @@ def run(stages, sure, start=0):
     return stages
 
 
-RISE = [0.0] * 2 + [0.02] * 2 + [0.5] * 2 + [0.8] * 2 + [0.81] * 2 + [0.9] * 2  # two steps per window
+RISE = [0.0] * 2 + [0.01, 0.03] + [0.5] * 2 + [0.8] * 2 + [0.81] * 2 + [0.9] * 2  # two steps per window
 SETTINGS = Negatives(window=2, first_stage_max=1.0)
 
 
