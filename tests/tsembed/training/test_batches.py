@@ -78,15 +78,15 @@ def test_texts_that_differ_in_unicode_form_or_invisible_characters_alone_are_no_
 
 def test_each_side_is_cut_at_its_own_limit_under_its_own_instruction(tokenizer):
     rows = [(f"fjord {i} " * 20, f"inlet {i} " * 20, i) for i in range(4)]
-    (batch,) = batches(tokenizer, rows=rows, limits=(6, 11), instructions=dict(INSTRUCTIONS))[0]
+    (batch,) = batches(tokenizer, rows=rows, limits=(8, 11), instructions=dict(INSTRUCTIONS))[0]
     (chunk,) = batch.chunks
-    for parts, limit, route in ((chunk.queries, 6, "search_query"), (chunk.documents, 11, "search_document")):
+    for parts, limit, route in ((chunk.queries, 8, "search_query"), (chunk.documents, 11, "search_document")):
         (part,) = parts
         assert part.input_ids.shape == (4, limit)
         assert part.routes == route
         assert tokenizer.decode(part.input_ids[0], skip_special_tokens=True).startswith(route.partition("_")[0])
         assert tokenizer.decode(part.input_ids[0]).split()[3] == route.partition("_")[2]
-    assert batch.tokens == 4 * (6 + 11)
+    assert batch.tokens == 4 * (8 + 11)
 
 
 def test_both_sides_come_back_in_the_order_of_the_pairs(tokenizer):

@@ -32,12 +32,12 @@ def test_a_package_that_is_not_there_is_an_error_before_the_training(tokenizer, 
 
 
 def test_tensorboard_has_the_numbers_of_the_log(tokenizer, tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = "tensorboard.backend.event_processing.event_accumulator"
+    accumulator = pytest.importorskip(events, reason="tensorboard is not installed").EventAccumulator
 
     for name in ("one", "two"):
         assert run(tokenizer, tmp_path / name, log_with="tensorboard")
-        events = EventAccumulator(str(tmp_path / name / trackers.FOLDER / trackers.PROJECT)).Reload()
+        events = accumulator(str(tmp_path / name / trackers.FOLDER / trackers.PROJECT)).Reload()
         rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         assert len(rows) == 4
         for tag, key in (("loss", "loss"), ("loss/retrieval", "loss"), ("lr", "lr"), ("grad_norm", "grad_norm")):
