@@ -62,14 +62,15 @@ def _kill_in_six_places(study: Study, words: list[str]) -> list[str]:
             for name, attempt in list(left.items()):
                 if what := attempt():
                     log(f"killed while {name}: {what}")
+                    places.killed = time.monotonic()
                     del left[name]
             if time.monotonic() - checked > 0.5:
                 places.look()
                 twice += [rule for rule in _twice(study) if rule not in twice]
                 checked = time.monotonic()
             time.sleep(0.002 if "saving" in left else 0.1)
-            if orphan is None and not _RUN_PLACES & left.keys() and (running := places.running("rule_")):
-                orphan = _lose_the_login_node(study, call, running[0])
+            if orphan is None and not _RUN_PLACES & left.keys() and (at_work := places.at_work()):
+                orphan = _lose_the_login_node(study, call, at_work[0])
                 places.spared = orphan.number
         log(f"call {calls}: status {call.returncode}")
         if call.returncode == 0:
@@ -82,7 +83,8 @@ def _lose_the_login_node(study: Study, call: subprocess.Popen, running: Job) -> 
     """kill -9 of the call while a job runs, which goes on."""
     os.killpg(call.pid, signal.SIGKILL)
     call.wait()
-    word = next(line.split()[0] for line in study.call("status", PRESET).splitlines() if f" {_node(running)} " in line)
+    rows = [line.split() for line in study.call("status", PRESET).splitlines()]
+    word = next(row[0] for row in rows if row[1:2] == [_node(running)])
     log(f"kill -9 of the call; job {running.number} {running.rule} goes on, and status says {word}")
     return running
 
@@ -105,6 +107,7 @@ class _Places:
     def __init__(self, study: Study):
         self.study, self.runs = study, study.root / "runs" / PRESET
         self.workers: dict[Path, _Worker] = {}
+        self.killed = time.monotonic()  # when a job was killed last
         self.spared = ""  # number of a job that must come to its end
 
     def saving(self) -> str | None:
@@ -170,6 +173,13 @@ class _Places:
         others = (self.pending, self.starting, self.training, self.evaluating, self.notebook)
         return {"saving": self.saving} | {attempt.__name__: _now_and_then(attempt) for attempt in others}
 
+    def at_work(self) -> list[Job]:
+        """Jobs whose nodes say that they run, some seconds after the last kill: none that is about to be found dead."""
+        if time.monotonic() - self.killed < 5:
+            return []
+        states = {job.number: self.study.state(PRESET, _node(job)) for job in (jobs := self.running("rule_"))}
+        return [job for job in jobs if _is_at_work(job, states[job.number])]
+
     def running(self, prefix: str) -> list[Job]:
         jobs = [job for job in self.study.jobs() if job.number != self.spared]
         return [job for job in jobs if job.state == "RUNNING" and job.rule.startswith(prefix)]
@@ -192,6 +202,10 @@ def _node(job: Job) -> str:
         return job.rule.removeprefix("rule_analysis_wildcards_")
     variant, _, seed = job.rule.removeprefix("rule_run_").rpartition("_")
     return f"{variant}/{seed}"
+
+
+def _is_at_work(job: Job, state: dict) -> bool:
+    return state.get("job") == job.number and state.get("state") == "running"
 
 
 class _Worker(NamedTuple):
