@@ -102,7 +102,7 @@ def run_tests(tree: Path, tests: Sequence[str], limit: float, *, say_why: bool =
             _become_pytest(tree, tests, Path(folder), log)
         status = _wait(child, limit)
         said = (Path(folder) / "killer").read_text() if (Path(folder) / "killer").is_file() else ""
-        if log.is_file() and (say_why or status not in (0, 1)):
+        if status and log.is_file() and (say_why or status != 1):
             print(log.read_text()[-3000:])
         return OUTCOMES.get(status, f"status {status}"), said
 
