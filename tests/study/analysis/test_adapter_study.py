@@ -80,6 +80,13 @@ def test_one_seed_is_paired_with_its_own():
     assert by_row[["low", "high", "low_beyond", "detectable"]].isna().all(axis=None), "one seed is a direction"
 
 
+def test_a_seed_that_is_not_the_first_is_paired_with_its_own():
+    values = table(one=[[0.0] * 3, [52.0, 53.0, 54.0]], three=[[1.0, 2.0, 3.0], [50.0] * 3, [90.0] * 3])
+    rows = {"both": ["d0", "d1", "d2"]}
+    (gain,) = gains.gains_by_row(values.query("method != 'one' or seed == 1"), ["one"], rows, baseline="three").gain
+    assert gain == 3.0
+
+
 def test_gains_find_the_effects_that_the_scores_have(found):
     rows = gains.rows_of(gains.evaluation_sets("tiny", "images"), found)
     by_row = gains.gains_by_row(found, MAIN[2:4], rows, baseline="vl_lora_wide")
