@@ -4,69 +4,30 @@
 - A preset that asks for something else, or a fetch that failed, leaves the jobs online.
 """
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
 
 from study import fetch, paths
 from study.presets import load_preset
+from tests.hub_server import HubServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILES = {
-    "config.json": b"{}",
-    "model.safetensors": b"weights",
-    "pytorch_model.bin": b"again",
-    "onnx/model.onnx": b"again",
-}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """One model in one revision."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        path = self.path.partition("?")[0]
-        listing = [{"type": "file", "path": n, "rfilename": n, "size": len(c), "oid": "0"} for n, c in FILES.items()]
-        files = {f"/team/model/resolve/{COMMIT}/{name}": content for name, content in FILES.items()}
-        files[f"/api/models/team/model/tree/{COMMIT}"] = json.dumps(listing).encode()
-        about = {"id": "team/model", "sha": COMMIT, "siblings": listing}
-        files[f"/api/models/team/model/revision/{COMMIT}"] = json.dumps(about).encode()
-        content = files.get(path)
-        self.server.asked.append(path)
-        self.send_response(404 if content is None else 200)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha1(content or b"").hexdigest()}"')
-        self.end_headers()
-        if body and content:
-            self.wfile.write(content)
+FILES = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"again", "onnx/model.onnx": b"a"}
 
 
 @pytest.fixture
-def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def hub(tmp_path):
+    for name, content in FILES.items():
+        place = tmp_path / "hub" / "models" / "team" / "model" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    with HubServer(tmp_path / "hub") as server:
+        server.commits["models/team/model"] = COMMIT
+        yield server
 
 
 @pytest.fixture
@@ -88,9 +49,9 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def call(root, port):
+def call(root, url):
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
-    variables |= {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(root / "hf"), "TSEMBED_ROOT": str(root)}
+    variables |= {"HF_ENDPOINT": url, "HF_HOME": str(root / "hf"), "TSEMBED_ROOT": str(root)}
     variables |= {"HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(paths.ROOT)}
     command = [sys.executable, "-m", "study", "fetch", "hub"]
     return subprocess.run(command, env=variables, capture_output=True, text=True)
@@ -98,20 +59,21 @@ def call(root, port):
 
 def test_weights_are_fetched_once_and_the_jobs_then_ask_nobody(hub, root):
     assert not fetch.is_fetched(load_preset("hub"))
-    answer = call(root, hub.server_port)
+    answer = call(root, hub.url)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.splitlines()[-1] == "hub: its jobs need no network now"
     folder = root / "hf" / "hub" / "models--team--model" / "snapshots" / COMMIT
     assert {p.name for p in folder.rglob("*")} == {"config.json", "model.safetensors"}
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert fetch.is_fetched(load_preset("hub"))
-    assert sum("model.safetensors" in path for path in hub.asked) <= 2, "one head and one body for two experiments"
+    bodies = [line for line in hub.requests if line.startswith("GET") and "/resolve/" in line]
+    assert len(bodies) == 2, "a body of each file, for two experiments"
     file = root / "configs" / "presets" / "hub.yaml"
     file.write_text(file.read_text().replace(COMMIT, COMMIT[::-1]))
     assert not fetch.is_fetched(load_preset("hub")), "another revision was not fetched"
-    answer = call(root, hub.server_port)
+    answer = call(root, hub.url)
     assert answer.returncode == 1
-    assert answer.stderr.splitlines()[-1].startswith(f"error: weights of team/model at revision {COMMIT[::-1]}: ")
+    assert answer.stderr.splitlines()[-1].startswith(f"error: team/model@{COMMIT[::-1]}: ")
     assert not fetch.is_fetched(load_preset("hub"))
 
 

@@ -142,7 +142,8 @@ def test_every_set_keeps_its_form_and_its_cap(specs):
         for table, row_class in row_classes(spec.format, spec.part).items():
             rows = list(spec.tables[table])
             assert rows, spec.name
-            assert all(vars(parse(row_class, row)) == row for row in rows), spec.name
+            read = [{k: v for k, v in vars(parse(row_class, row)).items() if v is not None} for row in rows]
+            assert read == rows, spec.name
             if spec.part == "eval" and spec.format != "wikipedia":
                 assert table == "train" or len(rows) <= 60 * (4 if table == "corpus" else 1), (spec.name, table)
 
