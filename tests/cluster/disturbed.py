@@ -177,8 +177,7 @@ class _Places:
         """Jobs whose nodes say that they run, some seconds after the last kill: none that is about to be found dead."""
         if time.monotonic() - self.killed < 5:
             return []
-        states = {job.number: self.study.state(PRESET, _node(job)) for job in (jobs := self.running("rule_"))}
-        return [job for job in jobs if _is_at_work(job, states[job.number])]
+        return [job for job in self.running("rule_") if _is_at_work(job, self.study.state(PRESET, _node(job)))]
 
     def running(self, prefix: str) -> list[Job]:
         jobs = [job for job in self.study.jobs() if job.number != self.spared]
