@@ -137,10 +137,10 @@ def p_value(p: float) -> str:
 def seeds_text(seeds: Iterable[int]) -> str:
     """Number of seeds behind each of several rows, as text.
 
-    >>> seeds_text([2, 1, 2]), seeds_text([3, 3]), seeds_text([1]), seeds_text([])
-    ('1 to 2 seeds', '3 seeds', '1 seed', '0 seeds')
+    >>> seeds_text([2, 1, 2]), seeds_text([3, 3]), seeds_text([1])
+    ('1 to 2 seeds', '3 seeds', '1 seed')
     """
-    few, *more = sorted({int(n) for n in seeds}) or [0]  # no rows where a study's part compares nothing
+    few, *more = sorted({int(n) for n in seeds})
     return f"{few} to {more[-1]} seeds" if more else f"{few} seed{'' if few == 1 else 's'}"
 
 
