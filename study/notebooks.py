@@ -4,6 +4,7 @@ from . import paths
 from .presets import Preset
 
 WORDINGS = ("no_prefix", "swapped", "paraphrase_1", "paraphrase_2")
+CLAIMS = "90_claims"  # reads what the other notebooks found
 ANALYSES = "[2349]*.ipynb"  # 00 and 10 read no results
 # Notebook -> the experiments, under `experiments` of a preset, and the variants whose runs it is about. A preset that
 # lacks one does not have the notebook, so no cell asks whether there is anything to show. A notebook that is not here
@@ -43,7 +44,10 @@ def absent_from(preset: Preset) -> dict[str, str]:
     """Notebook -> the experiments and variants that it is about and that the preset does not have, as text."""
     present = {*preset.experiments, *(v for each in preset.all_experiments.values() for v in each.variants)}
     missing = {name: [need for need in needs if need not in present] for name, needs in NEEDS.items()}
-    return {name: ", ".join(lacking) for name, lacking in missing.items() if lacking}
+    absent = {name: ", ".join(lacking) for name, lacking in missing.items() if lacking}
+    if len(absent) == len(NEEDS):  # a part of a preset in which nothing is compared, as `--only mote`
+        absent[CLAIMS] = "two methods that a claim compares"
+    return absent
 
 
 def experiments_of(notebook: str, preset: Preset) -> set[str]:

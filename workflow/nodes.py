@@ -24,7 +24,6 @@ LAUNCH = "10_train"  # the notebook of one run
 TRAINING = "/training"  # what the name of a run's training ends in where it is a node of its own
 TRAINED = "trained.json"  # of study/runs/run.py, whose modules are not for a login node
 HEADING = "=== "  # of one execution in a log
-CLAIMS = "90_claims"  # reads what the other notebooks found
 NOT_SHOWN = ("notebook.py", "reference", "paper")  # of report/, a file or a folder: no result depends on them
 SITE_ALONE = ("site.py", "pages")  # of report/: no notebook depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
@@ -125,7 +124,7 @@ class RunGraph:
 
     def inputs_of(self, notebook: str) -> list[str]:
         """The nodes that an analysis reads. Notebooks 20 to 29 wait for the preset's own runs and those they name."""
-        other_analyses = [n for n in self.analyses if n != CLAIMS] if notebook == CLAIMS else []
+        other_analyses = [n for n in self.analyses if n != notebooks.CLAIMS] if notebook == notebooks.CLAIMS else []
         awaited = {presets.OWN_EXPERIMENT, *self.settings.variants}
         for name in notebooks.experiments_of(notebook, self.settings):
             awaited |= {name, *self.settings.experiments[name].variants}

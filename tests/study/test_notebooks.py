@@ -48,6 +48,15 @@ def test_a_notebook_about_variants_that_a_preset_lacks_is_not_part_of_it():
     assert "28_instruction_and_experts" not in analyses_of(few)
 
 
+def test_a_part_that_compares_nothing_has_no_page_of_claims():
+    preset = load_preset("smoke")
+    alone = preset.model_copy(update={"variants": {"base": 1, "mote": 1}, "experiments": {}})
+    assert "90_claims" in absent_from(alone)
+    assert analyses_of(alone) == ["40_efficiency"]
+    pair = preset.model_copy(update={"variants": {"ic": 1, "mote": 1}, "experiments": {}})
+    assert "90_claims" in analyses_of(pair)
+
+
 def test_the_presets_of_the_committed_references_have_what_they_had():
     new = {"27_scale", "28_instruction_and_experts", "29_recipes"}
     assert new <= set(analyses_of(load_preset("local")))
