@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 def push(tmp_path, endpoint, *words, token="writes", **environment):
     """The command in a process of its own, as users start it: status, stdout, stderr."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
     kept |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     kept |= {"HF_TOKEN": token} if token else {}
     command = [sys.executable, "-m", "tsembed.cli", "push", *map(str, words)]
