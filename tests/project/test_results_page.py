@@ -5,6 +5,7 @@
 - The minutes are those that `plan` computes.
 """
 
+import re
 import shutil
 import sys
 
@@ -66,6 +67,12 @@ def test_a_study_of_an_earlier_version_is_named_and_not_read(copied):
         summary.results_page()
     )
     assert "finished on 2026-01-02. A new one is under way (`reports/kept/gpu`)." in summary.filled(README.read_text())
+
+
+def test_a_preset_that_judges_nothing_is_no_result(copied):
+    assert "`cpu`" in summary.results_page()
+    copied.rename(copied.with_name("smoke"))
+    assert not re.search("`(cpu|smoke)`", summary.results_page())
 
 
 def test_the_minutes_are_those_of_plan(monkeypatch, tmp_path):

@@ -75,9 +75,14 @@ def minutes(preset: str) -> float:
 
 
 def _studies() -> tuple[list[finished.Finished], list[dict[str, Any]]]:
-    """The committed studies that can be read, and what is known of those of an earlier version."""
+    """The committed studies that can be read, and what is known of those of an earlier version.
+
+    A preset whose results are not judged, as `smoke`, tests the machinery and answers nothing: it is neither.
+    """
     current, earlier = [], []
     for path in sorted((paths.REPORTS / "reference").glob("*/reference.json")):
+        if not stated.is_judged(path.parent.name):
+            continue
         try:
             current.append(finished.committed(path.parent.name))
         except ValueError:
