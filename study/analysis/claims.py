@@ -13,7 +13,9 @@ from tsembed.strict import Strict, check
 
 from .. import paths
 from ..former_names import current_verdict
+from ..notebooks import absent_from
 from ..presets import load_preset
+from ..selection import Selection, selection_of
 from . import judgement
 from .contrasts import Weights
 from .judgement import MARKS, NOT_JUDGED, OPEN, PROCESSOR, Judgement, Measured
@@ -239,12 +241,14 @@ def collect(preset: str, *, depends_on_processor: Collection[str] = ()) -> pd.Da
 
 
 def _judgements(preset: str) -> dict[str, dict[str, Any]]:
-    """Id -> row of the report's tables."""
+    """Id -> row of the report's tables; not of those that an earlier call left, when it had more of the preset."""
     judged: dict[str, dict[str, Any]] = {}
+    left_out = absent_from(load_preset(preset)) if selection_of(preset) != Selection() else {}
     sources = {claim.id: claim.source for claim in claims()}
+    not_part = {claim.id for claim in claims() if claim.notebook in left_out}
     for path in sorted((paths.report_dir(preset) / "tables").glob("claims_*.csv")):
         for row in pd.read_csv(path).to_dict("records"):
-            if _text(row.get("line")):
+            if _text(row.get("line")) or row["id"] in not_part:
                 continue
             if row["id"] in judged:
                 raise ValueError(f"{path}: the claim {row['id']!r} is judged in another table too")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study import paths
+from study import paths, selection
 from study.analysis import claims, false_verdicts, judgement, results
 from study.analysis.claims import Claim
 from study.analysis.judgement import BEYOND, THESE, Measured
@@ -235,6 +235,14 @@ def test_collected_claims_have_what_their_tables_say_once(collected):
     assert judgement.counts_text(found).endswith(
         "open because of “below the minimum detectable effect” (4), “2 seeds” (2)"
     )
+
+
+def test_tables_of_notebooks_that_a_part_of_a_preset_lacks_are_of_an_earlier_call(collected, monkeypatch):
+    assert collected().verdict["f3"] == "reproduced"
+    monkeypatch.setenv(selection.VARIABLE, selection.Selection(only=("mote",)).dump())
+    found = collected()
+    assert set(found.verdict) == {"not judged"}
+    assert found.difference.isna().all()
 
 
 def test_holm_is_over_the_claims_of_one_source_that_can_have_a_verdict(collected):
