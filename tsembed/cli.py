@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .fitting.names import FORMATS_OF_A_TABLE, NAMES
+from .fitting.names import FORMATS_OF_A_TABLE, MAX_RELATIVE_SCORE, MAX_TOKENS, NAMES, PER_QUERY
 from .training.trackers import NAMES as TRACKERS
 
 EXTRAS = "tsembed[train,mteb,export,peft,images]"
@@ -41,7 +41,9 @@ def _add_fit(commands) -> None:
     fit.add_argument("--steps", type=_positive, help="default: one pass over the pairs, 100 to 1,000")
     fit.add_argument("--batch-size", type=_positive, help="pairs; default: the largest of 64, 32, 16, 8 that fits")
     fit.add_argument("--learning-rate", type=float, help="default: 3e-5, of adapters 1e-3")
-    fit.add_argument("--max-tokens", type=_positive, help="where a text is cut; default: the model's limit or 256")
+    fit.add_argument(
+        "--max-tokens", type=_positive, help=f"where a text is cut; default: the model's limit or {MAX_TOKENS}"
+    )
     fit.add_argument("--seed", type=int, default=0, help="of batches, held-out pairs and new weights")
     fit.add_argument(
         "--eval",
@@ -70,16 +72,18 @@ def _add_mine(commands) -> None:
     mine.add_argument("--backbone", required=True, help="encoder: folder, trained or not, or name on the hub")
     mine.add_argument("--out", type=Path, required=True, help="folder to write, which tsembed fit reads")
     mine.add_argument(
-        "--per-query", type=_positive, default=3, help="negatives of a pair at most (default: %(default)s)"
+        "--per-query", type=_positive, default=PER_QUERY, help="negatives of a pair at most (default: %(default)s)"
     )
     mine.add_argument(
         "--max-relative-score",
         type=float,
-        default=0.95,
+        default=MAX_RELATIVE_SCORE,
         help="skip what scores above this share of the positive's score (default: %(default)s)",
     )
     mine.add_argument("--margin", type=float, help="skip what scores above the positive's score minus this")
-    mine.add_argument("--max-tokens", type=_positive, default=256, help="where a text is cut (default: %(default)s)")
+    mine.add_argument(
+        "--max-tokens", type=_positive, default=MAX_TOKENS, help="where a text is cut (default: %(default)s)"
+    )
     mine.set_defaults(run=_mine)
 
 

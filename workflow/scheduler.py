@@ -5,37 +5,26 @@
 
 import argparse
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
-from urllib.parse import quote
 
 import environment
 import nodes
+import snakemake_command
 from cli import OFFLINE
 from expected import expected
 from queue_watch import Queue
 
-from study import paths, presets, selection, slurm
+from study import paths, presets, selection
 from study.process import cause, launcher
 from study.runs.launch import nodes_per_training, processes_per_node
 
-HERE = Path(__file__).resolve().parent
 LAST_LINES = 5
-REASONS = {  # Snakemake's -> ours, the strongest first
-    "Missing output files": "not there",
-    "incomplete": "was interrupted",
-    "Params have changed": "its settings, cells or code have changed",
-    "Set of input files": "it reads other files than before",
-    "Updated input files": "a file that it reads has changed",
-    "Input files updated by another job": "what it reads will be made again",
-}
 GRACE = 25.0  # seconds that the nodes have to end their commands
 LAST_WORDS = 2.0  # seconds from the state that a node writes to the end of its process
 
@@ -77,11 +66,11 @@ def fetch(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
 
 def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
     """Print every node with what would happen to it and why."""
-    answer = subprocess.run(_snakemake(graph, options, "--dry-run"), capture_output=True, text=True)
+    answer = subprocess.run(snakemake_command.command(graph, options, "--dry-run"), capture_output=True, text=True)
     if answer.returncode != 0:
-        print(f"run_all.sh: {_cause(answer.stdout + answer.stderr)}", file=sys.stderr)
+        print(f"run_all.sh: {snakemake_command.error(answer.stdout + answer.stderr)}", file=sys.stderr)
         return 1
-    reasons = _reasons(answer.stdout + answer.stderr)
+    reasons = snakemake_command.reasons(answer.stdout + answer.stderr)
     for node, output in graph.outputs.items():
         reason = reasons.get(str(output))
         print(f"{'would run' if reason else 'done':10} {node:28} {reason or ''}".rstrip())
@@ -123,9 +112,10 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]
         if queue:
             queue.settle(time.sleep)
             queue.forget_earlier()
+        words = snakemake_command.command(graph, options, *(str(graph.outputs[node]) for node in only))
         with (logs / "snakemake.log").open("wb") as sink:
             process = subprocess.Popen(
-                launcher("exec", *_snakemake(graph, options, *(str(graph.outputs[node]) for node in only))),
+                launcher("exec", *words),
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -172,7 +162,10 @@ def _conclude(
         return 0
     if not failed and not jobs:
         text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
-        print(f"run_all.sh: {_cause(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log", file=sys.stderr)
+        print(
+            f"run_all.sh: {snakemake_command.error(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log",
+            file=sys.stderr,
+        )
         return 1
     for node in failed:
         log = nodes.log_of(graph.preset, node)
@@ -215,32 +208,6 @@ def _line(what: str, node: str, how: str, when: float | None = None) -> None:
     print(f"{_clock(when or time.time())}  {what:7} {node}  {how}".rstrip(), flush=True)
 
 
-def _snakemake(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -> list[str]:
-    profile = options.profile or "local"
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(HERE / "Snakefile"),
-        "--directory",
-        str(paths.ROOT),
-        "--workflow-profile",
-        "none",
-        "--profile",
-        str(HERE / "profiles" / profile),
-        *more,
-    ]
-    if options.jobs:
-        command += ["--jobs" if profile == "slurm" else "--cores", options.jobs]
-    # Snakemake reads these words as YAML, where a path may have characters that mean something.
-    settings: dict[str, object] = {"preset": graph.preset, "data": quote(graph.data)}
-    if profile == "slurm":
-        command += slurm.options(slurm.name_of(graph.preset, paths.ROOT), nodes.log_dir(graph.preset) / "slurm")
-        settings |= {"nodes": nodes_per_training(), "gpus": processes_per_node() or 1}
-    return [*command, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
-
-
 def _end(graph: nodes.RunGraph, session: str, process: subprocess.Popen) -> None:
     """Snakemake at once, so that it starts nothing more; its nodes then end their commands (PR_SET_PDEATHSIG)."""
     process.kill()
@@ -276,27 +243,6 @@ def _interrupt(signum, frame):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise Interrupted(signum)
-
-
-def _reasons(text: str) -> dict[str, str]:
-    """Output -> why it would be made, from a dry run."""
-    processes = {}
-    for block in re.split(r"\n(?=(?:local)?rule )", text):
-        output, reason = (re.search(rf"^    {key}: (.+)$", block, re.MULTILINE) for key in ("output", "reason"))
-        if output and reason:
-            processes[output[1].strip()] = next(
-                (ours for theirs, ours in REASONS.items() if theirs in reason[1]), reason[1]
-            )
-    return processes
-
-
-def _cause(text: str) -> str:
-    """The error in what Snakemake printed: its line, and those with the message below it, up to where it happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = next((i for i, line in enumerate(lines) if re.match(r"\w*(Error|Exception)\b", line)), None)
-    if first is None:
-        return lines[-1] if lines else "no output"
-    return "\n".join([lines[first], *takewhile(lambda line: not line.startswith("File "), lines[first + 1 :])])
 
 
 def _clock(seconds: float) -> str:

@@ -257,7 +257,7 @@ def test_a_training_asks_for_whole_nodes_and_what_scores_it_for_one_gpu(tmp_path
     code = "import sys, subprocess, argparse, scheduler, nodes\n"
     code += "options = argparse.Namespace(preset='tiny', data='own', profile='slurm', jobs='', command='run')\n"
     code += "graph = nodes.RunGraph('tiny', 'own', scheduler._processes(options))\n"
-    code += "command = scheduler._snakemake(graph, options, '--dry-run', '--printshellcmds')\n"
+    code += "command = scheduler.snakemake_command.command(graph, options, '--dry-run', '--printshellcmds')\n"
     code += "answer = subprocess.run(command, capture_output=True, text=True)\n"
     code += "print(answer.stdout + answer.stderr)\n"
     variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))

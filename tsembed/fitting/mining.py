@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..data.folder.files import ENDINGS
 from ..data.pairs import task_of
 from ..data.schema import DatasetSpec, Noted, Pair, parse
 from ..encoder.build import best_device, load
@@ -24,10 +25,8 @@ from ..settings import Data
 from ..tasks import TASKS, Task, route_of_set
 from ..texts import same_key
 from . import sources
+from .names import MAX_RELATIVE_SCORE, MAX_TOKENS, PER_QUERY
 
-PER_QUERY = 3
-MAX_RELATIVE_SCORE = 0.95
-MAX_TOKENS = 256  # of a text, where the model takes more
 SCORES = 2**26  # in memory at once
 
 
@@ -248,7 +247,7 @@ def _copy_other_sets(data: Path, out: Path, names: set[str]) -> None:
         path = Path(folder)
         if path.parent.name != "pairs" or path.parent.parent != data or path.name not in names:
             return []
-        return [file for file in files if file in ("train.jsonl", "train.jsonl.gz")]
+        return [file for file in files if file in {f"train{ending}" for ending in ENDINGS}]
 
     shutil.copytree(data, out, dirs_exist_ok=True, ignore=mined)
 

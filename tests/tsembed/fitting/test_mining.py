@@ -12,15 +12,18 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from transformers import AutoTokenizer
 
 from tests.tiny import tiny
 from tsembed.cli import main
+from tsembed.data.folder import text
 from tsembed.encoder.backbones import embedded_folder
 from tsembed.encoder.text import Encoder
 from tsembed.fitting.fit import fit
 from tsembed.fitting.mining import mine
+from tsembed.settings import Data
 from tsembed.tasks import INSTRUCTIONS
 
 pytestmark = pytest.mark.usefixtures("code_cache")  # exports carry code
@@ -171,6 +174,24 @@ def test_the_command_writes_data_for_fit(tmp_path, data, capsys):
     assert "hard negatives of a pair: up to 1, in faq" in capsys.readouterr().out
     assert json.loads((tmp_path / "out/fit.json").read_text())["config"]["training"]["hard_negatives"] == 1
     assert "hard negatives of a pair" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".jsonl.gz"])
+def test_the_mined_file_takes_the_place_of_a_training_file_of_any_kind(tmp_path, ending):
+    place = tmp_path / f"data/pairs/faq/train{ending}"
+    place.parent.mkdir(parents=True)
+    table = pd.DataFrame(ROWS)
+    if ending == ".parquet":
+        table.to_parquet(place)
+    elif ending == ".jsonl.gz":
+        table.to_json(place, orient="records", lines=True)
+    else:
+        table.to_csv(place, sep="\t" if ending == ".tsv" else ",", index=False)
+    mine(tmp_path / "data", tmp_path / "out", backbone=MINILM, max_relative_score=0.9)
+    assert sorted(path.name for path in (tmp_path / "out/pairs/faq").iterdir()) == ["mined.json", "train.jsonl"]
+    assert read(tmp_path / "out").keys() == {row["anchor"] for row in ROWS}
+    specs = list(text.specs(Data(path=tmp_path / "out")))
+    assert [(spec.name, spec.part) for spec in specs] == [("faq", "train")]
 
 
 def test_a_table_becomes_a_folder(tmp_path):
