@@ -209,6 +209,8 @@ def main(words: Sequence[str]) -> int:
     """Judge the mutants that are asked for; 0 if all are killed and their tests pass without them."""
     os.environ |= dict.fromkeys(OFFLINE, "1") | {"OMP_NUM_THREADS": "1"}
     mutants = [m for m in read() if not words or any(word in m.name for word in words)]
+    if not mutants:
+        sys.exit(f"no mutant has {' or '.join(words)} in its name\n\n{__doc__}")
     for name in PRELOADED:
         __import__(name)
     with tempfile.TemporaryDirectory() as folder:

@@ -56,6 +56,7 @@ def test_without_scores_of_the_untrained_model_the_conclusion_says_so(root):
 
 def test_the_untrained_model_is_scored_unless_a_study_does_it(root, monkeypatch):
     calls = []
+    monkeypatch.delenv("TSEMBED_SESSION", raising=False)
     monkeypatch.setattr(one_run, "run_supervised", lambda command, log: calls.append(command))
     one_run.score_untrained("tiny", "mote", 0)
     assert calls == [], "it is done"
@@ -64,5 +65,9 @@ def test_the_untrained_model_is_scored_unless_a_study_does_it(root, monkeypatch)
         fcntl.flock(lock, fcntl.LOCK_EX)
         one_run.score_untrained("tiny", "mote", 0)
     assert calls == [], "a study is running"
+    monkeypatch.setenv("TSEMBED_SESSION", "its call, on another machine")
+    one_run.score_untrained("tiny", "mote", 0)
+    assert calls == [], "this is a part of a study"
+    monkeypatch.delenv("TSEMBED_SESSION")
     one_run.score_untrained("tiny", "mote", 0)
     assert [command[-5:] for command in calls] == [["run", "tiny", "base", "0", "--resume"]]
