@@ -6,11 +6,13 @@
 """
 
 import json
+import random
 
 import pytest
 
 from study.data import prepare
 from study.presets import Data, Preset
+from tsembed.data import near_duplicates
 from tsembed.data.near_duplicates import NearDuplicates
 
 
@@ -92,3 +94,35 @@ def test_near_duplicates_are_those_with_four_of_five_words_in_common():
         assert " ".join([*text[:12], *texts[0][12:]]) not in near or text is texts[0]
     near.add("one two three")
     assert "one two three" not in near, "short texts share words by chance"
+
+
+def test_near_duplicates_are_exactly_those_of_a_comparison_with_every_text():
+    rng = random.Random(0)
+    words = [f"w{i}" for i in range(300)]
+    often = [1 / (i + 1) for i in range(300)]
+    texts = [rng.choices(words, often, k=rng.randint(8, 40)) for _ in range(200)]
+    near = NearDuplicates()
+    for text in texts:
+        near.add(" ".join(text))
+    asked = [[rng.choice(words) if rng.random() < 0.1 else word for word in text] for text in texts]
+    found = [" ".join(text) in near for text in asked]
+    kept = [set(text) for text in texts if len(set(text)) >= 5]
+    expected = [
+        len(set(text)) >= 5 and any(len(set(text) & known) >= 0.8 * len(set(text) | known) for known in kept)
+        for text in asked
+    ]
+    assert found == expected
+    assert 20 < sum(found) < 180, "both answers occur"
+
+
+def test_words_that_all_texts_share_cost_no_comparison(monkeypatch):
+    compared = []
+    similar = near_duplicates._similar
+    monkeypatch.setattr(near_duplicates, "_similar", lambda *sets: compared.append(1) or similar(*sets))
+    near = NearDuplicates()
+    frequent = " ".join(f"often{i}" for i in range(15))
+    for i in range(500):
+        near.add(f"{frequent} " + " ".join(f"own{i}_{j}" for j in range(15)))
+    assert f"{frequent} " + " ".join(f"own7_{j}" for j in range(15)) in near
+    assert f"{frequent} " + " ".join(f"other{j}" for j in range(15)) not in near
+    assert len(compared) <= 2
