@@ -180,7 +180,7 @@ class RunSettings(Strict):
         return content | names | {"variant": variant | partners}
 
 
-def load_preset(name: str, path: Path | str | None = None) -> Preset:
+def load_preset(name: str, path: Path | str | None = None, *, whole: bool = False) -> Preset:
     """The preset `configs/presets/<name>.yaml`.
 
     An experiment on a folder's images is left out where the folder has none (no `images` in it), so that `local` is
@@ -189,6 +189,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     Args:
         name: The file's, without its ending.
         path: Folder of a local source or of a mirror, in place of the `data.path` of every experiment that reads one.
+        whole: All of it, whatever part was chosen by `--only` and `--seeds`.
 
     Raises:
         ValueError: With file, key, rule and value, if anything in it is not allowed.
@@ -210,7 +211,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
     present = {key: source for key, source in preset.experiments.items() if _has_its_images(preset, key)}
-    return _selected(preset.model_copy(update={"experiments": present}), selection_of(name))
+    return _selected(preset.model_copy(update={"experiments": present}), Selection() if whole else selection_of(name))
 
 
 def remarks(preset: Preset) -> list[str]:

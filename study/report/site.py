@@ -79,6 +79,7 @@ class _Writer:
             "preset": preset,
             "judged": claims.is_judged(preset),
             "reference": reference,
+            "runs_text": status.runs_text(reference) if reference else "",
             "groups": [(name, [p for p in pages if p.group == name]) for name in GROUPS],
             **_assets(),
         }

@@ -104,6 +104,18 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
+def runs_text(about: dict[str, Any]) -> str:
+    """How many runs there are, and of how many where the preset has more.
+
+    >>> runs_text({"runs": 36, "planned": 36})
+    '36 runs'
+    >>> runs_text({"runs": 26, "planned": 181})
+    '26 of its 181 runs'
+    """
+    planned = about.get("planned", about["runs"])
+    return f"{about['runs']} runs" if planned == about["runs"] else f"{about['runs']} of its {planned} runs"
+
+
 def hardware_line(environment: dict[str, Any]) -> str:
     """The machine in the words of one line.
 

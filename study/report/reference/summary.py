@@ -18,6 +18,7 @@ from ... import paths
 from ...analysis import claims as stated
 from ...analysis import judgement, overview
 from ...presets import SOURCES_WITHOUT_PATH, load_preset
+from .. import status
 from ..pages import answer_boxes
 from . import finished
 
@@ -102,7 +103,7 @@ def _study(study: finished.Finished) -> dict[str, Any]:
         "scope": finished.scope(study),
         "machine": finished.machine(about),
         "embedded": load_preset(study.preset).data.source in SOURCES_WITHOUT_PATH,
-        "runs": about["runs"],
+        "runs": status.runs_text(about),
         "minutes": minutes(study.preset),
         "day": about["finished"][-1][:10],
         "commits": ", ".join(f"`{commit[:12]}`" for commit in about["commits"]),
@@ -131,7 +132,8 @@ def _lines_of(study: dict[str, Any]) -> str:
     parts = [f"{part.datasets} datasets of {part.part}" for part in study["scope"]]
     report = f"reports/reference/{study['name']}/index.html"
     lines = [
-        f"Preset `{study['name']}`, {study['minutes']:.0f} minutes of training and evaluation on {study['machine']}; "
+        f"Preset `{study['name']}`, {study['runs']}, {study['minutes']:.0f} minutes of training and evaluation on "
+        f"{study['machine']}; "
         f"{' and '.join(parts)} ([report]({report})):\n\n"
     ]
     settled = [answer for answer in study["answers"] if answer.tone != "open"]
