@@ -87,6 +87,8 @@ class Preset(Experiment):
     first_seed: Annotated[int, Field(ge=0)] = 0
     # Source -> its evaluation sets where it has several: they count as one in every mean over datasets.
     same_source: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = {}
+    # Evaluation sets that nobody had looked at when settings and hypotheses were written: reported apart, too.
+    confirmation: tuple[str, ...] = ()
     experiments: dict[str, Experiment] = Field({}, validation_alias=AliasChoices("experiments", "also"))
     # Runs at once on a machine without a GPU, each with its share of the cores.
     parallel_runs: Positive = Field(1, validation_alias=AliasChoices("parallel_runs", "side_by_side"))
