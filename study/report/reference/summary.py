@@ -76,7 +76,7 @@ def minutes(preset: str) -> float:
 
 
 def _studies() -> tuple[list[finished.Finished], list[dict[str, Any]]]:
-    """The committed studies that can be read, and what is known of those of an earlier version.
+    """The committed studies that can be read, the longest first, and what is known of those of an earlier version.
 
     A preset whose results are not judged, as `smoke`, tests the machinery and answers nothing: it is neither.
     """
@@ -90,7 +90,7 @@ def _studies() -> tuple[list[finished.Finished], list[dict[str, Any]]]:
             about = json.loads(path.read_text())
             day = about["finished"][-1][:10]
             earlier.append(about | {"day": day, "commits": judgement.count_of(len(about["commits"]), "commit")})
-    return current, earlier
+    return sorted(current, key=lambda study: -minutes(study.preset)), earlier
 
 
 def _study(study: finished.Finished) -> dict[str, Any]:
