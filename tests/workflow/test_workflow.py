@@ -272,6 +272,67 @@ def test_a_preset_that_no_command_line_can_name_is_one_line(root, name):
     assert f"{name!r} cannot be the name of a preset: one begins with a letter" in answer.stderr
 
 
+def test_refused_data_leave_what_was_finished_and_are_refused_until_they_are_mended(finished):
+    names = ("data/manifest.json", "data/train/words/record.json", "em/seed0/done.json")
+    kept = [finished / "runs/tiny" / name for name in names]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept]
+    words, numbers = finished / "own/pairs/words/train.jsonl", finished / "own/classification/numbers/test.jsonl"
+    sound = words.read_text(), numbers.read_text()
+    words.write_text(sound[0] + sound[0].replace("question", "another question"))  # good, and read before the other
+    numbers.write_text('{"text": "one", "label": "1"}\n' * 12)
+    for _ in range(2):
+        answer = checkout.call(finished, "tiny")  # the folder is known from the manifest
+        assert answer.returncode == 1, answer.stdout
+        assert "failed: data" in answer.stderr
+        assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
+    assert table(finished, "status")["data"] == "failed"
+    words.write_text(sound[0])
+    numbers.write_text(sound[1])
+    assert study(finished).stdout.startswith("Nothing to do")
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
+
+
+def test_a_finished_run_that_fails_under_other_settings_is_done_again_when_they_are_undone(finished):
+    preset, mark = finished / "configs/presets/tiny.yaml", finished / "runs/tiny/ic/seed0/done.json"
+    before = mark.stat().st_mtime_ns
+    preset.write_text(checkout.PRESET + "training: {steps: 3}\n")
+    (finished / "broken").touch()
+    try:
+        assert study(finished).returncode == 1
+    finally:
+        (finished / "broken").unlink()
+    assert mark.stat().st_mtime_ns == before
+    assert table(finished, "plan")["ic/seed0"] == "would run"
+    preset.write_text(checkout.PRESET)
+    assert table(finished, "plan")["ic/seed0"] == "done"
+
+
+def test_a_mark_that_a_killed_call_had_deleted_is_there_again(finished):
+    mark = finished / "runs/tiny/data/manifest.json"
+    noted = finished / "runs/tiny/logs/.marks/marks/runs/tiny/data/manifest.json"
+    noted.parent.mkdir(parents=True)
+    before = mark.stat().st_mtime_ns
+    mark.rename(noted)
+    assert table(finished, "plan")["data"] == "done"
+    assert mark.stat().st_mtime_ns == before
+    assert not (finished / "runs/tiny/logs/.marks").exists()
+
+
+def test_what_snakemake_knows_of_a_node_is_where_it_writes_it(root):
+    names = "runs/tiny/em/seed0/done.json", f"runs/{'a' * 200}/{'b' * 200}/done.json"
+    code = (
+        "import sys, pathlib, marks\n"
+        "from snakemake.persistence.file import FilePersistence\n"
+        "theirs = FilePersistence()\n"
+        "for name in sys.argv[1:]:\n"
+        "    print(theirs._record_path(theirs._metadata_path, name) == str(marks.record_of(pathlib.Path(name))))\n"
+    )
+    variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))
+    words = [sys.executable, "-c", code, *names]
+    answer = subprocess.run(words, env=variables, cwd=root, capture_output=True, text=True)
+    assert answer.stdout.split() == ["True", "True"], answer.stderr
+
+
 def test_a_change_behind_a_link_prepares_the_data_anew(finished):
     store = finished / "store"
     shutil.copytree(finished / "own", store)
