@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import disks
 import environment
 import marks
 import nodes
@@ -115,6 +116,10 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]
         if queue:
             queue.settle(time.sleep)
             queue.forget_earlier()
+        if ahead := marks.leave_the_future(graph):
+            print(
+                f"The clock was set back: {len(ahead)} nodes were done in the future, and count as done now", flush=True
+            )
         marks.note(graph)
         words = snakemake_command.command(graph, options, *(str(graph.outputs[node]) for node in only))
         with (logs / "snakemake.log").open("wb") as sink:
@@ -169,8 +174,11 @@ def _conclude(
         return 0
     if not failed and not jobs:
         text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
+        lines = disks.faults([text]) or [snakemake_command.error(text)]
         print(
-            f"run_all.sh: {snakemake_command.error(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log",
+            *(f"run_all.sh: {line}" for line in lines),
+            f"log: {nodes.log_dir(graph.preset)}/snakemake.log",
+            sep="\n",
             file=sys.stderr,
         )
         return 1
@@ -184,6 +192,8 @@ def _conclude(
     missing = [n for n in graph.outputs if n not in failed and not _is_there(graph, n)]
     blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
     print(f"\nrun_all.sh: {len(failed)} of {len(graph.outputs)} nodes failed{blocked}", file=sys.stderr)
+    for line in disks.faults(nodes.last_output(nodes.log_of(graph.preset, node)) for node in states.keys() & failed):
+        print(f"run_all.sh: {line}", file=sys.stderr)
     return 1
 
 
@@ -317,6 +327,11 @@ def main() -> int:
         return {"run": run, "plan": plan, "fetch": fetch}[options.command](graph, options)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if (line := disks.line_of(error)) is None:
+            raise
+        print(f"run_all.sh: {line}", file=sys.stderr)
         return 1
 
 

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests import checkout
+from tests.studies import processes, wait_until
 from workflow.nodes import RunGraph
 
 
@@ -53,26 +54,6 @@ def finished(mended, tmp_path):
     for name in folders:
         shutil.rmtree(finished_once / name)
         shutil.copytree(tmp_path / name, finished_once / name)
-
-
-def processes(root):
-    """Command lines of living processes that work in this checkout."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            variables, command = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
-            if f"TSEMBED_ROOT={root}\0".encode() in variables and command:  # a zombie has no command
-                found.append(command.replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
-
-
-def wait_until(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"still not after {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 STATES = ("done", "would run", "running", "failed", "missing", "killed", "interrupted")
@@ -133,7 +114,7 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
         text=True,
     )
     try:
-        wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
+        wait_until(lambda: "sleep 4242 " in processes(root).values(), "the training has started", 60)
         if kill == "SIGTERM":
             second = study(root)
             assert second.returncode == 1
@@ -151,7 +132,7 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
     if kill == "SIGTERM":
         assert first.returncode == 130
         assert "The same command continues from here." in output
-        assert processes(root) == []
+        assert processes(root) == {}
     wait_until(lambda: not processes(root), "no process is left", seconds=30)
     assert table(root, "status")["ic/seed0"] in ("interrupted", "killed")
 
