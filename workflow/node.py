@@ -44,9 +44,12 @@ def main(preset: str, node: str, command: list[str]) -> int:
         if mark:
             os.utime(mark)  # newer than what it was run again for
         end = "done"
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, OSError):  # of its log; Snakemake's has this line
-            print(f"{node}: {error}", file=sys.stderr)
+    except RuntimeError as error:
+        if process.KILLED in str(error):  # a process that is killed writes no last words
+            with log.open("a") as file:
+                file.write(str(error).partition("\n")[0] + "\n")
+    except OSError as error:  # of its log; Snakemake's has this line
+        print(f"{node}: {error}", file=sys.stderr)
     except (KeyboardInterrupt, SystemExit):
         end = "interrupted"
     finally:

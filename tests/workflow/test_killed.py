@@ -3,6 +3,7 @@
 - kill -9 of the process group while data are prepared, while a run trains, and while it is scored leaves no process.
 - What was finished before is not done again, and scores and weights equal those of a run that nobody disturbs.
 - Where a disk is full or read-only, the last line says so, wherever the error came up.
+- A node whose command is killed by the system says so in its log, which would else be empty.
 - A node whose Snakemake was killed before the node looked for it runs nothing.
 """
 
@@ -131,3 +132,12 @@ def test_a_node_runs_nothing_if_snakemake_was_killed_while_it_started(tmp_path):
     assert answer.returncode == 1
     assert f"the parent process {gone.pid} is gone" in answer.stderr
     assert not (root / "x").exists()
+
+
+def test_a_node_whose_command_was_killed_says_that_memory_may_have_been_short(tmp_path):
+    root = checkout.make(tmp_path)
+    command = [sys.executable, root / "workflow/node.py", "tiny", "data", "--", "sh", "-c", "kill -9 $$"]
+    variables = checkout.environment(PYTHONPATH=str(root), TSEMBED_ROOT=str(root))
+    assert subprocess.run(command, env=variables, cwd=root).returncode == 1
+    log = (root / "runs/tiny/logs/data.log").read_text().splitlines()
+    assert log[1:] == ["exit status 137 (killed; probably out of memory) of: sh -c kill -9 $$"]
