@@ -117,15 +117,15 @@ def use_encoder(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / "pairs/long/train.jsonl").open()]
     text = max((row["positive"] for row in rows), key=len)
     loaded = load_backbone(Backbone(name="embedded:all-MiniLM-L6-v2", pooling="mean", num_layers=1))
-    encoder = make(loaded, None, pooling="mean", max_tokens=256)
+    encoder = make(loaded, None, pooling="mean")
     encoder.encode([text, "a short one"], encoder.routes[0], max_tokens=256)
 
 
 CASES = {
     "score": Case("a qrels score of 2^40", 2**40, "the score", 200, 0, write_score, use_texts),
-    "corpus": Case("a corpus of a million documents", 1e6, "documents", 200, 3000, write_corpus, use_texts),
-    "text": Case("a training text of 10 MB, prepared", 1e7, "bytes", 200, 60, write_text, use_texts),
-    "encoded": Case("a text of 10 MB, encoded", 1e7, "bytes", 300, 60, write_text, use_encoder),
+    "corpus": Case("a corpus of a million documents", 1e6, "documents", 150, 3000, write_corpus, use_texts),
+    "text": Case("a training text of 10 MB, prepared", 1e7, "bytes", 150, 20, write_text, use_texts),
+    "encoded": Case("a text of 10 MB, encoded", 1e7, "bytes", 260, 10, write_text, use_encoder),
     "zip": Case("a zip file of 2 GB of images", 2e9, "bytes", 400, 0.1, write_zip, use_images),
 }
 
@@ -156,7 +156,7 @@ def _prepare(folder: Path, source: str) -> None:
     data = Data(path=folder, eval_rows=1000, validation_rows=10)
     settings = settings_of(data, module.fingerprint(data))
     try:
-        prepare(module.specs(data), folder / "prepared", data, settings, source=source, remedy="")
+        prepare(module.specs(data), folder.parent / "prepared", data, settings, source=source, remedy="")
     except ValueError as error:
         print(f"refused: {str(error)[:300]}", file=sys.stderr)
 
@@ -171,8 +171,10 @@ def measured(name: str, share: float, folder: Path | None = None) -> dict[str, f
     """
     with tempfile.TemporaryDirectory(dir=folder) as place:
         size = CASES[name].size if name == "score" else CASES[name].size * share
-        CASES[name].write(Path(place), size)
-        command = [sys.executable, "-m", "benchmarks.memory", "--measure", name, place]
+        data = Path(place) / "data"
+        data.mkdir()
+        CASES[name].write(data, size)
+        command = [sys.executable, "-m", "benchmarks.memory", "--measure", name, str(data)]
         answer = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
         return json.loads(answer.stdout.splitlines()[-1]) | {"said": answer.stderr.strip()[-300:]}
 
