@@ -123,7 +123,7 @@ def use_encoder(folder: Path) -> None:
 
 CASES = {
     "score": Case("a qrels score of 2^40", 2**40, "the score", 200, 0, write_score, use_texts),
-    "corpus": Case("a corpus of a million documents", 1e6, "documents", 150, 3000, write_corpus, use_texts),
+    "corpus": Case("a corpus of a million documents", 1e6, "documents", 150, 1000, write_corpus, use_texts),
     "text": Case("a training text of 10 MB, prepared", 1e7, "bytes", 150, 20, write_text, use_texts),
     "encoded": Case("a text of 10 MB, encoded", 1e7, "bytes", 260, 10, write_text, use_encoder),
     "zip": Case("a zip file of 2 GB of images", 2e9, "bytes", 400, 0.1, write_zip, use_images),

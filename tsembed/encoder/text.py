@@ -223,9 +223,9 @@ class Encoder(nn.Module):
     def _ids(self, texts: list[str], max_tokens: int | None) -> list[list[int]]:
         """Token ids per text, special tokens included, cut at `max_tokens` if given.
 
-        Of a text that is long for so many tokens the beginning is enough: tokenizers take nearly 200 bytes of memory for
-        each byte of a text, and give no word other tokens for what follows later. Where that is too short after all,
-        as of words that become one unknown token, the whole text is tokenized, and no other text beside it.
+        Of a text that is long for so many tokens the beginning is enough: tokenizers take nearly 200 bytes of memory
+        for each byte of a text, and a word's tokens do not depend on what follows later. Where that is too short after
+        all, as of words that become one unknown token, the whole text is tokenized, and no other text beside it.
         """
         if max_tokens is None or self.tokenizer.truncation_side != "right":
             return self._of_tokenizer(texts, max_tokens)
