@@ -11,7 +11,7 @@ from typing import NamedTuple
 from . import machine
 from .study import Call, Study
 
-PATIENCE = 900.0  # seconds that a call may take to find that it cannot go on
+PATIENCE = 3600.0  # seconds that a call may take to find that it cannot go on
 QUICK = 60.0  # seconds in which a call ends that is asked to
 MEMORY = 500  # megabytes for a whole call: less than any training needs
 TRACEBACK = "Traceback (most recent call last)"

@@ -299,6 +299,36 @@ def test_a_mark_that_a_killed_call_had_deleted_is_there_again(finished):
     assert not (finished / "runs/tiny/logs/.marks").exists()
 
 
+def test_after_a_clock_was_set_back_the_study_goes_on_and_does_nothing_again(finished):
+    marks = [*finished.glob("runs/tiny/**/done.json"), *finished.glob("reports/tiny/notebooks/*.done")]
+    marks += [finished / "runs/tiny/data/manifest.json", finished / "reports/tiny/index.html"]
+    assert len(marks) == 6
+    times = [mark.stat().st_mtime for mark in marks]
+    for mark in marks:
+        os.utime(mark, (mark.stat().st_mtime + 86400,) * 2)
+    content = [mark.read_bytes() for mark in finished.glob("runs/tiny/*/seed0/10_train.ipynb")]
+    checkout.write_notebook(finished, "25_second", 'preset = "tiny"', "print(preset, 'after the clock was set back')")
+    answer = study(finished)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.startswith("The clock was set back: 6 nodes were done in the future")
+    assert [line.split()[2] for line in answer.stdout.splitlines() if "  start " in line] == ["25_second", "site"]
+    assert [mark.read_bytes() for mark in finished.glob("runs/tiny/*/seed0/10_train.ipynb")] == content
+    assert all(mark.stat().st_mtime < time.time() for mark in marks), times
+
+
+def test_a_finished_run_that_is_started_again_has_its_mark_while_its_command_runs(root):
+    mark = root / "runs/tiny/em/seed0/done.json"
+    noted = root / "runs/tiny/logs/.marks/marks/runs/tiny/em/seed0/done.json"
+    for folder in (mark.parent, noted.parent):
+        folder.mkdir(parents=True)
+    noted.write_text("{}")
+    os.utime(noted, (1, 1))
+    command = [sys.executable, root / "workflow/node.py", "tiny", "em/seed0", "--", "test", "-f", mark]
+    variables = checkout.environment(PYTHONPATH=str(root), TSEMBED_ROOT=str(root))
+    assert subprocess.run(command, env=variables, cwd=root).returncode == 0
+    assert mark.stat().st_mtime > 1, "newer than what it was started again for"
+
+
 def test_what_snakemake_knows_of_a_node_is_where_it_writes_it(root):
     names = "runs/tiny/em/seed0/done.json", f"runs/{'a' * 200}/{'b' * 200}/done.json"
     code = (
