@@ -3,8 +3,11 @@
 A command's module is imported when it is called, so that none waits for the libraries of another.
 """
 
+import errno
 import importlib
 import sys
+
+from tsembed.files import FULL
 
 COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "data": ("study.data.command", "prepare the data of a preset as Arrow tables and a manifest"),
@@ -53,4 +56,10 @@ def main(words: list[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"study: {words[0]!r} is no command; commands: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]) or 0
+    try:
+        return importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]) or 0
+    except OSError as error:
+        if error.errno not in (*FULL, errno.EROFS):
+            raise
+        print(f"error: {error}; what is complete stays, and the same command goes on from there", file=sys.stderr)
+        return 1

@@ -24,6 +24,7 @@ TAIL = 20  # lines of the log in an error
 QUIET = 15.0  # seconds without a new line after which the cell says what is still under way
 LONGEST_SILENCE = 60.0  # seconds between two such lines
 READ = 2**20  # bytes of the log's end that an error is looked for in
+KILLED = "killed; probably out of memory"
 _PR_SET_PDEATHSIG = 1
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OF_RANK = re.compile(r"\[rank \d+\] ")
@@ -79,7 +80,7 @@ def run_supervised(
     finally:
         stop(process)
     if code != 0:
-        why = " (killed; probably out of memory)" if code == 128 + signal.SIGKILL else ""
+        why = f" ({KILLED})" if code == 128 + signal.SIGKILL else ""
         lines = "\n".join(cause(_tail(log, begin, READ))[-TAIL:])
         raise RuntimeError(f"exit status {code}{why} of: {' '.join(command)}\nlast lines of {log}:\n{lines}")
 

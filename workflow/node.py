@@ -1,4 +1,4 @@
-"""Runs the command of one node: `python node.py PRESET NODE -- command …`.
+"""Runs the command of one node: `python node.py [--parent PID] PRESET NODE -- command …`.
 
 Its output goes to runs/PRESET/logs/NODE.log and its state beside it, for `scheduler.py` to show, here or on another
 machine of a cluster. The command ends with this process, and this process with the one that started it.
@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+import marks
 import nodes
 
 from study import process
@@ -36,12 +37,19 @@ def main(preset: str, node: str, command: list[str]) -> int:
     }
     nodes.write_state(preset, node, state="running", **state)
     end = "failed"
+    mark = marks.lend(preset, node)
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # all of it is in the log
             process.run_supervised(command, log=log, every=3600.0)
+        if mark:
+            os.utime(mark)  # newer than what it was run again for
         end = "done"
-    except RuntimeError:
-        pass
+    except RuntimeError as error:
+        if process.KILLED in str(error):  # a process that is killed writes no last words
+            with log.open("a") as file:
+                file.write(str(error).partition("\n")[0] + "\n")
+    except OSError as error:  # of its log; Snakemake's has this line
+        print(f"{node}: {error}", file=sys.stderr)
     except (KeyboardInterrupt, SystemExit):
         end = "interrupted"
     finally:
@@ -56,7 +64,10 @@ def _stop(signum, frame):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
-    process.die_with_parent(os.getppid(), signal.SIGTERM)
     divider = sys.argv.index("--")
-    preset, node = sys.argv[1:divider]
+    words = sys.argv[1:divider]
+    # Who is asked only now does not see that Snakemake was killed while this process started, and would be an orphan.
+    parent = int(words[1]) if words[0] == "--parent" else os.getppid()
+    process.die_with_parent(parent, signal.SIGTERM)
+    preset, node = words[-2:]
     sys.exit(main(preset, node, sys.argv[divider + 1 :]))

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import disks
 import environment
+import marks
 import nodes
 import snakemake_command
 from cli import OFFLINE
@@ -90,7 +92,9 @@ def status(graph: nodes.RunGraph) -> int:
         state = {} if node in waiting else states.get(node, {})
         word = waiting.get(node) or state.get("state", "missing")
         if word not in ("running", "queued", "starting"):
-            complete = (paths.ROOT / output).is_file()
+            mark = paths.ROOT / output
+            again = state.get("state") in ("failed", "interrupted", "killed")  # a finished node, run again
+            complete = mark.is_file() and not (again and mark.stat().st_mtime < state["started"])
             word = "done" if complete else "missing" if word == "done" else word
         spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
         silent = word in ("done", "missing", "queued", "starting")
@@ -112,6 +116,11 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]
         if queue:
             queue.settle(time.sleep)
             queue.forget_earlier()
+        if ahead := marks.leave_the_future(graph):
+            print(
+                f"The clock was set back: {len(ahead)} nodes were done in the future, and count as done now", flush=True
+            )
+        marks.note(graph)
         words = snakemake_command.command(graph, options, *(str(graph.outputs[node]) for node in only))
         with (logs / "snakemake.log").open("wb") as sink:
             process = subprocess.Popen(
@@ -133,11 +142,14 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]
             _end(graph, session, process)
         if queue:
             _leave(queue, interrupt.args[0])
+        if not (queue and interrupt.args[0] == signal.SIGHUP):  # then jobs go on, and may still write their marks
+            marks.put_back(graph.preset)
         print("Interrupted. The same command continues from here.", file=sys.stderr)
         return 130
     _show(graph, session, shown)
     if queue:
         queue.show(_line, session, now=True)
+    marks.put_back(graph.preset)
     return _conclude(graph, session, process.returncode, time.time() - began, queue, only)
 
 
@@ -162,8 +174,11 @@ def _conclude(
         return 0
     if not failed and not jobs:
         text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
+        lines = disks.faults([text]) or [snakemake_command.error(text)]
         print(
-            f"run_all.sh: {snakemake_command.error(text)}\nlog: {nodes.log_dir(graph.preset)}/snakemake.log",
+            *(f"run_all.sh: {line}" for line in lines),
+            f"log: {nodes.log_dir(graph.preset)}/snakemake.log",
+            sep="\n",
             file=sys.stderr,
         )
         return 1
@@ -177,6 +192,8 @@ def _conclude(
     missing = [n for n in graph.outputs if n not in failed and not _is_there(graph, n)]
     blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
     print(f"\nrun_all.sh: {len(failed)} of {len(graph.outputs)} nodes failed{blocked}", file=sys.stderr)
+    for line in disks.faults(nodes.last_output(nodes.log_of(graph.preset, node)) for node in states.keys() & failed):
+        print(f"run_all.sh: {line}", file=sys.stderr)
     return 1
 
 
@@ -254,6 +271,15 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def _put_back_of_killed(preset: str) -> None:
+    """The marks that a killed call had noted; those of a call that is at work are its own."""
+    if not marks.folder(preset).is_dir():
+        return
+    with environment.locked(paths.RUNS / ".lock") as free:
+        if free:
+            marks.put_back(preset)
+
+
 def _select(options: argparse.Namespace, folder: str) -> None:
     """Let the chosen part of the preset hold: for a run from now on, for a plan in this process alone."""
     only = tuple(name.strip() for name in options.only.split(",") if name.strip())
@@ -291,6 +317,8 @@ def main() -> int:
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args()
     try:
+        if options.command != "status":
+            _put_back_of_killed(options.preset)
         folder = options.data if options.command == "status" else nodes.folder_of_data(options.preset, options.data)
         graph = nodes.RunGraph(options.preset, folder, _processes(options))
         _select(options, folder)
@@ -299,6 +327,11 @@ def main() -> int:
         return {"run": run, "plan": plan, "fetch": fetch}[options.command](graph, options)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if (line := disks.line_of(error)) is None:
+            raise
+        print(f"run_all.sh: {line}", file=sys.stderr)
         return 1
 
 

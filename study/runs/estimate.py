@@ -77,7 +77,7 @@ def _weights(name: str, num_layers: int | None) -> Weights:
     elif name == QWEN:
         config = Qwen2VLConfig(text_config=text, vision_config=vision | {"hidden_size": text["hidden_size"]})
     elif name.startswith("embedded:"):
-        config = AutoConfig.from_pretrained(embedded_folder(name))
+        config = AutoConfig.from_pretrained(embedded_folder(name), trust_remote_code=False)
     else:
         raise ValueError(f"the size of backbone {name!r} is not known here; known: {NOMIC}, {QWEN}, embedded:…")
     if num_layers is not None:

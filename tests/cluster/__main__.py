@@ -17,9 +17,11 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.studies import log
+
 from .disturbed import disturbed_study
 from .slurm import cluster
-from .studies import Study, copy_checkout, log
+from .studies import Study, copy_checkout
 from .two_nodes import two_nodes
 
 

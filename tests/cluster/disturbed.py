@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from .studies import Job, Study, copy_data, differences, kill, log, results, wait_until
+from tests.studies import copy_data, differences, log, results, wait_until
+
+from .studies import Job, Study, kill
 
 PRESET = "smoke"
 _RUN_PLACES = {"pending", "starting", "training", "saving", "evaluating"}

@@ -9,7 +9,9 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .studies import Study, copy_data, log, wait_until
+from tests.studies import copy_data, log, wait_until
+
+from .studies import Study
 
 PRESET = {
     "about": "a training over two nodes",

@@ -4,10 +4,12 @@
 - The lock pins exactly, and holds no CUDA package, host or path; what is installed has its versions.
 - environment.yml has Python, pip, the lock and this package, and nothing else.
 - What the package, the tests and the workflow import is a dependency of its own, not one of somebody else's.
+- CI fails for a known vulnerability, and says so where it could not ask: pip-audit is silent about that.
 """
 
 import ast
 import importlib.metadata
+import json
 import re
 import sys
 import tomllib
@@ -16,6 +18,8 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests import audit
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,7 +84,15 @@ def test_the_conda_environment_adds_nothing():
 
 def test_what_is_imported_is_declared():
     files = [p for folder in ("tsembed", "study", "tests", "workflow") for p in (ROOT / folder).rglob("*.py")]
-    own = {"tsembed", "study", "tests", "experiments", "workflow", *(p.stem for p in (ROOT / "workflow").glob("*.py"))}
+    own = {
+        "tsembed",
+        "study",
+        "tests",
+        "experiments",
+        "workflow",
+        "benchmarks",
+        *(p.stem for p in (ROOT / "workflow").glob("*.py")),
+    }
     imported = {}
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -95,3 +107,24 @@ def test_what_is_imported_is_declared():
     missing = {n: p for n, p in imported.items() if not declared & {canonicalize_name(d) for d in packages.get(n, [n])}}
     assert "torch" in imported
     assert not missing
+
+
+def test_a_known_vulnerability_fails_and_an_index_without_advisories_is_named():
+    sound = {"name": "a", "version": "1", "vulns": []}
+    faulty = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"], "aliases": []}]}
+    unknown = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (3)"}
+
+    def verdict(*packages):
+        return audit.verdict(json.dumps({"dependencies": packages, "fixes": []}), "")
+
+    assert verdict(sound, unknown) == (0, ["dependencies: 1 of 2 audited, no known vulnerability"])
+    assert verdict(sound, faulty) == (
+        1,
+        ["dependencies: 2 of 2 audited, 1 known vulnerability", "b 2: PYSEC-1, mended in 2.1"],
+    )
+    assert verdict(unknown) == (
+        0,
+        ["dependencies: not audited, the index that can be reached here has no advisories"],
+    )
+    said = "ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed\n"
+    assert audit.verdict("", said) == (0, [f"dependencies: not audited, {said.strip()}"])

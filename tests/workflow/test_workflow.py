@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests import checkout
+from tests.studies import processes, wait_until
 from workflow.nodes import RunGraph
 
 
@@ -53,26 +54,6 @@ def finished(mended, tmp_path):
     for name in folders:
         shutil.rmtree(finished_once / name)
         shutil.copytree(tmp_path / name, finished_once / name)
-
-
-def processes(root):
-    """Command lines of living processes that work in this checkout."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            variables, command = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
-            if f"TSEMBED_ROOT={root}\0".encode() in variables and command:  # a zombie has no command
-                found.append(command.replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
-
-
-def wait_until(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"still not after {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 STATES = ("done", "would run", "running", "failed", "missing", "killed", "interrupted")
@@ -133,7 +114,7 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
         text=True,
     )
     try:
-        wait_until(lambda: "sleep 4242 " in processes(root), "the training has started")
+        wait_until(lambda: "sleep 4242 " in processes(root).values(), "the training has started", 60)
         if kill == "SIGTERM":
             second = study(root)
             assert second.returncode == 1
@@ -151,7 +132,7 @@ def test_an_interrupt_leaves_no_process_and_a_second_call_is_refused(root, kill)
     if kill == "SIGTERM":
         assert first.returncode == 130
         assert "The same command continues from here." in output
-        assert processes(root) == []
+        assert processes(root) == {}
     wait_until(lambda: not processes(root), "no process is left", seconds=30)
     assert table(root, "status")["ic/seed0"] in ("interrupted", "killed")
 
@@ -270,6 +251,97 @@ def test_a_preset_that_no_command_line_can_name_is_one_line(root, name):
     answer = checkout.call(root, "plan", name, "--data", "own")
     assert (answer.returncode, len(answer.stderr.splitlines())) == (1, 1)
     assert f"{name!r} cannot be the name of a preset: one begins with a letter" in answer.stderr
+
+
+def test_refused_data_leave_what_was_finished_and_are_refused_until_they_are_mended(finished):
+    names = ("data/manifest.json", "data/train/words/record.json", "em/seed0/done.json")
+    kept = [finished / "runs/tiny" / name for name in names]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept]
+    words, numbers = finished / "own/pairs/words/train.jsonl", finished / "own/classification/numbers/test.jsonl"
+    sound = words.read_text(), numbers.read_text()
+    words.write_text(sound[0] + sound[0].replace("question", "another question"))  # good, and read before the other
+    numbers.write_text('{"text": "one", "label": "1"}\n' * 12)
+    for _ in range(2):
+        answer = checkout.call(finished, "tiny")  # the folder is known from the manifest
+        assert answer.returncode == 1, answer.stdout
+        assert "failed: data" in answer.stderr
+        assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
+    assert table(finished, "status")["data"] == "failed"
+    words.write_text(sound[0])
+    numbers.write_text(sound[1])
+    assert study(finished).stdout.startswith("Nothing to do")
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
+
+
+def test_a_finished_run_that_fails_under_other_settings_is_done_again_when_they_are_undone(finished):
+    preset, mark = finished / "configs/presets/tiny.yaml", finished / "runs/tiny/ic/seed0/done.json"
+    before = mark.stat().st_mtime_ns
+    preset.write_text(checkout.PRESET + "training: {steps: 3}\n")
+    (finished / "broken").touch()
+    try:
+        assert study(finished).returncode == 1
+    finally:
+        (finished / "broken").unlink()
+    assert mark.stat().st_mtime_ns == before
+    assert table(finished, "plan")["ic/seed0"] == "would run"
+    preset.write_text(checkout.PRESET)
+    assert table(finished, "plan")["ic/seed0"] == "done"
+
+
+def test_a_mark_that_a_killed_call_had_deleted_is_there_again(finished):
+    mark = finished / "runs/tiny/data/manifest.json"
+    noted = finished / "runs/tiny/logs/.marks/marks/runs/tiny/data/manifest.json"
+    noted.parent.mkdir(parents=True)
+    before = mark.stat().st_mtime_ns
+    mark.rename(noted)
+    assert table(finished, "plan")["data"] == "done"
+    assert mark.stat().st_mtime_ns == before
+    assert not (finished / "runs/tiny/logs/.marks").exists()
+
+
+def test_after_a_clock_was_set_back_the_study_goes_on_and_does_nothing_again(finished):
+    marks = [*finished.glob("runs/tiny/**/done.json"), *finished.glob("reports/tiny/notebooks/*.done")]
+    marks += [finished / "runs/tiny/data/manifest.json", finished / "reports/tiny/index.html"]
+    assert len(marks) == 6
+    times = [mark.stat().st_mtime for mark in marks]
+    for mark in marks:
+        os.utime(mark, (mark.stat().st_mtime + 86400,) * 2)
+    content = [mark.read_bytes() for mark in finished.glob("runs/tiny/*/seed0/10_train.ipynb")]
+    checkout.write_notebook(finished, "25_second", 'preset = "tiny"', "print(preset, 'after the clock was set back')")
+    answer = study(finished)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.startswith("The clock was set back: 6 nodes were done in the future")
+    assert [line.split()[2] for line in answer.stdout.splitlines() if "  start " in line] == ["25_second", "site"]
+    assert [mark.read_bytes() for mark in finished.glob("runs/tiny/*/seed0/10_train.ipynb")] == content
+    assert all(mark.stat().st_mtime < time.time() for mark in marks), times
+
+
+def test_a_finished_run_that_is_started_again_has_its_mark_while_its_command_runs(root):
+    mark = root / "runs/tiny/em/seed0/done.json"
+    noted = root / "runs/tiny/logs/.marks/marks/runs/tiny/em/seed0/done.json"
+    for folder in (mark.parent, noted.parent):
+        folder.mkdir(parents=True)
+    noted.write_text("{}")
+    os.utime(noted, (1, 1))
+    command = [sys.executable, root / "workflow/node.py", "tiny", "em/seed0", "--", "test", "-f", mark]
+    variables = checkout.environment(PYTHONPATH=str(root), TSEMBED_ROOT=str(root))
+    assert subprocess.run(command, env=variables, cwd=root).returncode == 0
+    assert mark.stat().st_mtime > 1, "newer than what it was started again for"
+
+
+def test_what_snakemake_knows_of_a_node_is_where_it_writes_it(root):
+    names = "runs/tiny/em/seed0/done.json", f"runs/{'a' * 200}/{'b' * 200}/done.json"
+    code = (
+        "import sys, pathlib, marks\n"
+        "from snakemake.persistence.file import FilePersistence\n"
+        "theirs = FilePersistence()\n"
+        "for name in sys.argv[1:]:\n"
+        "    print(theirs._record_path(theirs._metadata_path, name) == str(marks.record_of(pathlib.Path(name))))\n"
+    )
+    variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))
+    words = [sys.executable, "-c", code, *names]
+    answer = subprocess.run(words, env=variables, cwd=root, capture_output=True, text=True)
+    assert answer.stdout.split() == ["True", "True"], answer.stderr
 
 
 def test_a_change_behind_a_link_prepares_the_data_anew(finished):

@@ -8,6 +8,8 @@ from jaxtyping import UInt8
 from ..inputs import decode
 from .archives import Archive, is_inside
 
+MOST_KEPT = 2**27  # bytes of pictures that are read once though they are asked for several times
+
 
 class ImageFiles:
     """The pictures of a copy of a repository: files, or members of its zip files.
@@ -54,7 +56,7 @@ class ImageFiles:
 
 
 class ImageZip:
-    """The files of a zip file, read when they are needed, each once.
+    """The files of a zip file, read when they are needed; those read last are kept, up to `MOST_KEPT` bytes.
 
     Raises:
         ValueError: If the path is no zip file, or one that breaks a rule of `Archive`.
@@ -63,8 +65,9 @@ class ImageZip:
     def __init__(self, path: Path):
         self.path = path
         self._archive = Archive(path)
-        self._read: dict[str, bytes] = {}
-        self.files: dict[bytes, str] = {}  # picture -> where it comes from
+        self._read: dict[str, bytes] = {}  # the one that was asked for last stands last
+        self._bytes = 0
+        self.files: dict[int, str] = {}  # hash of a picture -> where it comes from
 
     def __contains__(self, name: str) -> bool:
         return name in self._archive
@@ -83,14 +86,19 @@ class ImageZip:
         Raises:
             ValueError: With the file, if the zip file is damaged there.
         """
-        if name not in self._read:
-            try:
-                data = self._archive.read(name)
-            except ValueError as error:
-                raise ValueError(f"{self.place(name)}: {error}") from None
-            self._read[name] = data
-            self.files.setdefault(data, self.place(name))
-        return self._read[name]
+        if name in self._read:
+            self._read[name] = self._read.pop(name)
+            return self._read[name]
+        try:
+            data = self._archive.read(name)
+        except ValueError as error:
+            raise ValueError(f"{self.place(name)}: {error}") from None
+        self.files.setdefault(hash(data), self.place(name))
+        self._read[name] = data
+        self._bytes += len(data)
+        while self._bytes > MOST_KEPT and len(self._read) > 1:
+            self._bytes -= len(self._read.pop(next(iter(self._read))))
+        return data
 
     def pixels(self, name: str, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "height width 3"]:
         """The picture in RGB, at (width, height) if given.

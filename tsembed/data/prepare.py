@@ -1,7 +1,8 @@
 """Prepared data: every dataset as Arrow tables, and a manifest that says what they are.
 
-A dataset is written to `.partial/` and renamed; the manifest comes last, by rename. So a kill loses one dataset at
-most, and a folder with a manifest is complete.
+A dataset is written to `.partial/` and renamed, first into `.next/`; when all are there and none is refused, they take
+their places, and the manifest comes last, by rename. So a kill loses one dataset at most, a folder with a manifest is
+complete, and data that are refused leave what an earlier call has prepared as it was.
 """
 
 import hashlib
@@ -65,6 +66,7 @@ def prepare(
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    _keep_next(folder, key)
     datasets, unused, refused = [], [], []
     for spec in _checked(specs(key) if callable(specs) else specs):
         if spec.part == "unused":
@@ -86,6 +88,8 @@ def prepare(
     if wrong := {why: lines for why, lines in what.items() if lines}:
         whys = [f"{why}, so no manifest was written:\n" + "\n".join(lines) for why, lines in wrong.items()]
         raise ValueError(f"{data.path or source}: " + "\n".join(whys))
+    for entry in sorted(datasets, key=lambda entry: entry["part"] != "validation"):
+        _take_place(folder, entry)
     _remove_others(folder, datasets)
     total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
     manifest = {
@@ -99,6 +103,7 @@ def prepare(
     }
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     shutil.rmtree(partial)
+    shutil.rmtree(folder / ".next")
     return manifest
 
 
@@ -162,15 +167,43 @@ def _must_equal(old: dict, new: dict, kind: type[Data], folder: Path, remedy: st
         raise ValueError(f"{folder} holds data of other settings ({what} changed). {remedy}")
 
 
+def _keep_next(folder: Path, key: str) -> None:
+    """Empty `.next/` unless an interrupted call of the same settings has left its datasets there."""
+    mark = folder / ".next" / "key"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
+        shutil.rmtree(mark.parent, ignore_errors=True)
+        write_text(mark, key)
+
+
 def _complete(folder: Path, spec: DatasetSpec, key: str) -> list[dict] | None:
     """The entries of a dataset that an interrupted call has finished, if it was made with the same settings."""
-    record = folder / spec.part / spec.name / RECORD
-    if not record.is_file():
-        return None
-    content = json.loads(record.read_text(encoding="utf-8"))
-    former_keys(content["datasets"])
-    whole = all(folder_of(folder, entry).is_dir() for entry in content["datasets"])
-    return content["datasets"] if whole and content["key"] == key else None
+    for place in (folder / ".next", folder):
+        record = place / spec.part / spec.name / RECORD
+        if not record.is_file():
+            continue
+        content = json.loads(record.read_text(encoding="utf-8"))
+        if content["key"] != key:
+            continue
+        former_keys(content["datasets"])
+        # A kill may have come while the parts of a dataset took their places.
+        if all(any(folder_of(f, entry).is_dir() for f in (place, folder)) for entry in content["datasets"]):
+            return content["datasets"]
+    return None
+
+
+def _take_place(folder: Path, entry: dict) -> None:
+    """Give a part of a dataset its place, where the call has made it anew.
+
+    The part with the record comes last, and the older record goes first: a record means that all parts beside it are
+    of its settings.
+    """
+    made, place = (folder_of(each, entry) for each in (folder / ".next", folder))
+    if made.is_dir():
+        if entry["part"] == "validation":
+            (folder / "train" / entry["name"] / RECORD).unlink(missing_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove(folder, place)
+        os.rename(made, place)
 
 
 def _write(folder: Path, spec: DatasetSpec, data: Data, key: str, fewest: int) -> list[dict]:
@@ -185,7 +218,7 @@ def _write(folder: Path, spec: DatasetSpec, data: Data, key: str, fewest: int) -
     (partial / spec.part / RECORD).write_text(record, encoding="utf-8")
     # The part with the record comes last, so that a record means that all parts are there.
     for entry in sorted(entries, key=lambda entry: entry["part"] == spec.part):
-        place = folder_of(folder, entry)
+        place = folder_of(folder / ".next", entry)
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove(folder, place)
         os.rename(partial / entry["part"], place)

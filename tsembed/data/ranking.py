@@ -12,7 +12,7 @@ from ..inputs import Input
 from .pairs import group_of
 
 Tables = dict[str, list[dict]]
-NO_FILES: Mapping[bytes, str] = {}
+NO_FILES: Mapping[int, str] = {}
 
 
 class RankingExample(NamedTuple):
@@ -31,12 +31,12 @@ class RankingExample(NamedTuple):
     negatives: Sequence[Input] = ()
 
 
-def pair(example: RankingExample, files: Mapping[bytes, str] = NO_FILES) -> dict:
+def pair(example: RankingExample, files: Mapping[int, str] = NO_FILES) -> dict:
     """The example as a row of the format "image_pairs".
 
     Args:
         example: Of a training set: its negatives are left out.
-        files: Encoded picture -> the file that it comes from, for the message about one that cannot be read.
+        files: Hash of an encoded picture -> the file that it comes from, for the message about one that cannot be read.
     """
     query, answer = example.query, example.positive
     images = {"query_image": query.image, "document_image": answer.image}
@@ -45,7 +45,7 @@ def pair(example: RankingExample, files: Mapping[bytes, str] = NO_FILES) -> dict
     return row | _file("query_image", query.image, files) | _file("document_image", answer.image, files)
 
 
-def tables(examples: Iterable[RankingExample], rng: random.Random, files: Mapping[bytes, str] = NO_FILES) -> Tables:
+def tables(examples: Iterable[RankingExample], rng: random.Random, files: Mapping[int, str] = NO_FILES) -> Tables:
     """The two tables of a ranking set. Every list of candidates is shuffled, so that a place in it says nothing."""
     number: dict[Input, int] = {}
     queries = []
@@ -64,8 +64,9 @@ def tables(examples: Iterable[RankingExample], rng: random.Random, files: Mappin
     return {"queries": queries, "candidates": candidates}
 
 
-def _file(column: str, picture: bytes | None, files: Mapping[bytes, str]) -> dict[str, str]:
-    return {f"{column}_path": files[picture]} if picture is not None and picture in files else {}
+def _file(column: str, picture: bytes | None, files: Mapping[int, str]) -> dict[str, str]:
+    place = files.get(hash(picture)) if picture is not None and files else None
+    return {f"{column}_path": place} if place is not None else {}
 
 
 def faults(tables: Tables) -> Iterator[str]:

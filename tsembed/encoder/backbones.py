@@ -116,7 +116,7 @@ def from_checkpoint(
     """
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if dropout is not None:
         for key, value in config.to_dict().items():
             if isinstance(value, int | float) and not isinstance(value, bool) and ("dropout" in key or "pdrop" in key):
@@ -127,6 +127,7 @@ def from_checkpoint(
             config=config,
             key_mapping=key_mapping or None,
             dtype=torch.float32,
+            trust_remote_code=False,  # without it transformers asks, and runs the code where it is told "y"
             output_loading_info=True,
             **pooler_off(config.model_type),
         )

@@ -57,7 +57,7 @@ def load_backbone(backbone: Backbone, *, texts: Iterable[str] = (), seed: int = 
     model = from_checkpoint(folder, backbone.key_mapping, backbone.dropout)
     if backbone.num_layers is not None:
         truncate(model, backbone.num_layers)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     check_tokenizer(name, model.get_input_embeddings(), tokenizer)
     if said is not None and said.max_tokens is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, said.max_tokens)
@@ -149,7 +149,7 @@ def load(folder: str | Path, device: str | torch.device | None = None, *, offloa
         backbone = TokenRouted.from_pretrained(folder)
     else:
         backbone = from_checkpoint(str(folder))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     encoder = make(LoadedBackbone(backbone, tokenizer), folder, **settings)
     check_tokenizer(str(folder), encoder.word_embeddings, tokenizer)
     return encoder.to(device)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from .backbones import BackboneModel
 
+CHARACTERS_PER_TOKEN = 32  # that are tokenized of a long text for each token that is wanted; a token has about five
+
 
 class Encoder(nn.Module):
     """Backbone, pooling and unit norm, under a route.
@@ -219,7 +221,21 @@ class Encoder(nn.Module):
         return "" if self.instructions is None else self.instructions[route]
 
     def _ids(self, texts: list[str], max_tokens: int | None) -> list[list[int]]:
-        """Token ids per text, special tokens included, cut at `max_tokens` if given."""
+        """Token ids per text, special tokens included, cut at `max_tokens` if given.
+
+        Of a text that is long for so many tokens the beginning is enough: tokenizers take nearly 200 bytes of memory
+        for each byte of a text, and a word's tokens do not depend on what follows later. Where that is too short after
+        all, as of words that become one unknown token, the whole text is tokenized, and no other text beside it.
+        """
+        if max_tokens is None or self.tokenizer.truncation_side != "right":
+            return self._of_tokenizer(texts, max_tokens)
+        found = self._of_tokenizer([_beginning(text, max_tokens) for text in texts], max_tokens)
+        for i, text in enumerate(texts):
+            if len(found[i]) < max_tokens and len(text) > CHARACTERS_PER_TOKEN * max_tokens:
+                found[i] = self._of_tokenizer([text], max_tokens)[0]
+        return found
+
+    def _of_tokenizer(self, texts: list[str], max_tokens: int | None) -> list[list[int]]:
         encoded = self.tokenizer(
             texts,
             truncation=max_tokens is not None,
@@ -332,3 +348,12 @@ class Encoder(nn.Module):
         from .build import load
 
         return load(folder, device, offloaded=offloaded)
+
+
+def _beginning(text: str, tokens: int) -> str:
+    """What is tokenized of a text for so many tokens, up to a space where there is one."""
+    most = CHARACTERS_PER_TOKEN * tokens
+    if len(text) <= most:
+        return text
+    space = text.rfind(" ", 0, most)
+    return text[: space if space > 0 else most]

@@ -5,7 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,10 +154,11 @@ def evaluate(
     for task in tasks:
         begin = time.monotonic()
         dataset = task.metadata.dataset
+        of_hub = "/" in dataset["path"]  # prepared sets have a name alone
         print(f"{len(rows) + 1}/{len(tasks)}  {task.metadata.name}  is being scored", flush=True)
         with (
             _predictions_of(task, predictions) as (folder, strategy),
-            explained(dataset["path"], dataset["revision"], None, otherwise=CACHED),
+            explained(dataset["path"], dataset["revision"], None, otherwise=CACHED) if of_hub else nullcontext(),
         ):
             results = mteb.evaluate(
                 model,

@@ -8,6 +8,7 @@ from ..contrastive.matryoshka import nested_dims
 from ..tasks import CAPTIONING, IMAGE_TASKS, ROUTES, TEXT_TASKS
 from .run import Run
 from .score_section import markdown_table, score_section, scores_of_export
+from .sentence_transformers import code_hashes
 
 TEMPLATE = """\
 ---
@@ -192,7 +193,9 @@ def _use(encoder, prompts, name: str, route: str | None, run: Run | None) -> str
         lines += [
             "",
             "The prompt decides which expert a text takes; a text without a known prompt is an error. The",
-            "Python files in this folder are the model's code; read them before you trust them.",
+            "Python files in this folder are the model's code; read them before you trust them. Their sha256:",
+            "",
+            *(f"- `{name}`: `{sha256}`" for name, sha256 in code_hashes().items()),
         ]
     elif route is not None:
         lines += [

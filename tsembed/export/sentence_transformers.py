@@ -1,5 +1,6 @@
 """An encoder as the modules of sentence-transformers: Transformer (or all experts), Pooling, Normalize."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from .run import Run, task_of_type
 
 # What an export with all experts carries of our code.
 CODE = ("sentence_transformer.py", "experts.py", "per_expert.py", "families.py", "checkpoint.py")
+_HOME = Path(__file__).parent.parent / "mote"
 _PROBES = ("one", "a few words, and a comma", "a text that is longer than the others are " * 30)
 
 
@@ -19,6 +21,11 @@ class Prompts(NamedTuple):
 
     of: dict[str, str]
     default: str | None
+
+
+def code_hashes() -> dict[str, str]:
+    """The sha256 of each file of our code that an export with all experts carries, by its name."""
+    return {name: hashlib.sha256((_HOME / name).read_bytes()).hexdigest() for name in CODE}
 
 
 def prompts_of(encoder, route: str | None, run: Run | None) -> Prompts:
@@ -62,7 +69,7 @@ def write(encoder, folder: Path, prompts: Prompts, tokens: int) -> None:
     if _routed(encoder):
         first, requirements = "sentence_transformer.TaskRoutedTransformer", {"sentence-transformers": ">=6"}
         for name in CODE:
-            shutil.copyfile(Path(__file__).parent.parent / "mote" / name, folder / name)
+            shutil.copyfile(_HOME / name, folder / name)
         texts = encoder.instructions or INSTRUCTIONS
         settings = {
             "prompts": {route: texts[route] for route in encoder.backbone.routes},

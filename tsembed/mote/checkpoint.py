@@ -118,7 +118,7 @@ def read_settings(folder: Path) -> tuple[Any, dict[str, str], list[int]]:
     if not sound:
         rule = '{"routes": {route: expert}, "blocks": [index]}'
         raise ValueError(f"{place}: must be {rule}, got {json.dumps(mote):.200}")
-    return AutoConfig.from_pretrained(folder), mote["routes"], mote["blocks"]
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False), mote["routes"], mote["blocks"]
 
 
 def check_weights(place: Path, found: Shapes, wanted: Shapes, *, model_type: str, blocks: str) -> None:

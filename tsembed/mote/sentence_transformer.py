@@ -162,4 +162,5 @@ class TaskRoutedTransformer(InputModule):
         if folder is None:
             raise ValueError(f"{model_name_or_path}: no such folder or model of the hub")
         settings = cls.load_config(model_name_or_path, subfolder=subfolder, **where)
-        return cls(TaskRouted.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), **settings).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return cls(TaskRouted.from_pretrained(folder), tokenizer, **settings).eval()

@@ -222,7 +222,7 @@ class TokenRouted(nn.Module):
         check_files(folder)
         settings = read_json(place := folder / "token_routing.json")
         try:
-            routed = route_tokens(new_encoder(AutoConfig.from_pretrained(folder)), **settings)
+            routed = route_tokens(new_encoder(AutoConfig.from_pretrained(folder, trust_remote_code=False)), **settings)
         except TypeError:
             raise ValueError(f"{place}: other settings than those of token-level routing: {settings!r:.200}") from None
         try:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from study.data import prepare
 from study.presets import Data, Preset
+from tsembed.data import image_files
 from tsembed.data.folder import images
 from tsembed.inputs import Input, encode_png, open_image
 
@@ -452,3 +453,19 @@ def test_a_zip_file_that_breaks_a_rule_is_a_fault_of_its_set(folder, tmp_path):
         "  images/dots/images.zip: a pointer of Git LFS and not the file itself; `git lfs pull` fetches it",
         "  images/shapes/images.zip: '../../shapes.png' is a path that leaves the folder",
     ]
+
+
+def test_of_a_zip_file_the_pictures_that_were_read_last_are_kept_and_no_more(tmp_path, monkeypatch):
+    contents = {f"{i}.png": bytes([i]) * 1000 for i in range(20)}
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    monkeypatch.setattr(image_files, "MOST_KEPT", 3500)
+    pictures, unpacked = image_files.ImageZip(tmp_path / "images.zip"), []
+    original = pictures._archive.read
+    monkeypatch.setattr(pictures._archive, "read", lambda name: unpacked.append(name) or original(name))
+    for name in [*contents, "17.png", "18.png", "3.png", "17.png"]:
+        assert pictures.read(name) == contents[name]
+        assert sum(map(len, pictures._read.values())) <= 3500
+    assert unpacked == [*contents, "3.png"], "what was read last is not unpacked again"
+    assert pictures.files[hash(contents["3.png"])].endswith("images.zip: 3.png")

@@ -2,6 +2,7 @@
 
 - the same settings give the same rows and hashes on every machine; a second call does nothing;
 - a kill at any moment loses one dataset at most; what was made with other settings is never kept, and never mixed;
+- data that are refused leave the tables of an earlier preparation as they were, though its manifest is gone;
 - pairs: same label, never themselves, no held-out text in training; what is left out is counted;
 - caps: relevant documents stay, qrels follow, the label set of `train` covers that of `rows`.
 """
@@ -9,6 +10,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +150,23 @@ def test_an_interrupted_call_keeps_finished_datasets_of_the_same_settings(folder
     assert not (tmp_path / "data/validation/p").exists()  # of the other settings, and not asked for now
 
 
+def test_refused_data_leave_the_tables_that_an_earlier_call_has_made(folder, tmp_path):
+    made = prepare.prepare(preset(path=folder), tmp_path / "data")
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.*") if path.is_file()}
+    lines(folder / "pairs/p/train.jsonl", [{"anchor": f"who {i}", "positive": f"they {i}"} for i in range(50)])  # good
+    lines(folder / "sts/s/test.jsonl", [{"a": f"x {i}", "b": f"y {i}", "score": 1} for i in range(20)])  # constant
+    (tmp_path / "data/manifest.json").unlink()  # Snakemake does, before it calls
+    with pytest.raises(ValueError, match="sts/s"):
+        prepare.prepare(preset(path=folder), tmp_path / "data")
+    tables = {path: path.read_bytes() for path in before if path.is_file()}
+    assert tables == {path: content for path, content in before.items() if path.name != "manifest.json"}
+    lines(folder / "sts/s/test.jsonl", [{"a": f"x {i}", "b": f"y {i}", "score": i} for i in range(20)])
+    mended = prepare.prepare(preset(path=folder), tmp_path / "data")
+    assert mended["sha256"] != made["sha256"]
+    assert not (tmp_path / "data/.next").exists()
+    assert manifest.load_table(tmp_path / "data", "train", "p")["query"][0].startswith("who")
+
+
 def test_data_of_before_a_setting_existed_count_as_made_with_its_default(folder, tmp_path):
     whole = prepare.prepare(preset(path=folder), tmp_path / "data")
     older = json.loads((tmp_path / "data/manifest.json").read_text())
@@ -176,12 +195,26 @@ def test_kill_9_at_any_moment_then_the_same_result(folder, tmp_path):
         "data = Data(source='local', path=sys.argv[1], validation_rows=5)\n"
         "prepare.prepare(Preset(name='test', about='', data=data, variants={'em': 1}), pathlib.Path(sys.argv[2]))\n"
     )
-    for moment in ("2", "5"):  # between the two parts of a dataset, and before the last one
-        data = tmp_path / f"killed{moment}"
+
+    def kill(data, moment):
         done = subprocess.run([sys.executable, "-c", code, folder, data, moment], env=os.environ)
         assert done.returncode == -signal.SIGKILL
         assert not (data / "manifest.json").exists()
+
+    # Between parts of a dataset, before the last of them, and while they take their places.
+    for moment in ("2", "5", "11"):
+        data = tmp_path / f"killed{moment}"
+        kill(data, moment)
         assert prepare.prepare(preset(path=folder, validation_rows=5), data) == whole
+    settings = preset(path=folder, validation_rows=5, seed=1)
+    prepare.prepare(settings, tmp_path / "data")
+    shutil.copytree(tmp_path / "data", tmp_path / "before")
+    (tmp_path / "data/manifest.json").unlink()
+    kill(tmp_path / "data", "9")  # one part of a dataset is the new one, the other the old
+    prepare.prepare(settings, tmp_path / "data")
+    for part, name in (("train", "p"), ("validation", "p"), ("train", "c"), ("validation", "c")):
+        one, two = (manifest.load_table(tmp_path / place, part, name)["query"] for place in ("before", "data"))
+        assert list(one) == list(two), f"{part} {name} is of other settings"
 
 
 def test_load_and_manifest_name_what_is_missing(folder, tmp_path):

@@ -262,6 +262,20 @@ def test_texts_are_cut_where_model_or_tokenizer_ends(model_type, of_tokenizer, l
     assert np.array_equal(encoder.encode(long, "clustering"), encoder.encode(long, "clustering", max_tokens=limit))
 
 
+@pytest.mark.parametrize("special", [True, False], ids=["text", "and a special token"])
+def test_of_a_long_text_the_beginning_gives_the_tokens_of_the_whole(special, tokenizer, monkeypatch):
+    encoder = Encoder(tiny("bert"), tokenizer, instructions=None).eval()
+    texts = ["short", "word, and " * 5000, "x" * 50_000, "\u8a9e" * 5000, f"{'x' * 5000} and so on", " " * 9000 + "end"]
+    texts += ["un-believable/path.py " * 3000, "line\nline\n" * 4000] + ([] if special else ["a [SEP] " * 4000])
+    whole = [tokenizer([text], truncation=True, max_length=16)["input_ids"][0] for text in texts]
+    tokenized = []
+    original = encoder._of_tokenizer
+    monkeypatch.setattr(encoder, "_of_tokenizer", lambda t, m: tokenized.append(sum(map(len, t))) or original(t, m))
+    assert encoder._ids(texts, 16) == whole
+    assert tokenized[0] <= 32 * 16 * len(texts)
+    assert sorted(tokenized[1:]) == [5010, 9003, 50_000], "one by one, and only those that are one word or blank"
+
+
 def test_truncated_embeddings_are_the_first_dimensions_with_unit_norm(tokenizer):
     encoder = mote(tokenizer)
     whole, short = encoder.encode(TEXTS, "clustering"), encoder.encode(TEXTS, "clustering", truncate_dim=8)

@@ -9,6 +9,7 @@
 - Scores are tidy; an interrupted evaluation reads finished tasks from its cache; an undefined correlation is 0.
 """
 
+import errno
 import json
 from types import SimpleNamespace
 
@@ -140,6 +141,20 @@ def test_a_score_of_other_data_under_the_same_name_is_not_taken_from_the_cache(e
         (task,) = [task for task in tasks(folder) if task.metadata.name == "unlike"]
         scores += [row["score"] for row in evaluate(model(encoder), [task], tmp_path / "cache")]
     assert scores[0] == pytest.approx(-scores[1]) != 0
+
+
+def test_a_full_disk_is_no_fault_of_the_hub_where_the_data_are_prepared(encoder, tmp_path, monkeypatch):
+    import mteb
+
+    from tsembed.evaluation.text_tasks import tasks
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "cache"))
+
+    task = tasks(prepared(tmp_path))[0]
+    monkeypatch.setattr(mteb, "evaluate", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        evaluate(model(encoder), [task], tmp_path / "cache")
 
 
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")

@@ -9,6 +9,7 @@
 """
 
 import ast
+import hashlib
 import json
 import re
 
@@ -197,6 +198,9 @@ def test_all_experts_take_the_route_of_the_prompt(encoders, tmp_path, code_cache
         load(out)
     model = load(out, trust_remote_code=True)
     assert type(model[0]).__module__.startswith("transformers_modules.")
+    listed = dict(re.findall(r"^- `(\w+\.py)`: `([0-9a-f]{64})`$", (out / "README.md").read_text(), re.MULTILINE))
+    assert listed == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in out.glob("**/*.py")}
+    assert len(listed) == len(CODE)
     for route, found in by_prompt(model).items():
         expected = encoder.encode(TEXTS, route, max_tokens=TOKENS)
         for vectors in found:
