@@ -1,7 +1,7 @@
 """docs/scale.md: every figure that follows from others is computed anew.
 
-What was measured stands in the page's own tables and is read from there (`python -m benchmarks.shards` measures it, in some
-minutes); all else comes from the presets, the list of sources, and `study estimate`.
+What was measured stands in the page's own tables and is read from there (`python -m benchmarks.shards` measures it, in
+some minutes); all else comes from the presets, the list of sources, and `study estimate`.
 """
 
 import re
