@@ -86,8 +86,8 @@ def fixed_cost(tokens: Sequence[int], seconds: Sequence[float]) -> float:
 def rounded(cost: float) -> int:
     """The nearest power of two within `BOUNDS`.
 
-    >>> [rounded(cost) for cost in (-5.0, 50.0, 1600.0, float("inf"))]
-    [16, 64, 2048, 16384]
+    >>> rounded(-5.0), rounded(50.0), rounded(1600.0), rounded(float("inf"))
+    (16, 64, 2048, 16384)
     """
     low, high = BOUNDS
     within = min(max(cost, low), high)
