@@ -1,4 +1,4 @@
-"""Data that are refused after a finished study: what was finished stays. A study of its own, for it breaks the folder."""
+"""Data that are refused after a finished study: what was finished stays. The study is its own: its folder is broken."""
 
 import pytest
 
