@@ -1,7 +1,9 @@
 """What is measured of a trained encoder by the settings of its run: scores, and probes beside them."""
 
+import io
 import json
 import random
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +66,15 @@ def score(
         share.done()
         if share.process > 0:
             return []
-        share.wait()  # what they have scored is read from the cache
+        share.wait()
+        with redirect_stdout(io.StringIO()):  # all is read from the cache, and was said by who scored it
+            scores = evaluate(model, selected_tasks, cache, pieces)
+    else:
+        scores = evaluate(model, selected_tasks, cache, pieces)
     if pieces is None or items_file is None:
-        return evaluate(model, selected_tasks, cache)
+        return scores
     from tsembed.evaluation import items
 
-    scores = evaluate(model, selected_tasks, cache, pieces)
     items.join([pieces / task.metadata.name / items.FILE for task in selected_tasks], items_file)
     return scores
 

@@ -321,9 +321,8 @@ def test_two_processes_share_the_sets_and_give_the_scores_of_one(checkout, monke
     assert (folder / "items.parquet").read_bytes() == (one / "items.parquet").read_bytes()
     assert not (folder / "shares").exists()
     shares = re.findall(r"^\d+/(\d+)  (\S+)  is being scored", output, re.MULTILINE)
-    dealt = [name for count, name in shares if int(count) < len(names)]
-    assert sorted(dealt) == sorted(names), "each set once, before the first process reads all of them"
-    assert len({count for count, _ in shares}) >= 2
+    assert sorted(name for _, name in shares) == sorted(names), "each set once"
+    assert all(int(count) < len(names) for count, _ in shares), "each process has a part of them"
 
 
 @pytest.mark.slow
@@ -400,7 +399,7 @@ def test_rows_without_a_training_take_several_processes_too(device, rows, three_
         found, expected = (load_file(f / "model" / "model.safetensors") for f in (folder, folder.with_name("one")))
         assert all(torch.equal(found[name], expected[name]) for name in expected), printed
         assert (folder / "scores.json").read_text() == folder.with_name("one").joinpath("scores.json").read_text()
-        assert set(progress(output)) == set(progress(printed)) != set(), "the same datasets are scored"
+        assert 3 * progress(output) == progress(printed) != [], "each dataset is scored once"
 
 
 def test_a_launcher_that_is_not_there_or_would_wait_is_refused(monkeypatch):
