@@ -24,6 +24,7 @@ from tsembed.contrastive.eans import negative_weights
 from tsembed.contrastive.grad_cache import cached_backward
 from tsembed.contrastive.losses import info_nce, negatives_of
 
+from . import mfu
 from .efficiency import activations
 from .offload import memory
 from .timing import Ratio, in_turn, machine, median_ratio
@@ -180,14 +181,17 @@ def eans(pairs: int, rounds: int) -> list[Row]:
     ]
 
 
-def cache_time(pairs: int, size: int, rounds: int) -> Row:
+def cache_time(pairs: int, size: int, rounds: int, peak: float | None = None) -> Row:
     """A step with a gradient cache to a plain one, all weights trained, without the optimiser's part."""
     model, batch = minilm(), tokens(pairs)
+    done = mfu.operations(sum(ids.numel() for ids in batch.values()), **mfu.weights(model))
     calls = {
         "plain": seconds(lambda: contrast(embed(model, batch)).backward()),
         "cached": seconds(lambda: cached_step(model, batch, size)),
     }
     found = in_turn(calls, rounds, np.random.default_rng(0))
+    for name, taken in found.items():
+        print(mfu.shown(f"{name} step", done, float(np.median(taken)), peak))
     return compared("gradient cache, time of a step", f"{pairs} pairs, chunks of {size}", found, "cached", "plain")
 
 
@@ -266,8 +270,10 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=16, help="pairs at a time of the gradient cache")
     parser.add_argument("--batch", type=int, default=6144, help="of InfoNCE alone")
     parser.add_argument("--step-of", type=int, metavar="PAIRS", help="measure the memory of one step, in this process")
+    mfu.add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    peak = mfu.peak("cpu", measure=options.measure_peak)
     if options.step_of:
         print(json.dumps(step_memory(options.step_of, options.chunk)))
         return
@@ -275,7 +281,7 @@ def main() -> None:
     print(f"{head}; {options.rounds} rounds")
     parts: list[Callable[[], list[Row]]] = [
         lambda: eans(options.pairs, options.rounds),
-        lambda: [cache_time(options.pairs, options.chunk, options.rounds)],
+        lambda: [cache_time(options.pairs, options.chunk, options.rounds, peak)],
         lambda: cache_memory(options.pairs, options.many, options.chunk),
         lambda: chunked(options.batch, 768, 512, options.rounds),
     ]

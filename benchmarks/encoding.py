@@ -10,6 +10,7 @@ from tsembed.encoder.build import build
 from tsembed.encoder.precision import has_fast_bf16
 from tsembed.settings import Backbone, Variant
 
+from . import mfu
 from .timing import compare, line, machine
 
 MINILM = "embedded:all-MiniLM-L6-v2"
@@ -31,9 +32,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    peer = SentenceTransformer(embedded_folder(MINILM), device="cpu")
-    ours = build(Backbone(name=MINILM), Variant(label="EM", instruction=False))
+    parser.add_argument("--device", default="cpu")
+    mfu.add_option(parser)
+    options = parser.parse_args()
+    rounds, device = options.rounds, torch.device(options.device)
+    peer = SentenceTransformer(embedded_folder(MINILM), device=options.device)
+    ours = build(Backbone(name=MINILM), Variant(label="EM", instruction=False)).to(device)
+    size, peak = sum(mfu.weights(ours.backbone).values()), mfu.peak(device, measure=options.measure_peak)
     mixed = np.clip(np.random.default_rng(1).lognormal(3.3, 0.8, 512), 4, 250).astype(int)
     sets = {
         "short (16 tokens)": (texts(np.full(512, 16)), 1.0),
@@ -49,13 +54,16 @@ def main() -> None:
         assert np.abs(found - expected).max() < 1e-5, "the contestants do not compute the same"
         timed = compare(lambda b=batch: encode_ours(ours, b), lambda b=batch: encode_peer(peer, b), rounds)
         print(line(f"fp32, {name}", timed, bar), flush=True)
-        if has_fast_bf16(torch.device("cpu")):
+        done = mfu.operations(sum(map(len, ours.tokenize(batch, "clustering", max_tokens=256))), embedding=size)
+        print(mfu.shown(f"fp32, {name}", done, timed["ours"], peak))
+        if has_fast_bf16(device):
             half = ours.encode(batch, "clustering", max_tokens=256, precision="bf16")
             cosine = float((half * expected).sum(axis=1).min())
             timed = compare(lambda b=batch: encode_ours(ours, b, "bf16"), lambda b=batch: encode_peer(peer, b), rounds)
             holds = "holds" if cosine >= 0.9995 else "MISSED"
             print(line(f"bf16, {name}", timed, 1.7) + f"; smallest cosine {cosine:.5f}, bar >= 0.9995: {holds}")
-    if not has_fast_bf16(torch.device("cpu")):
+            print(mfu.shown(f"bf16, {name}", done, timed["ours"], peak))
+    if not has_fast_bf16(device):
         print("bf16: not measured, this processor has no bf16 matrix instructions")
 
 

@@ -3,8 +3,8 @@
 All contestants adapt the same linear layers of a random BERT of the size of all-MiniLM-L6-v2 (or, with --width 768, of
 three blocks of BERT-base: the wider the layers, the less an adapter weighs) and train on the same token ids: forward,
 a loss on the mean of the hidden states, backward, AdamW on the adapter. In each round every contestant makes its steps,
-in an order that the round draws; time is CPU time of the process on one thread. Time does not depend on the weights'
-values, so none is trained before.
+in an order that the round draws; time is CPU time of the process on one thread, on a GPU wall time. Time does not
+depend on the weights' values, so none is trained before. The MFU counts the experts of an adapter that are not used.
 
 LoRA of rank experts * r has the parameters of the experts (matched parameters), LoRA of rank r the size of one.
 """
@@ -30,6 +30,7 @@ from tsembed.moe_lora.layer import MoeLoraLinear
 from tsembed.moe_lora.model import TARGET_MODULES
 from tsembed.moe_lora.routing import routing_record, signatures
 
+from . import mfu
 from .timing import in_turn, machine, median_ratio
 
 EXPERTS, RANK, ALPHA = 4, 16, 64
@@ -136,11 +137,16 @@ def timed_step(name: str, model: nn.Module, inputs: dict[str, Tensor], steps: in
         optimizer.step()
         optimizer.zero_grad()
 
+    on_cpu = inputs["input_ids"].device.type == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
+
     def measure() -> list[float]:
-        begin = time.process_time()
+        begin = clock()
         for _ in range(steps):
             step()
-        return [(time.process_time() - begin) / steps]
+        if not on_cpu:
+            torch.cuda.synchronize()
+        return [(clock() - begin) / steps]
 
     return measure
 
@@ -160,12 +166,15 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--steps", type=int, default=2, help="in one measurement")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu")
+    mfu.add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    peak = mfu.peak(options.device, measure=options.measure_peak)
     ids = torch.randint(VOCABULARY, (options.texts, options.tokens), generator=torch.Generator().manual_seed(0))
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs = {"input_ids": ids.to(options.device), "attention_mask": torch.ones_like(ids).to(options.device)}
     with quiet_peft():
-        models = contestants(options.width)
+        models = {name: model.to(options.device) for name, model in contestants(options.width).items()}
     calls = {name: timed_step(name, model, inputs, options.steps) for name, model in models.items()}
     seconds = {name: row[:, 0] for name, row in in_turn(calls, options.rounds, np.random.default_rng(0)).items()}
 
@@ -175,6 +184,7 @@ def main() -> None:
     rows = []
     for name, taken in seconds.items():
         ratio = median_ratio(taken, seconds["lora"])
+        done = mfu.operations(ids.numel(), **mfu.weights(models[name]))
         rows.append(
             {
                 "contestant": name,
@@ -182,6 +192,7 @@ def main() -> None:
                 "seconds": float(np.median(taken)),
                 **sizes(models[name]),
                 "ratio_to_lora": ratio._asdict(),
+                "mfu": mfu.share(done, float(np.median(taken)), peak),
             }
         )
         print(
@@ -189,6 +200,7 @@ def main() -> None:
             f"{ratio.high:.3f}] of rank {RANK}  {rows[-1]['parameters']:>9,} parameters  "
             f"{rows[-1]['bytes'] / 1e6:.2f} MB"
         )
+        print(mfu.shown(LABELS[name], done, rows[-1]["seconds"], peak))
     bars = []
     for bar in BARS:
         ratio = median_ratio(seconds[bar.above], seconds[bar.below])

@@ -4,9 +4,7 @@
     python -m benchmarks.multimodal tiny --batch 8                    (any processor)
 
 Time and memory do not depend on the weights' values. A query is a picture and some words, a document is words. The MFU
-counts what the model needs once: 4 operations per frozen weight and token of the language model (forward, and backward
-to the activations), 6 per weight of the adapters, 2 per weight of the frozen tower; neither the second pass of the
-gradient cache nor what checkpointing computes again.
+is that of mfu.py, a weight of the frozen tower counting as one that only embeds.
 """
 
 import argparse
@@ -17,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.runs import estimate
 from tsembed.encoder.adapters import adapt
 from tsembed.encoder.build import make
 from tsembed.encoder.tiny_qwen import random_parts
@@ -26,9 +23,9 @@ from tsembed.settings import Adapter, Backbone, Negatives, Training, Variant
 from tsembed.tasks import IMAGE_ROUTES
 from tsembed.training.loop import train
 
+from . import mfu
 from .timing import machine
 
-PEAK = estimate.PEAK | {"H200": estimate.PEAK["H100"]}
 WORDS = "amber birch cedar delta ember fjord grove heath inlet joint kelp lunar maple north ocean pearl".split()
 TASK = "image_retrieval"
 WARM = 3  # first steps, not counted
@@ -56,7 +53,9 @@ def pairs(number: int, side: int):
     )
 
 
-def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, float | str | None]:
+def measure(
+    size: str, steps: int, batch: int, cached: int | None, measure_peak: bool = False
+) -> dict[str, float | str | None]:
     """Train and read the log; all numbers are of the steps after the first ones, the second stage included."""
     cuda = torch.cuda.is_available()
     backbone = BACKBONES[size]
@@ -87,9 +86,9 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
         rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()][WARM:]
     per_s, tokens = (float(np.median([row[name] for row in rows])) for name in ("examples_per_s", "tokens_per_s"))
     patches = per_s * (1024 if size == "2b" else 64)  # of 14 and 4 pixels; the tower sees four per token
-    done = tokens * (4 * frozen + 6 * adapters) + 2 * tower * patches
+    done = mfu.operations(tokens, frozen=frozen, trained=adapters) + mfu.operations(patches, embedding=tower)
     name = torch.cuda.get_device_name() if cuda else "cpu"
-    peak = next((value for key, value in PEAK.items() if key in name), None)
+    peak = mfu.peak("cuda" if cuda else "cpu", measure=measure_peak)
     return {
         "size": size,
         "device": name,
@@ -98,7 +97,7 @@ def measure(size: str, steps: int, batch: int, cached: int | None) -> dict[str, 
         "adapters": adapters,
         "pairs_per_s": per_s,
         "tokens_per_s": tokens,
-        "mfu": done / peak if peak else None,
+        "mfu": mfu.share(done, 1.0, peak),
         "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
     }
 
@@ -110,9 +109,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64, help="pairs")
     parser.add_argument("--cached", type=int, default=None, help="pairs per forward pass of the gradient cache")
+    mfu.add_option(parser)
     options = parser.parse_args()
     print(machine())
-    for key, value in measure(options.size, options.steps, options.batch, options.cached).items():
+    for key, value in measure(**vars(options)).items():
         print(f"{key:14s} {value}")
 
 

@@ -9,8 +9,10 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from datasets import Dataset
 
 from tsembed.encoder.backbones import embedded_folder
@@ -18,14 +20,23 @@ from tsembed.encoder.build import build
 from tsembed.settings import Backbone, Training, Variant
 from tsembed.training.loop import train
 
+from . import mfu
 from .encoding import MINILM, texts
 from .timing import compare, line, machine
 
 BATCH, MAX_TOKENS, TEMPERATURE = 32, 128, 0.05
 
 
-def ours(pairs: Dataset, steps: int) -> float:
-    """Seconds of the steps, without loading and set-up."""
+class Step(NamedTuple):
+    """What the steps of a training took."""
+
+    seconds: float
+    tokens: float  # of all of them, without padding
+    weights: int  # that a token passes
+
+
+def ours(pairs: Dataset, steps: int) -> Step:
+    """The steps of ours, without loading and set-up."""
     backbone = Backbone(name=MINILM, dropout=0.0)
     training = Training(
         steps=steps,
@@ -40,12 +51,15 @@ def ours(pairs: Dataset, steps: int) -> float:
     variant = Variant(label="EM", instruction=False, tasks=("retrieval",), temperature=TEMPERATURE)
     with tempfile.TemporaryDirectory() as folder:
         tables, tasks = {"pairs": pairs}, {"pairs": "retrieval"}
-        train(build(backbone, variant), tables, tasks, Path(folder), training=training, variant=variant)
+        encoder = build(backbone, variant)
+        train(encoder, tables, tasks, Path(folder), training=training, variant=variant)
         rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return sum(BATCH / row["examples_per_s"] for row in rows[1:])
+    taken = [BATCH / row["examples_per_s"] for row in rows[1:]]
+    tokens = sum(seconds * row["tokens_per_s"] for seconds, row in zip(taken, rows[1:], strict=True))
+    return Step(sum(taken), tokens, mfu.weights(encoder.backbone)["trained"])
 
 
-def peer(pairs: Dataset, steps: int) -> float:
+def peer(pairs: Dataset, steps: int, device: str) -> float:
     """The same through sentence-transformers."""
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -59,7 +73,7 @@ def peer(pairs: Dataset, steps: int) -> float:
             self.ends.append(time.perf_counter())
 
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = SentenceTransformer(embedded_folder(MINILM), device="cpu", config_kwargs=off)
+    model = SentenceTransformer(embedded_folder(MINILM), device=device, config_kwargs=off)
     model.max_seq_length = MAX_TOKENS
     clock = Clock()
     clock.ends = []
@@ -73,7 +87,7 @@ def peer(pairs: Dataset, steps: int) -> float:
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
-            use_cpu=True,
+            use_cpu=device == "cpu",
         )
         loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
         SentenceTransformerTrainer(
@@ -87,18 +101,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    mfu.add_option(parser)
     options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # where the loop trains, too
+    peak = mfu.peak(device, measure=options.measure_peak)
     rng = np.random.default_rng(2)
     rows = BATCH * options.steps
     queries = np.clip(rng.lognormal(2.5, 0.4, rows), 4, 32).astype(int)
     documents = np.clip(rng.lognormal(3.6, 0.7, rows), 6, MAX_TOKENS).astype(int)
     pairs = Dataset.from_dict({"query": texts(queries), "document": texts(documents), "group": list(range(rows))})
     print(machine())
-    print(f"fp32, no dropout, {BATCH} pairs a step, {options.steps - 1} steps a round, AdamW, clip 1.0")
+    print(f"{device}, fp32, no dropout, {BATCH} pairs a step, {options.steps - 1} steps a round, AdamW, clip 1.0")
     for name, lengths in (("query", queries), ("document", documents)):
         print(f"{name} tokens: quartiles {np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1]).astype(int).tolist()}")
-    found = compare(lambda: ours(pairs, options.steps), lambda: peer(pairs, options.steps), options.rounds)
+    steps: list[Step] = []
+
+    def train_ours() -> float:
+        steps.append(ours(pairs, options.steps))
+        return steps[-1].seconds
+
+    found = compare(train_ours, lambda: peer(pairs, options.steps, device), options.rounds)
     print(line("training step, mixed lengths", found, 1.4))
+    done = mfu.operations(steps[-1].tokens, trained=steps[-1].weights)
+    print(mfu.shown("training step, ours", done, found["ours"], peak))
 
 
 if __name__ == "__main__":

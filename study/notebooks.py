@@ -18,10 +18,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "25_inter_task_similarity": ("ic", "mote"),
     "26_conflict_and_drift": ("base", "em", "ic", "mote"),
     "27_scale": ("two_blocks", "three_blocks"),
-    "28_instruction_and_experts": (
-        "mote_plain",
-        *(f"{model}_{words}" for model in ("ic", "mote") for words in WORDINGS),
-    ),
+    "28_instruction_and_experts": ("em", "ic", "mote", "mote_plain"),
+    "28_wording": ("mote_plain", *(f"{model}_{words}" for model in ("ic", "mote") for words in WORDINGS)),
     "29_recipes": (
         *(f"{model}_{recipe}" for model in ("em", "ic", "mote") for recipe in ("labels", "both", "fast", "half")),
         *("sem_mean", "sem_mean_base", "mote_two", "mote_last", "mote_last_half"),

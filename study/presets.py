@@ -87,6 +87,8 @@ class Preset(Experiment):
     first_seed: Annotated[int, Field(ge=0)] = 0
     # Source -> its evaluation sets where it has several: they count as one in every mean over datasets.
     same_source: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = {}
+    # Evaluation sets that nobody had looked at when settings and hypotheses were written: reported apart, too.
+    confirmation: tuple[str, ...] = ()
     experiments: dict[str, Experiment] = Field({}, validation_alias=AliasChoices("experiments", "also"))
     # Runs at once on a machine without a GPU, each with its share of the cores.
     parallel_runs: Positive = Field(1, validation_alias=AliasChoices("parallel_runs", "side_by_side"))
@@ -180,7 +182,7 @@ class RunSettings(Strict):
         return content | names | {"variant": variant | partners}
 
 
-def load_preset(name: str, path: Path | str | None = None) -> Preset:
+def load_preset(name: str, path: Path | str | None = None, *, whole: bool = False) -> Preset:
     """The preset `configs/presets/<name>.yaml`.
 
     An experiment on a folder's images is left out where the folder has none (no `images` in it), so that `local` is
@@ -189,6 +191,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     Args:
         name: The file's, without its ending.
         path: Folder of a local source or of a mirror, in place of the `data.path` of every experiment that reads one.
+        whole: All of it, whatever part was chosen by `--only` and `--seeds`.
 
     Raises:
         ValueError: With file, key, rule and value, if anything in it is not allowed.
@@ -210,7 +213,7 @@ def load_preset(name: str, path: Path | str | None = None) -> Preset:
     preset = check(Preset, content, str(file))
     _check_variants(preset, str(file))
     present = {key: source for key, source in preset.experiments.items() if _has_its_images(preset, key)}
-    return _selected(preset.model_copy(update={"experiments": present}), selection_of(name))
+    return _selected(preset.model_copy(update={"experiments": present}), Selection() if whole else selection_of(name))
 
 
 def remarks(preset: Preset) -> list[str]:

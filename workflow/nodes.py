@@ -68,6 +68,11 @@ class RunGraph:
         trained = self._variants[variant].trained and presets.resolve(self.settings, variant, seed).training.steps != 0
         return trained and not self._is_there(self._mark(variant, seed))
 
+    def scored_by_several(self, variant: str, seed: int) -> bool:
+        """Whether several processes can share the sets of a run: one of texts that has a process of its own."""
+        alone = self.settings.variants_of_node(variant, seed) == [variant]
+        return self.processes > 1 and alone and not self._variants[variant].of_images
+
     def _trained(self, variant: str, seed: int) -> Path:
         return self._relative(paths.run_dir(self.preset, variant, seed)) / TRAINED
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import nodes
 
 from study import paths, slurm
-from study.runs.launch import nodes_per_training, processes_per_node
+from study.runs.launch import nodes_per_training, processes_per_node, processes_per_scoring
 
 HERE = Path(__file__).resolve().parent
 REASONS = {  # Snakemake's -> ours, the strongest first
@@ -53,6 +53,7 @@ def command(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -> l
     if profile == "slurm":
         words += slurm.options(slurm.name_of(graph.preset, paths.ROOT), nodes.log_dir(graph.preset) / "slurm")
         settings |= {"nodes": nodes_per_training(), "gpus": processes_per_node() or 1}
+        settings["scoring"] = processes_per_scoring()
     return [*words, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]
 
 

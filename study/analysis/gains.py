@@ -1,6 +1,6 @@
 """Mean scores and gains over a baseline with their uncertainty (Tables 2, 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,6 +96,35 @@ def gains(
     types_only = frame.row != MEAN_OF_DATASETS
     frame["p_holm"] = frame[types_only].groupby("method").p_t.transform(lambda p: statistics.holm(p.to_numpy()))
     return frame
+
+
+def gains_by_part(
+    scores: pd.DataFrame,
+    methods: Sequence[str],
+    parts: Mapping[str, Collection[str]],
+    types: Sequence[str],
+    *,
+    baseline: str = "em",
+    query_variance: "QueryVariance | None" = None,
+) -> pd.DataFrame:
+    """Gain of every method over a baseline, as `gains` returns it: a row per part of the datasets.
+
+    Args:
+        scores: As in `gains`.
+        methods: Variants; the baseline need not be among them.
+        parts: Name of a part -> its datasets; a part of which none is scored has no row.
+        types: Task types that count.
+        baseline: The variant that is subtracted.
+        query_variance: As in `gains`.
+    """
+    rows = []
+    for name, datasets in parts.items():
+        part = scores[scores.dataset.isin(list(datasets)) & scores.task_type.isin(types)]
+        if len(part):
+            present = [each for each in types if each in set(part.task_type)]
+            found = gains(part, methods, present, baseline=baseline, query_variance=query_variance)
+            rows.append(found[found.row == MEAN_OF_DATASETS].assign(row=name))
+    return pd.concat(rows, ignore_index=True)
 
 
 def seed_means(scores: pd.DataFrame, methods: Sequence[str], types: Sequence[str]) -> pd.DataFrame:

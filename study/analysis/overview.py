@@ -13,6 +13,7 @@ import yaml
 from tsembed.tasks import TASK_OF_TYPE
 
 from .. import paths
+from ..presets import load_preset
 from . import judgement
 from .gains import MEAN_OF_DATASETS, gains
 from .items import QueryVariance
@@ -30,7 +31,7 @@ class Scope(NamedTuple):
 
     part: str  # "text" or "images"
     method: str  # whose runs say it
-    datasets: int  # that are scored
+    datasets: int  # that are scored; those of one source are one, as in every mean
     backbone: str
     pairs: int  # seen by one training
     seeds: int
@@ -55,10 +56,20 @@ def _scope(folder: Path, name: str, methods: tuple[str, ...]) -> Scope | None:
             continue
         settings = yaml.safe_load((runs[0] / "config.yaml").read_text())
         training = settings.get("training", {})
-        scored = {row["dataset"] for row in json.loads((runs[0] / "scores.json").read_text())}
+        sources = _sources(settings.get("preset", ""))
+        scored = {
+            sources.get(row["dataset"], row["dataset"]) for row in json.loads((runs[0] / "scores.json").read_text())
+        }
         pairs = training.get("steps", 0) * training.get("batch_size", 0)
         return Scope(name, method, len(scored), _short(settings.get("backbone", {})), pairs, len(runs))
     return None
+
+
+def _sources(preset: str) -> dict[str, str]:
+    """Dataset -> source, of those that share theirs; none for a preset that is not in configs/."""
+    if not (paths.CONFIGS / "presets" / f"{preset}.yaml").is_file():
+        return {}
+    return {name: source for source, names in load_preset(preset).same_source.items() for name in names}
 
 
 def _short(backbone: dict[str, Any]) -> str:

@@ -55,7 +55,8 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     places = {Path(page.href).stem: page.href for page in notebooks}
     verdicts = numerics.collect(preset) if claims.claims() else None
     by_href = {page.href: page for page in pages}
-    left = {"absent": absent, "unfinished": [row for row in rows if row["state"] != "done"]}
+    own = [row for row in rows if row["planned"]]
+    left = {"absent": absent, "unfinished": [row for row in own if row["state"] != "done"]}
     overview = first_page.content(preset, report, verdicts, places)
     write(by_href["claims.html"], "claims.html.j2", claims=_claims(verdicts, places), tables=_tables(report))
     write(by_href["figures.html"], "figures.html.j2", figures=_figures(report), tables=_tables(report))
@@ -65,7 +66,7 @@ def build(preset: str, *, into: Path | None = None, reference: dict[str, Any] | 
     write(by_href["provenance.html"], "provenance.html.j2", origins=status.origins(preset))
     # the last one: where it is, the report is whole
     write(
-        by_href["index.html"], "index.html.j2", about=_about(preset), rows=rows, notebooks=notebooks, **overview, **left
+        by_href["index.html"], "index.html.j2", about=_about(preset), rows=own, notebooks=notebooks, **overview, **left
     )
     return report / "index.html"
 
@@ -79,6 +80,7 @@ class _Writer:
             "preset": preset,
             "judged": claims.is_judged(preset),
             "reference": reference,
+            "runs_text": status.runs_text(reference) if reference else "",
             "groups": [(name, [p for p in pages if p.group == name]) for name in GROUPS],
             **_assets(),
         }

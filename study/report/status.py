@@ -18,7 +18,7 @@ RUN_FILES = ("config.yaml", "metrics.jsonl", "scores.json", "env.json", "done.js
 
 
 def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
-    """A row per run of the preset and per run on disk: name, state, steps, seconds, page.
+    """A row per run of the preset and per run on disk: name, whether it is the preset's, state, steps, seconds, page.
 
     The state is done, failed (the last attempt ended with an error), incomplete or not started.
 
@@ -41,6 +41,7 @@ def runs(preset: str, pages: dict[str, str]) -> list[dict[str, Any]]:
                 "variant": settings.get("variant", {}).get("label", variant) if settings else variant,
                 "name": variant,
                 "seed": seed.removeprefix("seed"),
+                "planned": (variant, seed) in planned or not planned,  # of a preset that is gone, all count
                 "state": _state(preset, folder),
                 "steps": _steps(folder),
                 "of": (settings or {}).get("training", {}).get("steps"),
@@ -77,11 +78,15 @@ def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def origins(preset: str) -> list[dict[str, Any]]:
-    """The distinct env.json of the runs, each with the runs that have it and the span of their dates."""
+    """The distinct env.json of the runs, each with the runs that have it and the span of their dates.
+
+    Runs that are on disk and not part of the preset, or not of what `--only` chose, say nothing about the report.
+    """
     groups: dict[str, dict[str, Any]] = {}
+    planned = {(v, f"seed{s}") for v, s in _planned(preset)}
     for path in sorted((paths.RUNS / preset).glob("*/seed*/env.json")):
-        environment = _json(path)
-        if environment is None:
+        environment, run = _json(path), (current_name(path.parent.parent.name), path.parent.name)
+        if environment is None or (planned and run not in planned):
             continue
         empty = {"runs": [], "dates": [], "machine": _machine(environment), "hardware": hardware_line(environment)}
         group = groups.setdefault(json.dumps(environment, sort_keys=True), dict.fromkeys(SHOWN) | environment | empty)
@@ -102,6 +107,18 @@ def _machine(environment: dict[str, Any]) -> str:
     parts += [f"{environment[key]} {unit}" for key, unit in counts.items() if environment.get(key)]
     parts += [*(environment.get("gpus") or ["no GPU"]), environment.get("platform")]
     return ", ".join(filter(None, parts))
+
+
+def runs_text(about: dict[str, Any]) -> str:
+    """How many runs there are, and of how many where the preset has more.
+
+    >>> runs_text({"runs": 36, "planned": 36})
+    '36 runs'
+    >>> runs_text({"runs": 26, "planned": 181})
+    '26 of its 181 runs'
+    """
+    planned = about.get("planned", about["runs"])
+    return f"{about['runs']} runs" if planned == about["runs"] else f"{about['runs']} of its {planned} runs"
 
 
 def hardware_line(environment: dict[str, Any]) -> str:

@@ -150,11 +150,20 @@ def benchmark_tokens(benchmark: str, without: tuple[str, ...]) -> dict[str, list
         if task.metadata.name in without:
             continue
         for part in getattr(task, "tasks", [task]):  # of an aggregate, such as CQADupstack
-            for split in part.eval_splits:
-                statistics = (part.metadata.descriptive_stats or {}).get(split, {})
-                subsets = statistics.get("hf_subset_descriptive_stats")
-                for chosen in [subsets[name] for name in part.hf_subsets] if subsets else [statistics]:
-                    found.setdefault(part.metadata.type, []).extend(_lengths(chosen))
+            found.setdefault(part.metadata.type, []).extend(lengths_of(part))
+    return found
+
+
+def lengths_of(task: Any) -> list[tuple[float, float]]:
+    """(texts, mean tokens of one) of each column of a task, or of an aggregate's parts, as mteb has counted them."""
+    if hasattr(task, "tasks"):
+        return [pair for part in task.tasks for pair in lengths_of(part)]
+    found = []
+    for split in task.eval_splits:
+        statistics = (task.metadata.descriptive_stats or {}).get(split, {})
+        subsets = statistics.get("hf_subset_descriptive_stats")
+        for chosen in [subsets[name] for name in task.hf_subsets] if subsets else [statistics]:
+            found.extend(_lengths(chosen))
     return found
 
 

@@ -79,6 +79,15 @@ def processes_per_node() -> int | None:
     return _whole_number("TSEMBED_PROCESSES")
 
 
+def processes_per_scoring() -> int:
+    """TSEMBED_SCORING: the processes, each with a GPU, of a cluster's job that scores a model; 1 where nothing is said.
+
+    Raises:
+        ValueError: If it is not a whole number > 0.
+    """
+    return _whole_number("TSEMBED_SCORING") or 1
+
+
 def _whole_number(variable: str) -> int | None:
     text = os.environ.get(variable) or None
     if text is not None and (not text.isdecimal() or int(text) < 1):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tsembed.settings import Variant
 
 from ..presets import Evaluation, RunSettings
+from .dealing import Share, cost, deal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,13 @@ ARTICLES = 128  # of the similarity analysis (MoTE §5.2)
 
 
 def score(
-    settings: RunSettings, encoder, data: Path, manifest: dict, cache: Path, items_file: Path | None = None
+    settings: RunSettings,
+    encoder,
+    data: Path,
+    manifest: dict,
+    cache: Path,
+    items_file: Path | None = None,
+    share: Share | None = None,
 ) -> list[dict[str, Any]]:
     """Tidy scores of an encoder on the evaluation sets of a run's settings.
 
@@ -29,6 +36,9 @@ def score(
         cache: Folder where mteb keeps the results of finished tasks, and the items of each.
         items_file: Where to write what each item gave to the scores (evaluation/items.py); those of a benchmark of
             mteb's are not written.
+        share: Where several processes score: this one. All but the first score their sets of text and return no rows;
+            the first waits for them and returns all. Sets of images are scored by the first alone, which embeds an
+            image that several sets have once.
     """
     evaluation, encode = settings.evaluation, _encoding(settings)
     if settings.variant.of_images:
@@ -46,11 +56,19 @@ def score(
     name = f"tsembed/{settings.preset}-{settings.variant_name}-seed{settings.seed}"
     model = MtebEncoder(encoder, name=name, revision=revision, task_of_type=routes, **encode)
     selected_tasks = [t for t in mteb_tasks(evaluation, data) if t.metadata.type in settings.variant.task_types]
-    if items_file is None or evaluation.benchmark is not None:
+    with_items = items_file is not None and evaluation.benchmark is None
+    pieces = cache / "items" / revision if with_items else None
+    if share is not None and share.processes > 1:
+        mine = deal({t.metadata.name: cost(t, data) for t in selected_tasks}, share.processes)[share.process]
+        evaluate(model, [task for task in selected_tasks if task.metadata.name in mine], cache, pieces)
+        share.done()
+        if share.process > 0:
+            return []
+        share.wait()  # what they have scored is read from the cache
+    if pieces is None or items_file is None:
         return evaluate(model, selected_tasks, cache)
     from tsembed.evaluation import items
 
-    pieces = cache / "items" / revision
     scores = evaluate(model, selected_tasks, cache, pieces)
     items.join([pieces / task.metadata.name / items.FILE for task in selected_tasks], items_file)
     return scores

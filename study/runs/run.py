@@ -31,12 +31,16 @@ from .. import paths
 from ..former_names import former_name
 from ..presets import NAMES_ALONE, RunSettings, load_preset, resolve
 from ..process import of_rank
+from .dealing import Share
 from .launch import data_folder
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
+
     from tsembed.encoder.text import Encoder
 
 TRAINED = "trained.json"  # in a run's folder where its training was a job of its own: its processes, and where it ran
+SHARES = "shares"  # in a run's folder while several processes score: a file for each that has scored its sets
 SCORED = "scored.json"  # in a run's folder from its scores to its end: which model has them, and the seconds they took
 
 
@@ -110,11 +114,10 @@ def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool,
         tables = {name: load_table(data, "train", name) for name in trained}
         if not _train(settings, tables, trained, texts, folder, resume):
             return
-    state.destroy_process_group()  # the ranks part here: gloo aborts where one ends without it
-    if not state.is_main_process:
-        return
+    _part(state, folder)
     if only_training:
-        _write_trained(folder, state.num_processes)
+        _write_trained(folder, state)
+    if only_training or (settings.variant.of_images and not state.is_main_process):
         return
     from tsembed.encoder.text import Encoder
 
@@ -124,8 +127,12 @@ def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool,
     encoder = Encoder.load(model, state.device if state.device.type == "cuda" else "cpu")  # where it was trained
     if settings.variant.instructions is not None:
         encoder.instructions = dict(settings.variant.instructions)  # of weights that were trained with others, too
-    seconds = _score(settings, encoder, model, data, manifest, folder)
+    share = Share(folder / SHARES, state.process_index, state.num_processes)
+    seconds = _score(settings, encoder, model, data, manifest, folder, share)
+    if not state.is_main_process:
+        return
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / SHARES, ignore_errors=True)
     began = time.time()
     if settings.variant.weights_of is None or settings.variant.instructions is not None:
         for name, table in probe(settings, encoder, data, manifest).items():
@@ -145,15 +152,27 @@ def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool,
     (folder / SCORED).unlink()
 
 
-def _write_trained(folder: Path, processes: int) -> None:
-    """Say that the training is over: how many processes it had, and where the first ran."""
+def _part(state: "PartialState", folder: Path) -> None:
+    """The last thing that the ranks do together: from here on each may take its time."""
+    if state.is_main_process:
+        shutil.rmtree(folder / SHARES, ignore_errors=True)  # of an earlier launch
+    state.wait_for_everyone()
+    state.destroy_process_group()  # gloo aborts where one ends without it
+
+
+def _write_trained(folder: Path, state: "PartialState") -> None:
+    """In the first rank: say that the training is over, how many processes it had, and where the first ran."""
     from .provenance import environment
 
+    if not state.is_main_process:
+        return
     of_nodes = {"nodes": int(os.environ.get("GROUP_WORLD_SIZE", "1"))}  # as torch's launcher calls them
-    _write(folder / TRAINED, {"processes": processes, **of_nodes, "environment": environment()})
+    _write(folder / TRAINED, {"processes": state.num_processes, **of_nodes, "environment": environment()})
 
 
-def _score(settings: RunSettings, encoder: "Encoder", model: Path, data: Path, manifest: dict, folder: Path) -> float:
+def _score(
+    settings: RunSettings, encoder: "Encoder", model: Path, data: Path, manifest: dict, folder: Path, share: Share
+) -> float:
     """Write the scores and where they come from, unless they are there; how many seconds it took.
 
     They are kept when the probes behind them fail, which need more memory: the next call repeats the probes alone.
@@ -168,7 +187,9 @@ def _score(settings: RunSettings, encoder: "Encoder", model: Path, data: Path, m
     if mark.is_file() and (scored := json.loads(mark.read_text()))["model"] == of_model:
         return scored["seconds"]
     began = time.time()
-    scores = score(settings, encoder, data, manifest, folder / "mteb", folder / items.FILE)
+    scores = score(settings, encoder, data, manifest, folder / "mteb", folder / items.FILE, share)
+    if share.process > 0:
+        return 0.0
     _write(folder / "scores.json", scores)
     _write(folder / "env.json", environment())
     _write(mark, {"model": of_model, "seconds": time.time() - began})

@@ -131,3 +131,35 @@ def test_training_on_pictures_is_measured_at_any_size():
     assert found["tokens_per_s"] > found["pairs_per_s"]
     assert 0 < found["adapters"] < found["parameters"]
     assert torch.cuda.is_available() or (found["mfu"] is None and found["memory_gib"] is None)
+    assert 0 < multimodal.measure("tiny", steps=8, batch=4, cached=2, measure_peak=True)["mfu"] < 1
+
+
+def test_a_share_of_the_peak_is_of_the_operations_that_the_model_needs():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    mfu, moe_lora = (importlib.import_module(f"benchmarks.{name}") for name in ("mfu", "moe_lora"))
+    model = moe_lora.backbone(384)
+    model.set_attn_implementation("eager")  # whose products are counted; without scores, hardly any at eight tokens
+    size = mfu.weights(model)
+    assert size["frozen"] == 0
+    ids = torch.randint(moe_lora.VOCABULARY, (4, 8))
+    with FlopCounterMode(display=False) as forward:
+        model(input_ids=ids)
+    assert mfu.operations(32, embedding=size["trained"]) == pytest.approx(forward.get_total_flops(), rel=0.02)
+    with FlopCounterMode(display=False) as step:
+        model(input_ids=ids).last_hidden_state.sum().backward()
+    assert mfu.operations(32, **size) == pytest.approx(step.get_total_flops(), rel=0.02)
+    model.requires_grad_(False)
+    model.embeddings.word_embeddings.requires_grad_(True)  # the gradient goes through all blocks
+    with FlopCounterMode(display=False) as through:
+        model(input_ids=ids).last_hidden_state.sum().backward()
+    size = mfu.weights(model)
+    assert size["trained"] == 0
+    assert mfu.operations(32, **size) == pytest.approx(through.get_total_flops(), rel=0.02)
+
+
+def test_no_peak_is_taken_for_a_cpu_that_nobody_has_measured():
+    mfu = importlib.import_module("benchmarks.mfu")
+    assert mfu.peak("cpu") is None
+    assert mfu.share(1e9, 1.0, None) is None
+    assert 1e8 < mfu.peak("cpu", measure=True) < 1e14

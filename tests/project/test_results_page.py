@@ -46,7 +46,7 @@ def test_the_committed_page_and_readme_are_what_the_command_writes():
 
 def test_the_sentences_follow_the_verdicts(copied):
     before = summary.results_page()
-    assert "**Do task experts raise scores? No.** MoTE scores 0.41 points lower" in before
+    assert "**Do task experts raise scores? No, on these datasets.** MoTE scores 0.41 points lower" in before
     change(copied, "all-mote", difference=0.9, low=0.5, high=1.3, verdict="reproduced", scope="beyond them")
     change(copied, "f1-mean", verdict="open", scope="", reason="1 seed", seeds=1)
     after = summary.results_page()
@@ -102,4 +102,4 @@ def test_the_command_writes_both(copied, capsys):
     summary.main([])
     assert capsys.readouterr().out.splitlines() == ["docs/RESULTS.md", "README.md"]
     assert (root / "docs/RESULTS.md").read_text() == summary.results_page()
-    assert "**Do task experts raise scores? No.**" in (root / "README.md").read_text()
+    assert "**Do task experts raise scores? No, on these datasets.**" in (root / "README.md").read_text()

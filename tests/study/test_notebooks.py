@@ -44,8 +44,8 @@ def test_a_notebook_about_runs_that_a_preset_lacks_is_not_part_of_it():
 def test_a_notebook_about_variants_that_a_preset_lacks_is_not_part_of_it():
     preset = load_preset("smoke")
     few = preset.model_copy(update={"variants": {v: n for v, n in preset.variants.items() if v != "ic_swapped"}})
-    assert absent_from(few) == {"28_instruction_and_experts": "ic_swapped"}
-    assert "28_instruction_and_experts" not in analyses_of(few)
+    assert absent_from(few) == {"28_wording": "ic_swapped"}
+    assert "28_wording" not in analyses_of(few)
 
 
 def test_a_part_that_compares_nothing_has_no_page_of_claims():
@@ -58,7 +58,7 @@ def test_a_part_that_compares_nothing_has_no_page_of_claims():
 
 
 def test_the_presets_of_the_committed_references_have_what_they_had():
-    new = {"27_scale", "28_instruction_and_experts", "29_recipes"}
+    new = {"27_scale", "28_instruction_and_experts", "28_wording", "29_recipes"}
     assert new <= set(analyses_of(load_preset("local")))
     assert not new & set(analyses_of(load_preset("cpu")))
 

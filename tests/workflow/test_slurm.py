@@ -6,7 +6,7 @@ squeue, scancel and scontrol are programs of some lines here, which answer from 
 - The next call takes what an earlier one left waiting out of the queue, and waits for what runs; an interrupt cancels
   both; a lost connection leaves them.
 - A node that was killed on another machine is "killed", unless Slurm does not answer.
-- A training over several nodes asks for whole nodes, and what scores its model for one GPU.
+- A training over several nodes asks for whole nodes, and what scores its model for one GPU or for those that are named.
 """
 
 import os
@@ -247,12 +247,13 @@ def test_a_node_knows_its_rank_and_the_first_node(cluster):
 @pytest.mark.parametrize(
     ("several", "training", "scores"),
     [
-        (("16", "8"), "nodes=16, mpi=srun, tasks=16, tasks_per_gpu=0, gres=gpu:8", "nodes=1, gpu=1"),
-        (("1", "8"), "nodes=1, gpu=8", "nodes=1, gpu=1"),
-        (("1", "1"), None, "nodes=1, gpu=1"),
+        (("16", "8", ""), "nodes=16, mpi=srun, tasks=16, tasks_per_gpu=0, gres=gpu:8", "nodes=1, gpu=1"),
+        (("1", "8", ""), "nodes=1, gpu=8", "nodes=1, gpu=1"),
+        (("1", "8", "4"), "nodes=1, gpu=8", "nodes=1, gpu=4"),
+        (("1", "1", "4"), None, "nodes=1, gpu=1"),
     ],
 )
-def test_a_training_asks_for_whole_nodes_and_what_scores_it_for_one_gpu(tmp_path, several, training, scores):
+def test_a_training_asks_for_whole_nodes_and_what_scores_it_for_few_gpus(tmp_path, several, training, scores):
     root = checkout.make(tmp_path)
     code = "import sys, subprocess, argparse, scheduler, nodes\n"
     code += "options = argparse.Namespace(preset='tiny', data='own', profile='slurm', jobs='', command='run')\n"
@@ -261,7 +262,7 @@ def test_a_training_asks_for_whole_nodes_and_what_scores_it_for_one_gpu(tmp_path
     code += "answer = subprocess.run(command, capture_output=True, text=True)\n"
     code += "print(answer.stdout + answer.stderr)\n"
     variables = checkout.environment(PYTHONPATH=f"{root}:{root}/workflow", TSEMBED_ROOT=str(root))
-    variables |= dict(zip(("TSEMBED_NODES", "TSEMBED_PROCESSES"), several, strict=True))
+    variables |= dict(zip(("TSEMBED_NODES", "TSEMBED_PROCESSES", "TSEMBED_SCORING"), several, strict=True))
     answer = subprocess.run([sys.executable, "-c", code], env=variables, cwd=root, capture_output=True, text=True)
     rules = dict(re.findall(r"^rule (\w+):\n(.*?)\n\n", answer.stdout + "\n\n", re.MULTILINE | re.DOTALL))
     assert "run_ic_seed0" in rules, answer.stdout + answer.stderr
@@ -271,7 +272,7 @@ def test_a_training_asks_for_whole_nodes_and_what_scores_it_for_one_gpu(tmp_path
         assert re.search(f"resources: .*{training}$", rules["train_ic_seed0"], re.MULTILINE), rules["train_ic_seed0"]
         assert "-m study train tiny ic 0" in rules["train_ic_seed0"]
         assert "runs/tiny/ic/seed0/trained.json" in rules["run_ic_seed0"].split("output:")[0]
-        assert "env TSEMBED_NODES=1 TSEMBED_PROCESSES=1 " in rules["run_ic_seed0"]
+        assert f"env TSEMBED_NODES=1 TSEMBED_PROCESSES={several[2] or 1} " in rules["run_ic_seed0"]
 
 
 def test_several_nodes_need_a_cluster(tmp_path):

@@ -253,27 +253,6 @@ def test_a_preset_that_no_command_line_can_name_is_one_line(root, name):
     assert f"{name!r} cannot be the name of a preset: one begins with a letter" in answer.stderr
 
 
-def test_refused_data_leave_what_was_finished_and_are_refused_until_they_are_mended(finished):
-    names = ("data/manifest.json", "data/train/words/record.json", "em/seed0/done.json")
-    kept = [finished / "runs/tiny" / name for name in names]
-    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept]
-    words, numbers = finished / "own/pairs/words/train.jsonl", finished / "own/classification/numbers/test.jsonl"
-    sound = words.read_text(), numbers.read_text()
-    words.write_text(sound[0] + sound[0].replace("question", "another question"))  # good, and read before the other
-    numbers.write_text('{"text": "one", "label": "1"}\n' * 12)
-    for _ in range(2):
-        answer = checkout.call(finished, "tiny")  # the folder is known from the manifest
-        assert answer.returncode == 1, answer.stdout
-        assert "failed: data" in answer.stderr
-        assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
-    assert table(finished, "status")["data"] == "failed"
-    words.write_text(sound[0])
-    numbers.write_text(sound[1])
-    assert study(finished).stdout.startswith("Nothing to do")
-    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
-    assert table(finished, "status")["data"] == "done"
-
-
 def test_a_finished_run_that_fails_under_other_settings_is_done_again_when_they_are_undone(finished):
     variants, mark = finished / "configs/variants/text.yaml", finished / "runs/tiny/ic/seed0/done.json"
     before, sound = mark.stat().st_mtime_ns, variants.read_text()

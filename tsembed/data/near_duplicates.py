@@ -1,8 +1,8 @@
 """Texts that have nearly the same words: met by their rarest words, then counted exactly.
 
-Two sets of words of which a share t is common have a word in common among the n - ceil(t n) + 1 rarest of each ("prefix filtering",
-Chaudhuri et al. 2006; Bayardo et al. 2007). Nothing is missed by it, and frequent words, which nearly all texts share, are hardly
-ever looked up.
+Two sets of n words of which a share t is common have a word in common among the n - ceil(t n) + 1 rarest of each
+("prefix filtering", Chaudhuri et al. 2006; Bayardo et al. 2007). Nothing is missed by it, and frequent words, which
+nearly all texts share, are hardly ever looked up.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Texts to padded chunks of similar length, so that padding is hardly computed."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .image_processing import Pictures
 
 
-# Fixed cost of one more forward pass, in tokens: a chunk is only split off where it saves more padding than this.
-FORWARD_PASS_COST_TOKENS = 48
+# Fixed cost of one more forward pass, in tokens, by type of device: a chunk is only split off where it saves more
+# padding than this. On one thread of two processors 26 to 54 were measured (`python -m benchmarks.pass_cost`; LOG.md,
+# 18 and 24). "auto", which also counts where a type is not named: it is measured when it is needed (pass_cost.py).
+FORWARD_PASS_COST_TOKENS: dict[str, int | Literal["auto"]] = {"cpu": 48, "cuda": "auto"}
 
 
 class Chunk(NamedTuple):
@@ -33,11 +35,12 @@ def chunks(
     pad_id: int,
     max_tokens: int | None = None,
     padding_side: str = "right",
+    pass_cost: int | None = None,
 ) -> list[Chunk]:
     """Split token sequences by length into the chunks that cost least, shortest first.
 
-    The cost of a chunk is (sequences x longest) + FORWARD_PASS_COST_TOKENS tokens; the best split is found exactly, by
-    dynamic programming over the distinct lengths.
+    The cost of a chunk is (sequences x longest) + pass_cost tokens; the best split is found exactly, by dynamic
+    programming over the distinct lengths.
 
     Args:
         tokens: Token ids per sequence, each with at least one.
@@ -45,11 +48,14 @@ def chunks(
         pad_id: Fills the padding; the mask is 0 there.
         max_tokens: Upper bound of a chunk's size with padding (a longer single sequence is a chunk of its own).
         padding_side: "right" puts the padding behind the tokens, anything else before them.
+        pass_cost: What one more forward pass costs, in tokens, >= 0; None: what it costs on a CPU.
     """
+    if pass_cost is None:
+        pass_cost = int(FORWARD_PASS_COST_TOKENS["cpu"])
     lengths = np.array([len(t) for t in tokens])
     order = np.argsort(lengths, kind="stable")
     parts = []
-    for start, stop in _split(lengths[order], max_tokens):
+    for start, stop in _split(lengths[order], max_tokens, pass_cost):
         positions = order[start:stop]
         longest = int(lengths[order[stop - 1]])
         input_ids = np.full((stop - start, longest), pad_id, dtype=np.int64)
@@ -64,7 +70,7 @@ def chunks(
     return parts
 
 
-def _split(lengths: np.ndarray, max_tokens: int | None) -> list[tuple[int, int]]:
+def _split(lengths: np.ndarray, max_tokens: int | None, pass_cost: int) -> list[tuple[int, int]]:
     """Bounds of the cheapest chunks of sorted lengths."""
     if not len(lengths):
         return []
@@ -74,7 +80,7 @@ def _split(lengths: np.ndarray, max_tokens: int | None) -> list[tuple[int, int]]
     cut = np.zeros(len(ends) + 1, dtype=int)
     starts = np.concatenate([[0], ends])
     for k in range(1, len(ends) + 1):
-        costs = best[:k] + (starts[k] - starts[:k]) * distinct[k - 1] + FORWARD_PASS_COST_TOKENS
+        costs = best[:k] + (starts[k] - starts[:k]) * distinct[k - 1] + pass_cost
         cut[k] = int(np.argmin(costs))
         best[k] = costs[cut[k]]
     bounds, k = [], len(ends)

@@ -93,6 +93,7 @@ class ImageEncoder(Encoder):
         *,
         max_tokens: int,
         token_budget: int | None = None,
+        pass_cost: int | None = None,
     ) -> tuple[list[Chunk], int]:
         """The inputs as chunks for `embed`, and their number of tokens without padding.
 
@@ -108,16 +109,18 @@ class ImageEncoder(Encoder):
         pictures: dict[int, Picture] = dict(zip(at, pixels, strict=True))
         tokens = self._sequences(items, pictures, max_tokens)
         parts = []
-        for part in self._chunks(tokens, names, token_budget):
+        for part in self._chunks(tokens, names, token_budget, pass_cost):
             inside = [pictures[i] for i in part.positions.tolist() if i in pictures]
             parts.append(part._replace(pictures=Pictures(inside) if inside else None))
         return parts, sum(map(len, tokens))
 
     def _prepared(
-        self, inputs: list[Input | str], route: str, max_tokens: int, token_budget: int
+        self, inputs: list[Input | str], route: str, max_tokens: int, token_budget: int, pass_cost: int
     ) -> Iterator[tuple[slice, list[Chunk]]]:
         """The chunks of `BLOCK` inputs after the other; the next ones are prepared while the caller embeds some."""
-        prepare = partial(self.prepare, routes=route, max_tokens=max_tokens, token_budget=token_budget)
+        prepare = partial(
+            self.prepare, routes=route, max_tokens=max_tokens, token_budget=token_budget, pass_cost=pass_cost
+        )
         blocks = [slice(start, start + BLOCK) for start in range(0, len(inputs), BLOCK)]
         with ThreadPoolExecutor(1) as background:
             pending = background.submit(prepare, inputs[blocks[0]])

@@ -21,6 +21,7 @@ from ..tasks import ROUTES
 from ..texts import check_unicode
 from .backbones import save_backbone
 from .chunks import Chunk, chunks
+from .pass_cost import of_encoder, suitable_budget
 from .positions import learned_positions, longest_input
 from .precision import autocast
 
@@ -64,6 +65,7 @@ class Encoder(nn.Module):
         self.pooling, self.instructions = pooling, instructions
         self.routes, self.base = tuple(routes), base
         self.positions = learned_positions(backbone)  # kept: a copy without weights checks lengths too
+        self.pass_costs: dict[tuple[str, str], int] = {}  # (device, precision) -> tokens, see pass_cost.py
 
     def _as_list(self, inputs: Any) -> list[Any]:
         """The inputs by position, each of a type that this encoder embeds."""
@@ -176,7 +178,13 @@ class Encoder(nn.Module):
         return torch.cat([self.embed_chunk(c) for c in parts])[positions.argsort()]
 
     def prepare(
-        self, inputs: Sequence[Any], routes: str | Sequence[str], *, max_tokens: int, token_budget: int | None = None
+        self,
+        inputs: Sequence[Any],
+        routes: str | Sequence[str],
+        *,
+        max_tokens: int,
+        token_budget: int | None = None,
+        pass_cost: int | None = None,
     ) -> tuple[list[Chunk], int]:
         """The inputs as chunks for `embed`, and their number of tokens without padding.
 
@@ -185,6 +193,7 @@ class Encoder(nn.Module):
             routes: One of `routes` for all, or one per input.
             max_tokens: Longer inputs are cut.
             token_budget: Upper bound of a chunk's size, padding included.
+            pass_cost: What one more forward pass costs, in tokens; by default what it costs on a CPU.
 
         Raises:
             ValueError: If a route is unknown, or the backbone has fewer positions than `max_tokens`.
@@ -197,13 +206,18 @@ class Encoder(nn.Module):
             ids_of_route = self.tokenize([inputs[i] for i in at], route, max_tokens=max_tokens)
             for i, ids in zip(at, ids_of_route, strict=True):
                 tokens[i] = ids
-        return self._chunks(tokens, names, token_budget), sum(map(len, tokens))
+        return self._chunks(tokens, names, token_budget, pass_cost), sum(map(len, tokens))
 
-    def _chunks(self, tokens: list[list[int]], names: list[str], token_budget: int | None) -> list[Chunk]:
-        one = names[0] if len(set(names)) == 1 else torch.tensor([self.routes.index(name) for name in names])
-        tokenizer = self.tokenizer
+    def _chunks(
+        self, tokens: list[list[int]], names: list[str], token_budget: int | None, pass_cost: int | None
+    ) -> list[Chunk]:
         return chunks(
-            tokens, one, pad_id=tokenizer.pad_token_id, max_tokens=token_budget, padding_side=tokenizer.padding_side
+            tokens,
+            names[0] if len(set(names)) == 1 else torch.tensor([self.routes.index(name) for name in names]),
+            pad_id=self.tokenizer.pad_token_id,
+            max_tokens=token_budget,
+            padding_side=self.tokenizer.padding_side,
+            pass_cost=pass_cost,
         )
 
     def tokenize(self, texts: Sequence[str], route: str, *, max_tokens: int) -> list[list[int]]:
@@ -257,7 +271,7 @@ class Encoder(nn.Module):
         route: str,
         *,
         max_tokens: int | None = None,
-        token_budget: int = 1536,
+        token_budget: int | None = None,
         precision: str = "fp32",
         truncate_dim: int | None = None,
         convert_to_tensor: bool = False,
@@ -265,7 +279,8 @@ class Encoder(nn.Module):
     ) -> Float[np.ndarray, "*inputs dim"] | Float[Tensor, "*inputs dim"]:
         """Unit-norm embeddings, fp32, in the order of the inputs: (inputs, dim), or (dim,) of a single text.
 
-        They are sorted by length and packed into batches of at most `token_budget` tokens, padding included.
+        They are sorted by length and packed into batches of at most `token_budget` tokens, padding included. How large
+        batches should be is measured at the first call on an accelerator, which takes about a second.
 
         Args:
             inputs: A text, or a sequence, array or column of texts, which are taken by position whatever its index; of
@@ -273,7 +288,7 @@ class Encoder(nn.Module):
             route: One of `routes`.
             max_tokens: Longer inputs are cut; by default at what model and tokenizer take, `self.max_tokens`.
             token_budget: Upper bound of a forward pass in tokens, padding included; a longer single input is a pass of
-                its own.
+                its own. By default 1,536 on a CPU, and what suits the model on an accelerator.
             precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
             truncate_dim: Keep this many leading dimensions and normalise anew, so that the shorter embeddings have unit
                 norm too. For models that were trained for it.
@@ -292,16 +307,18 @@ class Encoder(nn.Module):
         out = torch.zeros(len(listed), dim, device=self.device if convert_to_tensor else "cpu")
         if listed:
             max_tokens = self.max_tokens if max_tokens is None else max_tokens
-            blocks = self._prepared(listed, route, max_tokens, token_budget)
+            cost = 0 if single else of_encoder(self, route, precision)
+            budget = suitable_budget(cost) if token_budget is None else token_budget
+            blocks = self._prepared(listed, route, max_tokens, budget, cost)
             self._embed_into(out, blocks, precision, show_progress_bar)
         vectors = out if convert_to_tensor else out.numpy()
         return vectors[0] if single else vectors
 
     def _prepared(
-        self, inputs: list[Any], route: str, max_tokens: int, token_budget: int
+        self, inputs: list[Any], route: str, max_tokens: int, token_budget: int, pass_cost: int
     ) -> Iterator[tuple[slice, list[Chunk]]]:
         """The chunks of inputs that are prepared together, and where these inputs stand: here of all at once."""
-        parts, _ = self.prepare(inputs, route, max_tokens=max_tokens, token_budget=token_budget)
+        parts, _ = self.prepare(inputs, route, max_tokens=max_tokens, token_budget=token_budget, pass_cost=pass_cost)
         yield slice(0, len(inputs)), parts
 
     @torch.inference_mode()

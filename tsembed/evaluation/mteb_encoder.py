@@ -59,7 +59,7 @@ class MtebEncoder:
         revision: str,
         task_of_type: dict[str, str] | None = None,
         max_tokens: int | None = None,
-        token_budget: int = 1536,
+        token_budget: int | None = None,
         precision: str = "fp32",
     ):
         from mteb.models import ModelMeta

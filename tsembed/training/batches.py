@@ -60,6 +60,7 @@ class StepBatches(torch.utils.data.Dataset):
         encoder: For what it makes of the inputs only: its tokenizer, without its weights, goes to loaders' workers.
         rank: It takes its contiguous part of every micro-batch's global rows.
         world_size: Number of ranks.
+        pass_cost: What one more forward pass costs, in tokens; by default what it costs on a CPU.
 
     Raises:
         ValueError: If the batch cannot be cut into equal micro-batches over the ranks, or those into equal chunks, if a
@@ -78,6 +79,7 @@ class StepBatches(torch.utils.data.Dataset):
         variant: Variant,
         rank: int = 0,
         world_size: int = 1,
+        pass_cost: int | None = None,
     ):
         self.micro = training.micro_batch_size or training.batch_size
         if training.batch_size % self.micro or self.micro % world_size:
@@ -97,7 +99,7 @@ class StepBatches(torch.utils.data.Dataset):
             raise ValueError(f"{pairs} pairs of a process must be a multiple of grad_cache_chunk_size {size}")
         self.tables, self.tasks, self.sampler, self.encoder = tables, tasks, sampler, without_weights(encoder)
         self.training, self.variant = training, variant
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.pass_cost = rank, world_size, pass_cost
         self._index = {task: index for index, task in enumerate(TASKS)}
         self.sets = tuple(tables)
 
@@ -154,14 +156,14 @@ class StepBatches(torch.utils.data.Dataset):
         of_tasks = [(name, TASKS[self.tasks[name]]) for name in names]
         known = self.encoder.routes
         routes = [route_of_set(known, name, task.query_route) for name, task in of_tasks]
-        limit = self.training.max_query_tokens
-        query_chunks, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit)
+        limit, cost = self.training.max_query_tokens, self.pass_cost
+        query_chunks, query_tokens = self.encoder.prepare(queries, routes, max_tokens=limit, pass_cost=cost)
         routes = [route_of_set(known, name, task.document_route) for name, task in of_tasks]
         routes += [route for route, texts in zip(routes, negatives, strict=True) for _ in texts]
         hard = [text for texts in negatives for text in texts]
-        limit = self.training.max_document_tokens
+        limit, behind = self.training.max_document_tokens, [*documents, *hard]
         # With the documents in one: as many forward passes, and blocks used, as without them.
-        document_chunks, document_tokens = self.encoder.prepare([*documents, *hard], routes, max_tokens=limit)
+        document_chunks, document_tokens = self.encoder.prepare(behind, routes, max_tokens=limit, pass_cost=cost)
         count = len(hard) if self.training.hard_negatives else None
         return PairChunk(query_chunks, document_chunks, count), query_tokens + document_tokens
 

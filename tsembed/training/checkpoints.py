@@ -31,9 +31,23 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def save_checkpoint(
-    accelerator: "Accelerator", folder: Path, step: int, sampler: TaskSampler, stages: SpecialisationSchedule
+    accelerator: "Accelerator",
+    folder: Path,
+    step: int,
+    sampler: TaskSampler,
+    stages: SpecialisationSchedule,
+    pass_cost: int | None = None,
 ) -> None:
-    """Trained weights, optimiser, random states and the sampler's identity; the name appears when all is written."""
+    """Trained weights, optimiser, random states and the sampler's identity; the name appears when all is written.
+
+    Args:
+        accelerator: Of the training.
+        folder: The run's.
+        step: Steps done.
+        sampler: Of the training's batches.
+        stages: Of its negatives.
+        pass_cost: What the batches were split by; a resumed training splits them alike.
+    """
     target = folder / "checkpoints" / f"step-{step:08d}"
     partial = target.with_suffix(".partial")
     if accelerator.is_main_process:
@@ -45,6 +59,7 @@ def save_checkpoint(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         progress = {"step": step, "sampler": sampler.state_dict(), "stages": stages.state_dict()}
+        progress["forward_pass_cost_tokens"] = pass_cost
         (partial / "progress.json").write_text(json.dumps(progress))
         older = _checkpoints(folder)
         move_folder(partial, target)
@@ -55,8 +70,8 @@ def save_checkpoint(
 
 def resume_from(
     accelerator: "Accelerator", folder: Path, sampler: TaskSampler, stages: SpecialisationSchedule, resume: bool
-) -> int:
-    """Load the newest checkpoint, if any, and return the number of steps done.
+) -> tuple[int, int | None]:
+    """Load the newest checkpoint, if any; the number of steps done, and what their batches were split by, if known.
 
     Raises:
         ValueError: If there is one and `resume` is False, or if it is of other data or other frozen weights.
@@ -64,7 +79,7 @@ def resume_from(
     checkpoints = _checkpoints(folder)
     if not checkpoints:
         stages.load_state_dict(stages.state_dict(), 0)
-        return 0
+        return 0, None
     if not resume:
         raise ValueError(
             f"{folder} has a checkpoint ({checkpoints[-1].name}); resume it, or delete the folder to start anew"
@@ -78,7 +93,7 @@ def resume_from(
     accelerator.load_state(str(checkpoints[-1]))
     hook.remove()
     stages.load_state_dict(progress["stages"], progress["step"])
-    return progress["step"]
+    return progress["step"], progress.get("forward_pass_cost_tokens")
 
 
 def _leave_out_frozen(models: Sequence[nn.Module], weights: Sequence[dict[str, Tensor]], folder: str) -> None:

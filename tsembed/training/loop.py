@@ -180,7 +180,8 @@ def _train(
     steps = len(sampler)
     routing_log = folder / "routing.jsonl" if accelerator.is_main_process else None
     stages = SpecialisationSchedule(variant.negatives, steps, routing_log, sets=batches.sets)
-    start = resume_from(accelerator, folder, sampler, stages, resume)
+    start, kept = resume_from(accelerator, folder, sampler, stages, resume)
+    batches.pass_cost = processes.pass_cost(accelerator, model, encoder) if kept is None else kept
     _observe_untrained(model, batches, stages, variant, start)
     model.train()
     loader = load_batches(batches, range(start, steps), number_of_workers(training.num_workers, accelerator.device))
@@ -220,7 +221,7 @@ def _train(
                 log.write(step, micro[0], row, tokens)
                 accelerator.log(row | {f"loss/{micro[0].task}": row["loss"]}, step=step)  # to trackers, if any
             if (step + 1) % training.checkpoint_every == 0 and step + 1 < steps:
-                save_checkpoint(accelerator, folder, step + 1, sampler, stages)
+                save_checkpoint(accelerator, folder, step + 1, sampler, stages, batches.pass_cost)
             if stop_after is not None and step + 1 >= stop_after:
                 break
     accelerator.wait_for_everyone()

@@ -19,13 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from ..encoder.image_processing import IMAGE_FAMILIES
+from ..encoder.pass_cost import of_device
 from ..encoder.precision import mixed_precision
 from ..encoder.text import Encoder
 from ..mote.families import FAMILIES
 from ..settings import Training, Variant
+from .batches import PairChunk
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
+
+
+UNSPLIT = 2**40  # tokens that no padding saves
 
 
 class Prepared(NamedTuple):
@@ -164,6 +169,27 @@ def forward(accelerator: "Accelerator", model: nn.Module) -> Callable[[Any], dic
             return model(chunk)
 
     return embed
+
+
+def pass_cost(accelerator: "Accelerator", model: nn.Module, encoder: Encoder) -> int:
+    """What one more forward pass costs, in tokens, on every process what it costs on the first; leaves `model.eval()`.
+
+    Under FSDP2 so much that nothing is split: each pass gathers the weights of all ranks, which must make as many.
+
+    Args:
+        accelerator: As `make_accelerator` returns it.
+        model: As prepared.
+        encoder: The one in the model.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    if accelerator.distributed_type.name == "FSDP":
+        return UNSPLIT
+    model.eval()
+    embed = forward(accelerator, model)
+    with torch.no_grad():
+        found = [of_device(encoder, lambda chunk: embed(PairChunk([chunk], [chunk])), encoder.routes[0])]
+    return broadcast_object_list(found)[0]
 
 
 def backward(

@@ -209,7 +209,7 @@ def _spec(sampled: SampledSet, pictures: ImageFiles, data: Data) -> DatasetSpec:
         )
     read = cache(pictures.read)
     rng = random.Random(f"{data.seed}/{sampled.name}/candidates")
-    files = {read(path): f"{sampled.folder}: {path}" for path in sampled.paths()}
+    files = {hash(read(path)): f"{sampled.folder}: {path}" for path in sampled.paths()}
     candidates = tables((evaluated(row, read) for row in sampled.rows), rng, files)
     group = "unseen" if sampled.name in UNSEEN else "seen"
     return DatasetSpec(
@@ -221,4 +221,5 @@ def _pairs(sampled: SampledSet, pictures: ImageFiles) -> Iterator[dict]:
     for row in sampled.rows:
         example = trained(row, pictures.read)
         named = ((example.query, "qry_image_path"), (example.positive, "pos_image_path"))
-        yield pair(example, {item.image: f"{sampled.folder}: {row[column]}" for item, column in named if item.image})
+        places = {hash(item.image): f"{sampled.folder}: {row[column]}" for item, column in named if item.image}
+        yield pair(example, places)

@@ -12,7 +12,17 @@ import yaml
 
 from ... import paths
 from ...analysis import overview
-from ...analysis.judgement import BEYOND, FEWEST_SEEDS, HOLDS, NOT_JUDGED, OPEN, OPPOSITE, PAPERS_WORDS, count_of
+from ...analysis.judgement import (
+    BEYOND,
+    FEWEST_SEEDS,
+    HOLDS,
+    NOT_JUDGED,
+    OPEN,
+    OPPOSITE,
+    PAPERS_WORDS,
+    THESE,
+    count_of,
+)
 from ..answers import in_words
 from ..method_styles import METHODS
 
@@ -134,10 +144,11 @@ def _answer(question: Question, row: dict[str, Any], pages: Mapping[str, str]) -
 
 
 def _word(question: Question, row: dict[str, Any]) -> tuple[str, str]:
-    if row["verdict"] in HOLDS:
-        return question.words[0], "holds"
-    if row["verdict"] in OPPOSITE:
-        return question.words[1], "opposite"
+    holds = row["verdict"] in HOLDS
+    if holds or row["verdict"] in OPPOSITE:
+        scored = "texts" if row["unit"] == "cosine" else "datasets"
+        narrow = f", on these {scored}" if row["scope"] == THESE else ""  # the word alone would say more than was shown
+        return question.words[0 if holds else 1] + narrow, "holds" if holds else "opposite"
     return ("Not judged" if row["verdict"] == NOT_JUDGED else "Undecided"), "open"
 
 

@@ -165,7 +165,7 @@ def _same_settings(preset: str, runs: dict[str, Path]) -> None:
 
 
 def about_runs(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
-    """What reference.json holds about finished runs: commits, dates, seconds, hardware, versions.
+    """What reference.json holds about finished runs: their number and the preset's, commits, dates, hardware, versions.
 
     Args:
         preset: Their name.
@@ -181,6 +181,7 @@ def about_runs(preset: str, runs: dict[str, Path]) -> dict[str, Any]:
     return {
         "preset": preset,
         "runs": len(runs),
+        "planned": len(load_preset(preset, whole=True).runs()),
         "finished": [min(d["finished"] for d in done), max(d["finished"] for d in done)],
         "seconds": {k: round(sum(d["seconds"].get(k, 0.0) for d in done), 1) for k in ("training", "evaluation")},
         "settings_sha256": hashlib.sha256(serialised.encode()).hexdigest(),

@@ -1,6 +1,7 @@
 """Kept results put where the study looks for them: `python -m study restore PRESET`, the other half of keep.py."""
 
 import argparse
+import os
 import shutil
 import sys
 
@@ -27,13 +28,15 @@ def restore(preset: str) -> list[str]:
     """
     from tsembed.data.manifest import read_manifest
 
-    plan, contents, faults = load_preset(preset), {}, []
+    plan, contents, faults, prepared = load_preset(preset), {}, [], 0.0
     for run, target in planned_runs(preset).items():
         kept = kept_dir(preset) / run
         if not kept.is_dir() or target.is_dir():
             continue
         content = planned_settings(plan, run)
-        content["data_sha256"] = read_manifest(data_folder(preset, run.split("/")[0]))["sha256"]
+        data = data_folder(preset, run.split("/")[0])
+        content["data_sha256"] = read_manifest(data)["sha256"]
+        prepared = max(prepared, (data / "manifest.json").stat().st_mtime)
         if changed := differences(settings(kept), portable(flat(content))):
             faults.append(f"{kept / 'config.yaml'} is not of the preset and the data as they are: {'; '.join(changed)}")
         contents[run] = content
@@ -43,6 +46,8 @@ def restore(preset: str) -> list[str]:
         with write_folder(paths.RUNS / preset / run) as partial:
             shutil.copytree(kept_dir(preset) / run, partial, dirs_exist_ok=True)
             (partial / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+            # Neither older than its data nor than the run whose weights it took, or the study would run it again.
+            os.utime(partial / "done.json", (prepared, prepared))
     return list(contents)
 
 

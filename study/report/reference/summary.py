@@ -18,6 +18,7 @@ from ... import paths
 from ...analysis import claims as stated
 from ...analysis import judgement, overview
 from ...presets import SOURCES_WITHOUT_PATH, load_preset
+from .. import status
 from ..pages import answer_boxes
 from . import finished
 
@@ -75,7 +76,7 @@ def minutes(preset: str) -> float:
 
 
 def _studies() -> tuple[list[finished.Finished], list[dict[str, Any]]]:
-    """The committed studies that can be read, and what is known of those of an earlier version.
+    """The committed studies that can be read, the longest first, and what is known of those of an earlier version.
 
     A preset whose results are not judged, as `smoke`, tests the machinery and answers nothing: it is neither.
     """
@@ -89,7 +90,7 @@ def _studies() -> tuple[list[finished.Finished], list[dict[str, Any]]]:
             about = json.loads(path.read_text())
             day = about["finished"][-1][:10]
             earlier.append(about | {"day": day, "commits": judgement.count_of(len(about["commits"]), "commit")})
-    return current, earlier
+    return sorted(current, key=lambda study: -minutes(study.preset)), earlier
 
 
 def _study(study: finished.Finished) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _study(study: finished.Finished) -> dict[str, Any]:
         "scope": finished.scope(study),
         "machine": finished.machine(about),
         "embedded": load_preset(study.preset).data.source in SOURCES_WITHOUT_PATH,
-        "runs": about["runs"],
+        "runs": status.runs_text(about),
         "minutes": minutes(study.preset),
         "day": about["finished"][-1][:10],
         "commits": ", ".join(f"`{commit[:12]}`" for commit in about["commits"]),
@@ -131,7 +132,8 @@ def _lines_of(study: dict[str, Any]) -> str:
     parts = [f"{part.datasets} datasets of {part.part}" for part in study["scope"]]
     report = f"reports/reference/{study['name']}/index.html"
     lines = [
-        f"Preset `{study['name']}`, {study['minutes']:.0f} minutes of training and evaluation on {study['machine']}; "
+        f"Preset `{study['name']}`, {study['runs']}, {study['minutes']:.0f} minutes of training and evaluation on "
+        f"{study['machine']}; "
         f"{' and '.join(parts)} ([report]({report})):\n\n"
     ]
     settled = [answer for answer in study["answers"] if answer.tone != "open"]

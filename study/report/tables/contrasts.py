@@ -1,9 +1,10 @@
-"""Tables of contrasts: a row per contrast and group, or a column per group."""
+"""Tables of contrasts: a row per contrast and group, or a column per group; what those of notebook 28 say."""
 
 import math
 
 import pandas as pd
 
+from ...analysis.factorial import EXPERTS, INSTRUCTION, INTERACTION
 from ...analysis.shares import Share
 from ..method_styles import METHODS
 from ..style import MISSING
@@ -73,3 +74,21 @@ def share_text(share: Share) -> str:
         return MISSING
     ends = [MISSING if math.isnan(end) else f"{100 * end:.0f}".replace("-", "−") for end in (share.low, share.high)]
     return f"{100 * share.value:.0f} % [{ends[0]}, {ends[1]}]".replace("-", "−")
+
+
+def conclusion(effects: pd.DataFrame) -> str:
+    """Main effects and interaction of instruction and experts over all datasets, as text with no verdict.
+
+    Args:
+        effects: `analysis.contrasts.contrast_rows` of `analysis.factorial.EFFECTS`.
+    """
+    everything = effects[effects.group == "all"].set_index("contrast")
+    parts = [
+        f"{name} {gain_interval(*everything.loc[name, ['gain', 'low', 'high']], 1)} points"
+        for name in (INSTRUCTION, EXPERTS, INTERACTION)
+    ]
+    larger = max((INSTRUCTION, EXPERTS), key=lambda name: everything.gain[name])
+    return (
+        f"**The larger effect over all datasets is that of the {larger.split(',')[0]}:** {'; '.join(parts)} "
+        "(in brackets: 95 % interval for another training on these datasets)."
+    )

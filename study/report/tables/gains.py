@@ -52,6 +52,24 @@ def gain_table(gains: pd.DataFrame, paper: Mapping[str, Mapping[str, float]], ba
     return pd.DataFrame(rows)
 
 
+def part_table(gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """A row per method and part of the datasets: the gain over a baseline with both intervals, and what could be seen.
+
+    Args:
+        gains: As `analysis.gains.gains_by_part` returns it.
+        baseline: The method that was subtracted.
+    """
+    return pd.DataFrame(
+        {
+            "Gain": [f"{METHODS[m].label} − {METHODS[baseline].label}" for m in gains.method],
+            "Datasets": [f"{words(r.row)} ({r.datasets})" for r in gains.itertuples()],
+            "Points": [gain_interval(r.gain, r.low, r.high, 1) for r in gains.itertuples()],
+            "For other datasets, too": [bounds(r.low_beyond, r.high_beyond, 1) for r in gains.itertuples()],
+            "Minimum detectable": [margin(value, 1) for value in gains.detectable],
+        }
+    )
+
+
 def tests_table(gains: pd.DataFrame) -> pd.DataFrame:
     """A row per method and task type: gain, its other intervals, what could have been seen, the tests over datasets.
 

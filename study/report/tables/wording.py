@@ -1,8 +1,7 @@
-"""The tables and the conclusion about instructions, experts and the words of an instruction."""
+"""The tables and the conclusion about the words of an instruction."""
 
 import pandas as pd
 
-from ...analysis.factorial import EXPERTS, INSTRUCTION, INTERACTION
 from ...analysis.wording import ALL_PAIRS
 from ..method_styles import METHODS
 from .write import bounds, gain_interval, interval
@@ -63,19 +62,11 @@ def similarity_table(rows: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFr
     return pd.DataFrame(lines)
 
 
-def conclusion(effects: pd.DataFrame, spread: pd.DataFrame, similarity: pd.DataFrame) -> str:
-    """Main effects, interaction, spread and similarities over all datasets, as text with no verdict."""
-    everything = effects[effects.group == "all"].set_index("contrast")
-    parts = [
-        f"{name} {gain_interval(*everything.loc[name, ['gain', 'low', 'high']], 1)} points"
-        for name in (INSTRUCTION, EXPERTS, INTERACTION)
-    ]
+def conclusion(spread: pd.DataFrame, similarity: pd.DataFrame) -> str:
+    """What wordings of one meaning move over all datasets, and how similar two routes are, as text with no verdict."""
     moved = [f"{METHODS[r.method].label} {r.spread:.1f}" for r in spread[spread.group == "all"].itertuples()]
     apart = [f"{METHODS[r.method].label} {r.mean:.3f}" for r in similarity[similarity.pair == ALL_PAIRS].itertuples()]
-    larger = max((INSTRUCTION, EXPERTS), key=lambda name: everything.gain[name])
     return (
-        f"**The larger effect over all datasets is that of the {larger.split(',')[0]}:** {'; '.join(parts)} "
-        "(in brackets: 95 % interval for another training on these datasets). "
-        f"Three wordings of one meaning move the mean score by {', '.join(moved)} points. "
+        f"**Three wordings of one meaning move the mean score by {', '.join(moved)} points.** "
         f"The mean similarity of two routes is {', '.join(apart)}."
     )

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from study.analysis.gains import gains, matrix
+from study.analysis.gains import gains, gains_by_part, matrix
 
 
 def scores():
@@ -29,3 +29,11 @@ def test_a_gain_counts_a_source_once():
     without = gains(scores().drop(columns="source"), ["ic"], ["STS"]).iloc[0]
     assert without.datasets == 3
     assert without.gain == pytest.approx((2.0 + 6.0 + 1.0) / 3)
+
+
+def test_new_datasets_stand_apart_from_the_others():
+    parts = {"new": ["c", "not scored here"], "others": ["a", "b"], "none": ["d"]}
+    found = gains_by_part(scores(), ["ic"], parts, ["Retrieval", "STS"])
+    assert found.row.tolist() == ["new", "others"]
+    assert found.gain.tolist() == pytest.approx([1.0, 4.0])
+    assert found.datasets.tolist() == [1, 1], "two sets of one source are one"

@@ -5,6 +5,7 @@ every claim has one kind.
 """
 
 import json
+import shutil
 
 import pytest
 
@@ -85,6 +86,18 @@ def test_the_scope_is_read_from_settings_and_scores(runs):
     text, images = overview.scope("tiny")
     assert text == overview.Scope("text", "mote", 21, "all-MiniLM-L6-v2", 1536, 2)
     assert images == overview.Scope("images", "vl_moe_lora", 2, "b", 16, 1)
+
+
+def test_datasets_of_one_source_count_once(runs):
+    preset = runs.parents[1] / "configs/presets/tiny.yaml"
+    (runs / "ic/seed0/config.yaml").write_text(
+        "preset: tiny\nbackbone: {name: a/b}\ntraining: {steps: 2, batch_size: 8}\n"
+    )
+    (runs / "ic/seed0/scores.json").write_text(json.dumps([{"dataset": name} for name in "xyz"]))
+    for other in ("mote", "em"):
+        shutil.rmtree(runs / other)
+    preset.write_text(preset.read_text() + "same_source: {one: [x, z]}\n")
+    assert overview.scope("tiny")[0].datasets == 2
 
 
 def test_every_claim_has_one_kind_and_is_counted_once(runs):

@@ -42,7 +42,7 @@ def answer(**changes):
 
 def test_a_contradicted_claim_is_a_no_with_number_interval_and_the_papers():
     found = answer()
-    assert (found.word, found.tone) == ("No", "opposite")
+    assert (found.word, found.tone) == ("No, on these datasets", "opposite")
     assert found.found == "MoTE scores 0.41 points lower than IC on average over 46 datasets."
     assert (found.number, found.interval) == ("−0.41 points", "95 % interval [−0.79, −0.03]")
     assert found.paper == "+0.79 points"
@@ -74,7 +74,10 @@ def test_averaging_that_is_open_says_what_loss_the_interval_leaves_out():
     found = answer(id="t7-loss", **changes, reason="below the minimum detectable effect: 0.76", detectable=0.76)
     assert found.found.endswith("A loss of more than 0.1 points lies outside the interval.")
     assert found.judged == "The interval holds zero. This design detects differences of 0.8 points or more."
-    assert answer(id="t7-loss", **changes | {"verdict": "reproduced", "scope": "these sets"}).word == "No"
+    assert (
+        answer(id="t7-loss", **changes | {"verdict": "reproduced", "scope": "these sets"}).word
+        == "No, on these datasets"
+    )
 
 
 def test_a_similarity_is_said_in_cosine_and_by_its_direction():

@@ -131,7 +131,7 @@ def test_the_first_page_is_three_screens_at_most_and_answers_with_the_numbers_of
     rows = pd.read_csv(report / "tables/claims_gain.csv").set_index("id")
     for name, claim, word in (
         ("separate", "f1-mean", "Yes."),
-        ("scores", "all-mote", "No."),
+        ("scores", "all-mote", "No, on these datasets."),
         ("averaging", "t7-loss", "Undecided."),
         ("tsembed", "ts-eans", "Undecided."),
     ):

@@ -6,6 +6,7 @@ second call does nothing.
 """
 
 import json
+import os
 import shutil
 
 import pytest
@@ -56,7 +57,11 @@ def test_what_comes_back_counts_as_finished(two_runs, capsys):
     keep.keep("tiny")
     before = results.load_scores("tiny")
     lose(two_runs, "em", "ic")
+    for mark in two_runs.glob("reports/kept/tiny/*/seed0/done.json"):
+        os.utime(mark, (0, 0))  # as an old checkout has it
     assert restore.restore("tiny") == ["em/seed0", "ic/seed0"]
+    times = {(two_runs / f"runs/tiny/{v}/seed0/done.json").stat().st_mtime for v in ("em", "ic")}
+    assert times == {(two_runs / "runs/tiny/data/manifest.json").stat().st_mtime}, "or Snakemake runs them again"
     folder = two_runs / "runs/tiny/em/seed0"
     assert results.load_scores("tiny").equals(before)
     assert cost.sizes("tiny", ["em"]).loc["em"].tolist() == [7, 28]

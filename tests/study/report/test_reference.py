@@ -13,6 +13,7 @@ import yaml
 from study import presets
 from study.report.notebook import mark_of
 from study.report.reference import freeze, machine_names
+from study.selection import Selection, choose
 from tsembed.evaluation import items
 
 ENVIRONMENT = {
@@ -106,6 +107,19 @@ def test_it_holds_results_report_and_provenance_and_nothing_else(finished):
     assert "committed reference" in text
     assert "verify tiny" in text
     assert "runs/em-seed0.html" not in text
+
+
+def test_a_part_of_a_preset_says_of_how_many_runs_it_is(finished):
+    choose("tiny", Selection(only=("em",)))
+    (finished / "runs/tiny/ic/seed0/done.json").unlink()  # not of the part: it makes no report incomplete
+    folder = freeze.freeze("tiny")
+    about = json.loads((folder / "reference.json").read_text())
+    assert (about["runs"], about["planned"]) == (1, 2)
+    assert not (folder / "results/ic").exists()
+    text = (folder / "index.html").read_text()
+    assert "1 of its 2 runs" in text
+    assert "not complete" not in text
+    assert "ic/seed0" not in (folder / "provenance.html").read_text()
 
 
 def test_items_are_hashed_and_stay_out_of_git(finished, request):

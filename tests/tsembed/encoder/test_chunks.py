@@ -11,6 +11,8 @@ import torch
 
 from tsembed.encoder.chunks import FORWARD_PASS_COST_TOKENS, chunks
 
+COST = FORWARD_PASS_COST_TOKENS["cpu"]
+
 
 def tokens(lengths):
     return [list(range(1, n + 1)) for n in lengths]
@@ -30,16 +32,22 @@ def test_all_sequences_come_back_whole_with_their_routes():
         assert sorted(seen) == list(range(50))
 
 
+def test_the_dearer_a_pass_the_fewer_chunks():
+    found = [len(chunks(tokens(range(1, 60)), "clustering", pad_id=0, pass_cost=cost)) for cost in (0, 48, 400, 2**40)]
+    assert found[0] == 59
+    assert found == sorted(set(found), reverse=True)
+    assert found[-1] == 1
+    assert found[1] == len(chunks(tokens(range(1, 60)), "clustering", pad_id=0))
+
+
 def test_the_split_is_the_cheapest_of_all():
     lengths = sorted(np.random.default_rng(1).integers(1, 200, 9).tolist())
-    found = sum(c.input_ids.numel() + FORWARD_PASS_COST_TOKENS for c in chunks(tokens(lengths), "clustering", pad_id=0))
+    found = sum(c.input_ids.numel() + COST for c in chunks(tokens(lengths), "clustering", pad_id=0))
     costs = []
     for n in range(9):
         for cuts in combinations(range(1, 9), n):
             edges = [0, *cuts, 9]
-            costs.append(
-                sum((b - a) * lengths[b - 1] + FORWARD_PASS_COST_TOKENS for a, b in zip(edges, edges[1:], strict=False))
-            )
+            costs.append(sum((b - a) * lengths[b - 1] + COST for a, b in zip(edges, edges[1:], strict=False)))
     assert found == min(costs)
 
 

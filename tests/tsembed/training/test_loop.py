@@ -4,7 +4,8 @@
 - An interrupted and resumed run ends with bitwise the weights of an uninterrupted one, dropout included.
 - Two processes give the gradient of one (ratio and cosine 1 to 1e-4), load balancing included, and draw the same task.
 - Norms and biases have no weight decay; inactive experts do not move; a non-finite loss names step and dataset.
-- Length chunks do not change a gradient; that of accumulated micro-batches is the mean of theirs.
+- Length chunks do not change a gradient, nor a loss of routers; that of accumulated micro-batches is their mean.
+- What chunks are split by is the same on every rank, and the same after an interruption.
 - Every step has the learning rate of the schedule and a gradient that is clipped; dropout acts in training alone.
 - Gradient checkpointing computes the blocks twice, and nothing else, where the settings ask for it.
 """
@@ -209,10 +210,64 @@ def test_chunking_by_length_does_not_change_the_gradient(tokenizer, monkeypatch)
 
     found = []
     for cost in (0, 10**6):
-        monkeypatch.setattr(chunks, "FORWARD_PASS_COST_TOKENS", cost)
+        monkeypatch.setitem(chunks.FORWARD_PASS_COST_TOKENS, "cpu", cost)
         found.append(gradient(make(tokenizer), settings())[0])
     for name, expected in found[1].items():
         torch.testing.assert_close(found[0][name], expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("variant", [MOTE, TLR], ids=["MoTE", "TLR"])
+def test_chunking_by_length_does_not_change_a_training(variant, tokenizer, tmp_path, monkeypatch):
+    from tsembed.encoder import chunks
+
+    rows, passes = {}, {}
+    for cost in (0, 10**6):
+        monkeypatch.setitem(chunks.FORWARD_PASS_COST_TOKENS, "cpu", cost)
+        encoder = make(tokenizer, variant)
+        passes[cost] = 0
+        hook = encoder.backbone.model.encoder.layer[0].register_forward_hook(
+            lambda *_, cost=cost: passes.update({cost: passes[cost] + 1})
+        )
+        train(settings(variant, steps=3), encoder, tables(), TASKS, tmp_path / str(cost))
+        hook.remove()
+        rows[cost] = read_metrics(tmp_path / str(cost))
+    assert passes[0] > 2 * passes[10**6]
+    for name in ("loss", "grad_norm"):
+        few, many = ([row[name] for row in rows[cost]] for cost in (10**6, 0))
+        assert many == pytest.approx(few, rel=2e-4), name
+
+
+def test_a_resumed_training_splits_as_it_began(tokenizer, tmp_path, monkeypatch):
+    from tsembed.encoder import chunks
+
+    def run(folder, cost, **more):
+        monkeypatch.setitem(chunks.FORWARD_PASS_COST_TOKENS, "cpu", cost)
+        encoder = make(tokenizer, dropout=0.1)  # its masks are drawn per pass, so they tell how sequences were split
+        train(settings(steps=8, checkpoint_every=3), encoder, tables(), TASKS, tmp_path / folder, **more)
+        return weights(encoder)
+
+    whole = run("whole", 0)
+    run("cut", 0, stop_after=5)
+    resumed = run("cut", 10**6, resume=True)
+    assert all(torch.equal(p, resumed[name]) for name, p in whole.items())
+    other = run("other", 10**6)
+    assert not all(torch.equal(p, other[name]) for name, p in whole.items())
+
+
+@pytest.mark.slow
+def test_every_rank_splits_by_what_the_first_has_measured():
+    run_ranks(_ranks_that_measure, 2)
+
+
+def _ranks_that_measure(rank):
+    from accelerate import Accelerator
+
+    from tsembed.training import processes
+
+    encoder = torch.nn.Linear(1, 1)
+    encoder.routes = ("clustering",)
+    processes.of_device = lambda *_: 100 + rank
+    assert processes.pass_cost(Accelerator(cpu=True), encoder, encoder) == 100
 
 
 def test_the_gradient_of_accumulated_micro_batches_is_their_mean(tokenizer, tmp_path):
