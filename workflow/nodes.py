@@ -292,6 +292,11 @@ def write_state(preset: str, node: str, **state) -> None:
     write_text(log_of(preset, node).with_suffix(".json"), json.dumps({"node": node, **state}) + "\n")
 
 
+def forget_state(preset: str, node: str) -> None:
+    """Remove the node's state file: its mark alone says that it is done."""
+    log_of(preset, node).with_suffix(".json").unlink(missing_ok=True)
+
+
 def _alive(state: dict) -> bool:
     if state["host"] != os.uname().nodename:
         job = state.get("job")  # on another machine of the cluster; its own end is written there, unless it was killed

@@ -28,6 +28,7 @@ from study.runs.launch import nodes_per_training, processes_per_node
 
 LAST_LINES = 5
 GRACE = 25.0  # seconds that the nodes have to end their commands
+NOT_DONE = ("failed", "interrupted", "killed")  # ends of a node's last execution
 LAST_WORDS = 2.0  # seconds from the state that a node writes to the end of its process
 
 
@@ -93,7 +94,7 @@ def status(graph: nodes.RunGraph) -> int:
         word = waiting.get(node) or state.get("state", "missing")
         if word not in ("running", "queued", "starting"):
             mark = paths.ROOT / output
-            again = state.get("state") in ("failed", "interrupted", "killed")  # a finished node, run again
+            again = state.get("state") in NOT_DONE  # a finished node, run again
             complete = mark.is_file() and not (again and mark.stat().st_mtime < state["started"])
             word = "done" if complete else "missing" if word == "done" else word
         spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
@@ -168,6 +169,11 @@ def _conclude(
     failed = [n for n, s in states.items() if s["state"] != "done"]
     jobs = {n: job for n, job in queue.failed.items() if n not in states and not _is_there(graph, n)} if queue else {}
     if code == 0 and not failed:
+        for node, state in nodes.read_states(graph.preset).items():
+            if state["state"] in NOT_DONE and node in (
+                only or graph.outputs
+            ):  # as before the change that it failed for
+                nodes.forget_state(graph.preset, node)
         page = (paths.ROOT / graph.outputs["site"]).relative_to(paths.ROOT)
         what = ", ".join(only) or page
         print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {what}", flush=True)

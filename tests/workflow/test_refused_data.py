@@ -27,3 +27,4 @@ def test_refused_data_leave_what_was_finished_and_are_refused_until_they_are_men
     numbers.write_text(sound[1])
     assert study(finished).stdout.startswith("Nothing to do")
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
+    assert table(finished, "status")["data"] == "done"

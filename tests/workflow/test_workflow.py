@@ -254,9 +254,10 @@ def test_a_preset_that_no_command_line_can_name_is_one_line(root, name):
 
 
 def test_a_finished_run_that_fails_under_other_settings_is_done_again_when_they_are_undone(finished):
-    preset, mark = finished / "configs/presets/tiny.yaml", finished / "runs/tiny/ic/seed0/done.json"
-    before = mark.stat().st_mtime_ns
-    preset.write_text(checkout.PRESET + "training: {steps: 3}\n")
+    variants, mark = finished / "configs/variants/text.yaml", finished / "runs/tiny/ic/seed0/done.json"
+    before, sound = mark.stat().st_mtime_ns, variants.read_text()
+    variants.write_text(sound.replace("{label: IC,", "{label: IC, temperature: 0.1,"))  # of one run alone
+    assert variants.read_text() != sound
     (finished / "broken").touch()
     try:
         assert study(finished).returncode == 1
@@ -264,8 +265,8 @@ def test_a_finished_run_that_fails_under_other_settings_is_done_again_when_they_
         (finished / "broken").unlink()
     assert mark.stat().st_mtime_ns == before
     assert table(finished, "plan")["ic/seed0"] == "would run"
-    preset.write_text(checkout.PRESET)
-    assert table(finished, "plan")["ic/seed0"] == "done"
+    variants.write_text(sound)
+    assert study(finished).stdout.startswith("Nothing to do")
 
 
 def test_a_mark_that_a_killed_call_had_deleted_is_there_again(finished):
@@ -287,6 +288,8 @@ def test_after_a_clock_was_set_back_the_study_goes_on_and_does_nothing_again(fin
     for mark in marks:
         os.utime(mark, (mark.stat().st_mtime + 86400,) * 2)
     content = [mark.read_bytes() for mark in finished.glob("runs/tiny/*/seed0/10_train.ipynb")]
+    notebook = finished / "notebooks/25_second.ipynb"
+    saved = notebook.read_text()
     checkout.write_notebook(finished, "25_second", 'preset = "tiny"', "print(preset, 'after the clock was set back')")
     answer = study(finished)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -294,6 +297,8 @@ def test_after_a_clock_was_set_back_the_study_goes_on_and_does_nothing_again(fin
     assert [line.split()[2] for line in answer.stdout.splitlines() if "  start " in line] == ["25_second", "site"]
     assert [mark.read_bytes() for mark in finished.glob("runs/tiny/*/seed0/10_train.ipynb")] == content
     assert all(mark.stat().st_mtime < time.time() for mark in marks), times
+    notebook.write_text(saved)
+    assert study(finished).returncode == 0, "other tests find the study as it was"
 
 
 def test_a_finished_run_that_is_started_again_has_its_mark_while_its_command_runs(root):
