@@ -3,10 +3,13 @@
 import io
 import struct
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+
+from .texts import check_unicode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +35,27 @@ class Input(NamedTuple):
 
     text: str
     image: bytes | None = None
+
+
+def as_list(inputs: Any, types: tuple[type, ...]) -> list[Any]:
+    """Inputs by position, each of a type that an encoder embeds.
+
+    Raises:
+        ValueError: If they are no sequence, or one of them is of another type or no text; names its position.
+    """
+    expected = " or an ".join("text" if kind is str else kind.__name__ for kind in types)
+    sequence = hasattr(inputs, "__len__") and hasattr(inputs, "__iter__")
+    if not sequence or isinstance(inputs, Mapping | Set | bytes | bytearray):
+        raise ValueError(f"inputs must be a {expected}, or a sequence of them, got {type(inputs).__name__}")
+    listed: list[Any] = list(inputs)
+    for position, item in enumerate(listed):
+        if not isinstance(item, types):
+            raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
+        try:
+            check_unicode(text if isinstance(text := listed[position], str) else text.text)
+        except ValueError as error:
+            raise ValueError(f"input {position}: {error}") from None
+    return listed
 
 
 def open_image(item: Input) -> "Image.Image":

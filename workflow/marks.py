@@ -12,6 +12,7 @@ import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+import node_states
 import nodes
 
 from study import paths
@@ -91,7 +92,7 @@ def record_of(mark: Path) -> Path:
 
 def folder(preset: str) -> Path:
     """Where a call notes the marks; there only while it is at work, and after it was killed."""
-    return nodes.log_dir(preset) / ".marks"
+    return node_states.log_dir(preset) / ".marks"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 
 import marks
-import nodes
+import node_states
 
 from study import process
 
@@ -26,7 +26,7 @@ def main(preset: str, node: str, command: list[str]) -> int:
         node: As in `nodes.Study`, for example "em/seed0".
         command: Program and arguments.
     """
-    log = nodes.begin_log(preset, node, command)
+    log = node_states.begin_log(preset, node, command)
     started = time.time()
     state = {
         "pid": os.getpid(),
@@ -35,7 +35,7 @@ def main(preset: str, node: str, command: list[str]) -> int:
         "started": started,
         "session": os.environ.get("TSEMBED_SESSION", ""),
     }
-    nodes.write_state(preset, node, state="running", **state)
+    node_states.write_state(preset, node, state="running", **state)
     end = "failed"
     mark = marks.lend(preset, node)
     try:
@@ -53,7 +53,7 @@ def main(preset: str, node: str, command: list[str]) -> int:
     except (KeyboardInterrupt, SystemExit):
         end = "interrupted"
     finally:
-        nodes.write_state(preset, node, state=end, ended=time.time(), **state)
+        node_states.write_state(preset, node, state=end, ended=time.time(), **state)
     return 0 if end == "done" else 1
 
 

@@ -1,4 +1,4 @@
-"""The nodes of a study: their names, what decides that one runs again, and the state that each leaves on disk.
+"""The nodes of a study: their names, and what decides that one runs again.
 
 Names: `data` and `data-<experiment>`, `<variant>/seed<k>` or, of an experiment whose runs share a process,
 `<experiment>/seed<k>`, `<notebook>`, `site`. On a cluster a training of several processes is a node of its own,
@@ -8,22 +8,19 @@ Names: `data` and `data-<experiment>`, `<variant>/seed<k>` or, of an experiment 
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from study import fetch, notebooks, paths, presets, slurm, variant_rows
+from study import fetch, notebooks, paths, presets, variant_rows
 from tsembed.data.folder.files import ENDINGS
 from tsembed.data.manifest import read_manifest
-from tsembed.files import write_text
 from tsembed.settings import Variant
 
 LAUNCH = "10_train"  # the notebook of one run
 TRAINING = "/training"  # what the name of a run's training ends in where it is a node of its own
 TRAINED = "trained.json"  # of study/runs/run.py, whose modules are not for a login node
-HEADING = "=== "  # of one execution in a log
 NOT_SHOWN = ("notebook.py", "reference", "paper")  # of report/, a file or a folder: no result depends on them
 SITE_ALONE = ("site.py", "pages")  # of report/: no notebook depends on them
 TIMED = ("40_efficiency",)  # need the machine for themselves
@@ -237,77 +234,6 @@ def folder_of_data(preset: str, given: str = "") -> str:
     if any(data.source.startswith("local") for data in needing.values()):
         raise ValueError(f"preset {preset} reads a folder of yours: name it with --data FOLDER (docs/data_layout.md)")
     return ""
-
-
-def log_dir(preset: str) -> Path:
-    """Folder of the preset's logs and states; it need not be there yet."""
-    return paths.RUNS / preset / "logs"
-
-
-def log_of(preset: str, node: str) -> Path:
-    """The file that a node's output goes to; slashes of its name are dots there."""
-    return log_dir(preset) / f"{node.replace('/', '.')}.log"
-
-
-def begin_log(preset: str, node: str, command: list[str]) -> Path:
-    """The log, kept from earlier executions, with a heading for this one."""
-    log = log_of(preset, node)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        file.write(f"{HEADING}{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n")
-    return log
-
-
-def last_output(log: Path) -> str:
-    """What the last execution has written."""
-    text = log.read_text(errors="replace").rpartition(HEADING)[2]
-    return text.partition("\n")[2]
-
-
-def read_states(preset: str) -> dict[str, dict]:
-    """Node -> {state, started, ended, pid, host, job, session} of its last execution; times in seconds since 1970.
-
-    A node that was killed left "running" behind: its state is "killed". On another machine Slurm knows.
-    """
-    states = {}
-    for path in log_dir(preset).glob("*.json"):
-        state = _read_state(path)
-        if state and state["state"] == "running" and not _alive(state):
-            state = _read_state(path)  # once more: it may have ended in between
-            state = state | {"state": "killed"} if state and state["state"] == "running" else state
-        if state:
-            states[state["node"]] = state
-    return states
-
-
-def _read_state(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # being replaced just now
-        return None
-
-
-def write_state(preset: str, node: str, **state) -> None:
-    """Replace the node's state file, whole, by one with these fields and the node's name."""
-    write_text(log_of(preset, node).with_suffix(".json"), json.dumps({"node": node, **state}) + "\n")
-
-
-def forget_state(preset: str, node: str) -> None:
-    """Remove the node's state file: its mark alone says that it is done."""
-    log_of(preset, node).with_suffix(".json").unlink(missing_ok=True)
-
-
-def _alive(state: dict) -> bool:
-    if state["host"] != os.uname().nodename:
-        job = state.get("job")  # on another machine of the cluster; its own end is written there, unless it was killed
-        return not (job and slurm.has_ended(job))
-    try:
-        os.kill(state["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import node_states
 import nodes
 
 from study import paths, slurm
@@ -22,7 +23,7 @@ class Queue:
     def __init__(self, graph: nodes.RunGraph):
         self.graph = graph
         self.name = slurm.name_of(graph.preset, paths.ROOT)
-        self.logs = nodes.log_dir(graph.preset) / "slurm"
+        self.logs = node_states.log_dir(graph.preset) / "slurm"
         self.failed: dict[str, slurm.Job] = {}  # node -> its last job, where that ended badly
         self._of_rule = {_comment(node): node for node in graph.outputs}
         self._shown: dict[str, tuple[str, str]] = {}
@@ -40,7 +41,7 @@ class Queue:
         """Node -> "queued", or "starting" where its job runs and the node has not said so yet.
 
         Args:
-            states: As `nodes.read_states` returns them.
+            states: As `node_states.read_states` returns them.
         """
         found = {}
         for job in self.active():
@@ -71,7 +72,7 @@ class Queue:
         if not now and time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY
-        states = nodes.read_states(self.graph.preset)
+        states = node_states.read_states(self.graph.preset)
         for job in slurm.jobs(self.name) or []:
             node, before = self.node_of(job), self._shown.get(job.number)
             self._shown[job.number] = (job.state, job.reason)

@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import disks
 import environment
 import marks
+import messages
+import node_states
 import nodes
 import snakemake_command
 from cli import OFFLINE
@@ -23,10 +24,9 @@ from expected import expected
 from queue_watch import Queue
 
 from study import paths, presets, selection
-from study.process import cause, launcher
+from study.process import launcher
 from study.runs.launch import nodes_per_training, processes_per_node
 
-LAST_LINES = 5
 GRACE = 25.0  # seconds that the nodes have to end their commands
 NOT_DONE = ("failed", "interrupted", "killed")  # ends of a node's last execution
 LAST_WORDS = 2.0  # seconds from the state that a node writes to the end of its process
@@ -87,7 +87,7 @@ def plan(graph: nodes.RunGraph, options: argparse.Namespace) -> int:
 
 def status(graph: nodes.RunGraph) -> int:
     """Print every node: done, running, queued, failed or missing, with its time."""
-    states, queue = nodes.read_states(graph.preset), Queue(graph)
+    states, queue = node_states.read_states(graph.preset), Queue(graph)
     waiting = queue.waiting(states)
     for node, output in graph.outputs.items():
         state = {} if node in waiting else states.get(node, {})
@@ -97,15 +97,16 @@ def status(graph: nodes.RunGraph) -> int:
             again = state.get("state") in NOT_DONE  # a finished node, run again
             complete = mark.is_file() and not (again and mark.stat().st_mtime < state["started"])
             word = "done" if complete else "missing" if word == "done" else word
-        spent = _duration(state.get("ended", time.time()) - state["started"]) if state and word != "missing" else ""
+        known = state and word != "missing"
+        spent = messages.duration(state.get("ended", time.time()) - state["started"]) if known else ""
         silent = word in ("done", "missing", "queued", "starting")
-        log = "" if silent else nodes.log_of(graph.preset, node).relative_to(paths.ROOT)
+        log = "" if silent else node_states.log_of(graph.preset, node).relative_to(paths.ROOT)
         print(f"{word:11} {node:28} {spent:>9}  {log}".rstrip())
     return 0
 
 
 def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]) -> int:
-    logs, began, session = nodes.log_dir(graph.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
+    logs, began, session = node_states.log_dir(graph.preset), time.time(), f"{os.getpid()}-{time.time_ns()}"
     logs.mkdir(parents=True, exist_ok=True)
     variables = os.environ | (OFFLINE if graph.offline else {}) | {"TSEMBED_SESSION": session}
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -134,9 +135,9 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]
             )
         while process.poll() is None:
             time.sleep(0.2)
-            _show(graph, session, shown)
+            messages.show(graph, session, shown)
             if queue:
-                queue.show(_line, session)
+                queue.show(messages.say, session)
     except Interrupted as interrupt:
         print("\nInterrupted: ending what runs …", flush=True)
         if process:
@@ -147,9 +148,9 @@ def _run(graph: nodes.RunGraph, options: argparse.Namespace, only: Sequence[str]
             marks.put_back(graph.preset)
         print("Interrupted. The same command continues from here.", file=sys.stderr)
         return 130
-    _show(graph, session, shown)
+    messages.show(graph, session, shown)
     if queue:
-        queue.show(_line, session, now=True)
+        queue.show(messages.say, session, now=True)
     marks.put_back(graph.preset)
     return _conclude(graph, session, process.returncode, time.time() - began, queue, only)
 
@@ -165,70 +166,45 @@ def _leave(queue: Queue, signum: int) -> None:
 def _conclude(
     graph: nodes.RunGraph, session: str, code: int, seconds: float, queue: Queue | None, only: Sequence[str]
 ) -> int:
-    states = {n: s for n, s in nodes.read_states(graph.preset).items() if s["session"] == session}
+    states = {n: s for n, s in node_states.read_states(graph.preset).items() if s["session"] == session}
     failed = [n for n, s in states.items() if s["state"] != "done"]
     jobs = {n: job for n, job in queue.failed.items() if n not in states and not _is_there(graph, n)} if queue else {}
     if code == 0 and not failed:
-        for node, state in nodes.read_states(graph.preset).items():
-            if state["state"] in NOT_DONE and node in (
-                only or graph.outputs
-            ):  # as before the change that it failed for
-                nodes.forget_state(graph.preset, node)
+        for node, state in node_states.read_states(graph.preset).items():
+            if state["state"] in NOT_DONE and node in (only or graph.outputs):
+                node_states.forget_state(graph.preset, node)  # done, as before the change that it failed for
         page = (paths.ROOT / graph.outputs["site"]).relative_to(paths.ROOT)
         what = ", ".join(only) or page
-        print(f"{'Finished' if states else 'Nothing to do'} after {_duration(seconds)}: {what}", flush=True)
+        print(f"{'Finished' if states else 'Nothing to do'} after {messages.duration(seconds)}: {what}", flush=True)
         return 0
     if not failed and not jobs:
-        text = (nodes.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
+        text = (node_states.log_dir(graph.preset) / "snakemake.log").read_text(errors="replace")
         lines = disks.faults([text]) or [snakemake_command.error(text)]
         print(
             *(f"run_all.sh: {line}" for line in lines),
-            f"log: {nodes.log_dir(graph.preset)}/snakemake.log",
+            f"log: {node_states.log_dir(graph.preset)}/snakemake.log",
             sep="\n",
             file=sys.stderr,
         )
         return 1
     for node in failed:
-        log = nodes.log_of(graph.preset, node)
-        _print_failure(node, log, nodes.last_output(log).splitlines())
+        log = node_states.log_of(graph.preset, node)
+        messages.failure(node, log, node_states.last_output(log).splitlines())
     for node, job in jobs.items():
-        log, lines = queue.last_words(job, LAST_LINES)
-        _print_failure(f"{node} (job {job.number} {job.state.lower()})", log, lines)
+        log, lines = queue.last_words(job, messages.LAST_LINES)
+        messages.failure(f"{node} (job {job.number} {job.state.lower()})", log, lines)
     failed += jobs
     missing = [n for n in graph.outputs if n not in failed and not _is_there(graph, n)]
     blocked = f"; {len(missing)} that depend on them did not run" if missing else ""
     print(f"\nrun_all.sh: {len(failed)} of {len(graph.outputs)} nodes failed{blocked}", file=sys.stderr)
-    for line in disks.faults(nodes.last_output(nodes.log_of(graph.preset, node)) for node in states.keys() & failed):
+    logs = [node_states.log_of(graph.preset, node) for node in states.keys() & failed]
+    for line in disks.faults(map(node_states.last_output, logs)):
         print(f"run_all.sh: {line}", file=sys.stderr)
     return 1
 
 
 def _is_there(graph: nodes.RunGraph, node: str) -> bool:
     return node in graph.outputs and (paths.ROOT / graph.outputs[node]).is_file()
-
-
-def _print_failure(node: str, log: Path | None, lines: list[str]) -> None:
-    place = log.relative_to(paths.ROOT) if log else "none"
-    last = [f"    {line}" for line in cause([line for line in lines if line.strip()])][-LAST_LINES:]
-    print(f"\nfailed: {node}, log: {place}", *last, sep="\n", file=sys.stderr)
-
-
-def _show(graph: nodes.RunGraph, session: str, shown: dict[str, tuple[float, str]]) -> None:
-    """One line when a node starts, as often as it does, and one when it ends."""
-    for node, state in sorted(nodes.read_states(graph.preset).items(), key=lambda item: item[1]["started"]):
-        now = (state["started"], state["state"])
-        if state["session"] != session or shown.get(node) == now:
-            continue
-        if node not in shown or shown[node][0] != state["started"]:
-            _line("start", node, "", state["started"])
-        if state["state"] != "running":
-            spent = _duration(state.get("ended", time.time()) - state["started"])
-            _line(state["state"], node, spent, state.get("ended"))
-        shown[node] = now
-
-
-def _line(what: str, node: str, how: str, when: float | None = None) -> None:
-    print(f"{_clock(when or time.time())}  {what:7} {node}  {how}".rstrip(), flush=True)
 
 
 def _end(graph: nodes.RunGraph, session: str, process: subprocess.Popen) -> None:
@@ -258,7 +234,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _running(graph: nodes.RunGraph, session: str) -> list[dict]:
-    states = nodes.read_states(graph.preset).values()
+    states = node_states.read_states(graph.preset).values()
     return [s for s in states if s["session"] == session and s["state"] == "running"]
 
 
@@ -266,15 +242,6 @@ def _interrupt(signum, frame):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise Interrupted(signum)
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _put_back_of_killed(preset: str) -> None:

@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from urllib.parse import quote
 
+import node_states
 import nodes
 
 from study import paths, slurm
@@ -51,7 +52,7 @@ def command(graph: nodes.RunGraph, options: argparse.Namespace, *more: str) -> l
     # Snakemake reads these words as YAML, where a path may have characters that mean something.
     settings: dict[str, object] = {"preset": graph.preset, "data": quote(graph.data)}
     if profile == "slurm":
-        words += slurm.options(slurm.name_of(graph.preset, paths.ROOT), nodes.log_dir(graph.preset) / "slurm")
+        words += slurm.options(slurm.name_of(graph.preset, paths.ROOT), node_states.log_dir(graph.preset) / "slurm")
         settings |= {"nodes": nodes_per_training(), "gpus": processes_per_node() or 1}
         settings["scoring"] = processes_per_scoring()
     return [*words, "--config", *(f"{key}={value}" for key, value in settings.items() if value)]

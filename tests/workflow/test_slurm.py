@@ -25,6 +25,7 @@ from tests import checkout
 
 os.environ.setdefault("TSEMBED_ROOT", str(paths.ROOT))  # as run_all.sh sets it
 sys.path.insert(0, str(paths.ROOT / "workflow"))
+import node_states
 import nodes
 import queue_watch
 import scheduler
@@ -137,15 +138,15 @@ def test_a_job_that_ended_badly_is_shown_once_and_its_log_is_found(cluster, queu
 
 
 def test_status_knows_what_is_queued_and_what_starts(cluster, queue):
-    nodes.write_state("gpu", "em/seed0", state="interrupted", session="s", job="6", host="n1", pid=1, started=0.0)
-    nodes.write_state("gpu", "ic/seed0", state="running", session="s", job="9", host="n1", pid=1, started=0.0)
+    node_states.write_state("gpu", "em/seed0", state="interrupted", session="s", job="6", host="n1", pid=1, started=0.0)
+    node_states.write_state("gpu", "ic/seed0", state="running", session="s", job="9", host="n1", pid=1, started=0.0)
     rules = {7: ("RUNNING", "rule_run_em_seed0"), 8: ("PENDING", "rule_data"), 9: ("RUNNING", "rule_run_ic_seed0")}
     cluster.answers(*(job(queue, number, *about) for number, about in rules.items()))
-    assert queue.waiting(nodes.read_states("gpu")) == {"em/seed0": "starting", "data": "queued"}
+    assert queue.waiting(node_states.read_states("gpu")) == {"em/seed0": "starting", "data": "queued"}
 
 
 def test_a_node_that_said_how_it_ended_needs_no_second_line(cluster, queue):
-    nodes.write_state("gpu", "em/seed0", state="failed", session="s", job="7", host="n1", pid=1, started=0.0)
+    node_states.write_state("gpu", "em/seed0", state="failed", session="s", job="7", host="n1", pid=1, started=0.0)
     cluster.answers(job(queue, 7, "FAILED", "rule_run_em_seed0"))
     assert shown(queue) == []
 
@@ -194,10 +195,11 @@ def test_an_interrupt_cancels_the_jobs_and_a_lost_connection_leaves_them(cluster
 
 
 def test_a_node_that_was_killed_elsewhere_is_noticed(cluster):
-    nodes.write_state("gpu", "em/seed0", state="running", session="s", job="7", host="elsewhere", pid=1, started=0.0)
+    node = {"session": "s", "job": "7", "host": "elsewhere", "pid": 1, "started": 0.0}
+    node_states.write_state("gpu", "em/seed0", state="running", **node)
 
     def state():
-        return nodes.read_states("gpu")["em/seed0"]["state"]
+        return node_states.read_states("gpu")["em/seed0"]["state"]
 
     assert state() == "running", "squeue fails: nothing is known"
     cluster.answers("7|FAILED|None|n1|a|b")

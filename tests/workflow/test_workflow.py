@@ -170,10 +170,10 @@ def test_new_pictures_prepare_the_data_anew(finished):
 
 def test_processes_of_another_machine_are_let_be(root):
     code = (
-        "import subprocess, types; import nodes, scheduler\n"
+        "import subprocess, types; import node_states, scheduler\n"
         "there, snakemake = (subprocess.Popen(['sleep', '60']) for _ in range(2))\n"
         "row = {'session': 's', 'state': 'running', 'pid': there.pid, 'host': 'elsewhere'}\n"
-        "nodes.read_states = lambda preset: {'em/seed0': row}\n"
+        "node_states.read_states = lambda preset: {'em/seed0': row}\n"
         "scheduler._end(types.SimpleNamespace(preset='tiny'), 's', snakemake)\n"
         "print(there.poll(), snakemake.poll()); there.kill()\n"
     )

@@ -18,13 +18,12 @@ from ..files import write_text
 from ..inputs import check_image
 from ..settings import Data
 from ..tasks import CAPTIONING, IMAGE_TASKS, TASKS
-from . import pairs, ranking, scorable, subsample
-from .manifest import folder_of, former_keys, read_manifest
+from . import pairs, ranking, scorable, staging, subsample
+from .manifest import folder_of, read_manifest
 from .pair_notes import PairNotes
 from .schema import FORMATS, NAME, TRAINING_FORMATS, DatasetSpec, Noted, Row, kinds, parse, row_classes
 
 VERSION = 1  # of what `prepare` makes of the same input; a change makes older prepared data a different setting
-RECORD = "record.json"  # in a dataset's folder: its manifest entries and the settings that it was made with
 
 
 def prepare(
@@ -66,7 +65,7 @@ def prepare(
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _keep_next(folder, key)
+    staging.keep_next(folder, key)
     datasets, unused, refused = [], [], []
     for spec in _checked(specs(key) if callable(specs) else specs):
         if spec.part == "unused":
@@ -74,7 +73,7 @@ def prepare(
             unused.append(row | dict(spec.notes))
             continue
         try:
-            entries = _complete(folder, spec, key) or _write(folder, spec, data, key, fewest)
+            entries = staging.complete(folder, spec, key) or _write(folder, spec, data, key, fewest)
         except scorable.NotScorable as error:
             refused.append(str(error))
             continue
@@ -89,8 +88,8 @@ def prepare(
         whys = [f"{why}, so no manifest was written:\n" + "\n".join(lines) for why, lines in wrong.items()]
         raise ValueError(f"{data.path or source}: " + "\n".join(whys))
     for entry in sorted(datasets, key=lambda entry: entry["part"] != "validation"):
-        _take_place(folder, entry)
-    _remove_others(folder, datasets)
+        staging.take_place(folder, entry)
+    staging.remove_others(folder, datasets)
     total = "\n".join(sorted(f"{e['part']}/{e['name']} {e['sha256']}" for e in datasets))
     manifest = {
         "source": source,
@@ -167,45 +166,6 @@ def _must_equal(old: dict, new: dict, kind: type[Data], folder: Path, remedy: st
         raise ValueError(f"{folder} holds data of other settings ({what} changed). {remedy}")
 
 
-def _keep_next(folder: Path, key: str) -> None:
-    """Empty `.next/` unless an interrupted call of the same settings has left its datasets there."""
-    mark = folder / ".next" / "key"
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
-        shutil.rmtree(mark.parent, ignore_errors=True)
-        write_text(mark, key)
-
-
-def _complete(folder: Path, spec: DatasetSpec, key: str) -> list[dict] | None:
-    """The entries of a dataset that an interrupted call has finished, if it was made with the same settings."""
-    for place in (folder / ".next", folder):
-        record = place / spec.part / spec.name / RECORD
-        if not record.is_file():
-            continue
-        content = json.loads(record.read_text(encoding="utf-8"))
-        if content["key"] != key:
-            continue
-        former_keys(content["datasets"])
-        # A kill may have come while the parts of a dataset took their places.
-        if all(any(folder_of(f, entry).is_dir() for f in (place, folder)) for entry in content["datasets"]):
-            return content["datasets"]
-    return None
-
-
-def _take_place(folder: Path, entry: dict) -> None:
-    """Give a part of a dataset its place, where the call has made it anew.
-
-    The part with the record comes last, and the older record goes first: a record means that all parts beside it are
-    of its settings.
-    """
-    made, place = (folder_of(each, entry) for each in (folder / ".next", folder))
-    if made.is_dir():
-        if entry["part"] == "validation":
-            (folder / "train" / entry["name"] / RECORD).unlink(missing_ok=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove(folder, place)
-        os.rename(made, place)
-
-
 def _write(folder: Path, spec: DatasetSpec, data: Data, key: str, fewest: int) -> list[dict]:
     partial = folder / ".partial" / "dataset"
     if spec.shards:
@@ -215,12 +175,12 @@ def _write(folder: Path, spec: DatasetSpec, data: Data, key: str, fewest: int) -
     else:
         entries = _write_eval(spec, data, partial, fewest)
     record = json.dumps({"key": key, "datasets": entries}, ensure_ascii=False)
-    (partial / spec.part / RECORD).write_text(record, encoding="utf-8")
+    (partial / spec.part / staging.RECORD).write_text(record, encoding="utf-8")
     # The part with the record comes last, so that a record means that all parts are there.
     for entry in sorted(entries, key=lambda entry: entry["part"] == spec.part):
         place = folder_of(folder / ".next", entry)
         place.parent.mkdir(parents=True, exist_ok=True)
-        _remove(folder, place)
+        staging.remove(folder, place)
         os.rename(partial / entry["part"], place)
     partial.rmdir()
     return entries
@@ -237,7 +197,7 @@ def _record_shards(folder: Path, spec: DatasetSpec, key: str) -> list[dict]:
     content = "\n".join(f"{shard.sha256} {shard.rows}" for shard in spec.shards)
     entry = _entry(spec, "train", {"rows": rows}, _sha256(content), dict(spec.notes))
     entry["shards"] = [{"file": shard.file, "rows": shard.rows, "sha256": shard.sha256} for shard in spec.shards]
-    write_text(place / RECORD, json.dumps({"key": key, "datasets": [entry]}, ensure_ascii=False))
+    write_text(place / staging.RECORD, json.dumps({"key": key, "datasets": [entry]}, ensure_ascii=False))
     return [entry]
 
 
@@ -338,21 +298,6 @@ def _check_image(image: bytes, column: str, row: dict) -> None:
         check_image(image)
     except ValueError as error:
         raise ValueError(f"{column!r}, {row.get(f'{column}_path', 'without a file')}: {error}") from None
-
-
-def _remove(folder: Path, place: Path) -> None:
-    """By rename first, so that no half-removed dataset stands in its place."""
-    if place.exists():
-        os.rename(place, folder / ".partial" / "old")
-        shutil.rmtree(folder / ".partial" / "old")
-
-
-def _remove_others(folder: Path, datasets: list[dict]) -> None:
-    known = {folder_of(folder, entry) for entry in datasets}
-    for part in ("train", "validation", "eval"):
-        for place in (folder / part).glob("*"):
-            if place not in known:
-                _remove(folder, place)
 
 
 def _sha256(text: str) -> str:

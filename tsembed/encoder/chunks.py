@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Fixed cost of one more forward pass, in tokens, by type of device: a chunk is only split off where it saves more
 # padding than this. On one thread of two processors 26 to 54 were measured (`python -m benchmarks.pass_cost`; LOG.md,
-# 18 and 24). "auto", which also counts where a type is not named: it is measured when it is needed (pass_cost.py).
+# entries 18 and 25). "auto", which also counts where a type is not named: measured when it is needed (pass_cost.py).
 FORWARD_PASS_COST_TOKENS: dict[str, int | Literal["auto"]] = {"cpu": 48, "cuda": "auto"}
 
 

@@ -6,7 +6,7 @@ encoder.encode(["What is BM25?"], "search_query")
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..inputs import as_list
 from ..mote.experts import TaskRouted
 from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
-from ..texts import check_unicode
 from .backbones import save_backbone
 from .chunks import Chunk, chunks
 from .pass_cost import of_encoder, suitable_budget
+from .pooling import pool
 from .positions import learned_positions, longest_input
 from .precision import autocast
+from .tokens import token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from .backbones import BackboneModel
-
-CHARACTERS_PER_TOKEN = 32  # that are tokenized of a long text for each token that is wanted; a token has about five
 
 
 class Encoder(nn.Module):
@@ -68,20 +68,7 @@ class Encoder(nn.Module):
         self.pass_costs: dict[tuple[str, str], int] = {}  # (device, precision) -> tokens, see pass_cost.py
 
     def _as_list(self, inputs: Any) -> list[Any]:
-        """The inputs by position, each of a type that this encoder embeds."""
-        expected = " or an ".join("text" if kind is str else kind.__name__ for kind in self.input_types)
-        sequence = hasattr(inputs, "__len__") and hasattr(inputs, "__iter__")
-        if not sequence or isinstance(inputs, Mapping | Set | bytes | bytearray):
-            raise ValueError(f"inputs must be a {expected}, or a sequence of them, got {type(inputs).__name__}")
-        listed: list[Any] = list(inputs)
-        for position, item in enumerate(listed):
-            if not isinstance(item, self.input_types):
-                raise ValueError(f"input {position} must be a {expected}, got {type(item).__name__} {item!r:.60}")
-            try:
-                check_unicode(text if isinstance(text := listed[position], str) else text.text)
-            except ValueError as error:
-                raise ValueError(f"input {position}: {error}") from None
-        return listed
+        return as_list(inputs, self.input_types)
 
     @property
     def device(self) -> torch.device:
@@ -157,15 +144,8 @@ class Encoder(nn.Module):
     def pool(
         self, hidden: Float[Tensor, "batch seq dim"], mask: Int[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch dim"]:
-        """Mean over the tokens of the mask, or the first or last of them, in fp32."""
-        hidden = hidden.float()
-        if self.pooling != "mean":
-            places = torch.arange(mask.shape[1], device=mask.device)
-            places = places.flip(0) if self.pooling == "cls" else places  # the largest is the first token's
-            chosen = (places * mask).argmax(1)  # (batch,)
-            return hidden[torch.arange(len(hidden), device=hidden.device), chosen]
-        weights = mask.unsqueeze(-1).float()  # (batch, seq, 1)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        """By the encoder's pooling, in fp32."""
+        return pool(hidden, mask, self.pooling)
 
     def embed_chunk(self, chunk: Chunk) -> Float[Tensor, "batch dim"]:
         """Embeddings of one chunk, with gradient, in its own order."""
@@ -235,29 +215,7 @@ class Encoder(nn.Module):
         return "" if self.instructions is None else self.instructions[route]
 
     def _ids(self, texts: list[str], max_tokens: int | None) -> list[list[int]]:
-        """Token ids per text, special tokens included, cut at `max_tokens` if given.
-
-        Of a text that is long for so many tokens the beginning is enough: tokenizers take nearly 200 bytes of memory
-        for each byte of a text, and a word's tokens do not depend on what follows later. Where that is too short after
-        all, as of words that become one unknown token, the whole text is tokenized, and no other text beside it.
-        """
-        if max_tokens is None or self.tokenizer.truncation_side != "right":
-            return self._of_tokenizer(texts, max_tokens)
-        found = self._of_tokenizer([_beginning(text, max_tokens) for text in texts], max_tokens)
-        for i, text in enumerate(texts):
-            if len(found[i]) < max_tokens and len(text) > CHARACTERS_PER_TOKEN * max_tokens:
-                found[i] = self._of_tokenizer([text], max_tokens)[0]
-        return found
-
-    def _of_tokenizer(self, texts: list[str], max_tokens: int | None) -> list[list[int]]:
-        encoded = self.tokenizer(
-            texts,
-            truncation=max_tokens is not None,
-            max_length=max_tokens,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        return encoded["input_ids"]
+        return token_ids(self.tokenizer, texts, max_tokens)
 
     def _end(self) -> list[int]:
         """What stands for a text of which the tokenizer makes nothing: the end-of-text token."""
@@ -365,12 +323,3 @@ class Encoder(nn.Module):
         from .build import load
 
         return load(folder, device, offloaded=offloaded)
-
-
-def _beginning(text: str, tokens: int) -> str:
-    """What is tokenized of a text for so many tokens, up to a space where there is one."""
-    most = CHARACTERS_PER_TOKEN * tokens
-    if len(text) <= most:
-        return text
-    space = text.rfind(" ", 0, most)
-    return text[: space if space > 0 else most]

@@ -23,11 +23,12 @@ import torch
 from transformers.utils import logging
 
 from tests.tiny import tiny
-from tsembed.encoder import backbones
+from tsembed.encoder import backbones, tokens
 from tsembed.encoder.backbones import MINILM_PACKAGES, MINILM_SHA256, embedded_folder, installed_weights
 from tsembed.encoder.build import build
 from tsembed.encoder.precision import autocast
 from tsembed.encoder.text import Encoder
+from tsembed.encoder.tokens import token_ids
 from tsembed.mote.experts import upcycle
 from tsembed.settings import Backbone, Variant
 from tsembed.tasks import INSTRUCTIONS, ROUTES
@@ -264,14 +265,13 @@ def test_texts_are_cut_where_model_or_tokenizer_ends(model_type, of_tokenizer, l
 
 @pytest.mark.parametrize("special", [True, False], ids=["text", "and a special token"])
 def test_of_a_long_text_the_beginning_gives_the_tokens_of_the_whole(special, tokenizer, monkeypatch):
-    encoder = Encoder(tiny("bert"), tokenizer, instructions=None).eval()
     texts = ["short", "word, and " * 5000, "x" * 50_000, "\u8a9e" * 5000, f"{'x' * 5000} and so on", " " * 9000 + "end"]
     texts += ["un-believable/path.py " * 3000, "line\nline\n" * 4000] + ([] if special else ["a [SEP] " * 4000])
     whole = [tokenizer([text], truncation=True, max_length=16)["input_ids"][0] for text in texts]
     tokenized = []
-    original = encoder._of_tokenizer
-    monkeypatch.setattr(encoder, "_of_tokenizer", lambda t, m: tokenized.append(sum(map(len, t))) or original(t, m))
-    assert encoder._ids(texts, 16) == whole
+    original = tokens._whole
+    monkeypatch.setattr(tokens, "_whole", lambda own, t, m: tokenized.append(sum(map(len, t))) or original(own, t, m))
+    assert token_ids(tokenizer, texts, 16) == whole
     assert tokenized[0] <= 32 * 16 * len(texts)
     assert sorted(tokenized[1:]) == [5010, 9003, 50_000], "one by one, and only those that are one word or blank"
 

@@ -7,8 +7,7 @@ the other documents of a corpus are no such texts: a corpus may hold what was se
 document is compared with its title, as it is scored, and without, as a training file may hold the same passage.
 """
 
-import hashlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,9 @@ from pydantic import model_validator
 from ...settings import Data
 from ...texts import check_unicode, same_key
 from ..columns import Kind
-from ..near_duplicates import SIMILAR, NearDuplicates
+from ..near_duplicates import NearDuplicates
 from ..schema import FORMATS, NAME, DatasetSpec, Document, Row, kinds
+from .contamination import NEGATIVES, Evaluated, digest, text_columns, texts_of, uncontaminated
 from .files import Faults, Spool, files_by_stem, provenance, read, read_objects, stated_task
 
 TRAIN_AND_TEST = {"train": "train", "test": "eval"}
@@ -35,7 +35,6 @@ USED: dict[str, dict[str, str]] = {
     "wikipedia": {"passages": "eval"},
 }
 SPLITS = ("train", "dev", "test")
-NEGATIVES = "negatives"  # the column of pairs that a row may lack
 UNSEEN = "a task type that stays unseen in training (MoTE §5.3)"
 REASON = {format: UNSEEN for format in ("reranking", "pair_classification", "sts", "summarization")} | {
     "pairs": "pairs are no MTEB task type; their train part alone is used",
@@ -63,24 +62,6 @@ class TitledDocument(Document):
         except ValueError as error:
             raise ValueError(f"'title': {error}") from None
         return row | {"text": f"{title} {text}".strip(), "untitled": text}
-
-
-class Evaluated(NamedTuple):
-    """The texts that evaluation parts score.
-
-    Attributes:
-        digests: Of all of them.
-        near: Those of test files and queries, for what is nearly one of them.
-    """
-
-    digests: set[bytes]
-    near: NearDuplicates
-
-    def add(self, texts: Iterable[str]) -> None:
-        """Remember the texts of a row."""
-        for text in texts:
-            self.digests.add(_digest(text))
-            self.near.add(text)
 
 
 class Set(NamedTuple):
@@ -198,7 +179,7 @@ def _check(dataset: Set, evaluated: Evaluated, faults: Faults) -> None:
             _check_unread(path, faults)
             continue
         columns = kinds(row_class)
-        texts, identity = _text_columns(columns), _identity_column(columns)
+        texts, identity = text_columns(columns), _identity_column(columns)
         known, number, rows = seen.setdefault(stem, {}), 0, Spool[Row]()
         row: Any  # of the set's class
         for number, row in read(path, row_class, faults):
@@ -206,7 +187,7 @@ def _check(dataset: Set, evaluated: Evaluated, faults: Faults) -> None:
                 faults.add(path, number, rule)
                 continue
             if isinstance(row, TitledDocument):
-                known[row.doc_id] = {_digest(row.text), _digest(row.untitled or row.text)}
+                known[row.doc_id] = {digest(row.text), digest(row.untitled or row.text)}
                 row = Document.model_construct(doc_id=row.doc_id, text=row.text)
             elif stem == "qrels":
                 known[row.query_id, row.doc_id] = None
@@ -216,7 +197,7 @@ def _check(dataset: Set, evaluated: Evaluated, faults: Faults) -> None:
                 if identity:
                     known[getattr(row, identity)] = None
                 if part == "eval" and dataset.format != "wikipedia":
-                    evaluated.add(_texts(row, texts))
+                    evaluated.add(texts_of(row, texts))
             dataset.has.update([NEGATIVES] if getattr(row, NEGATIVES, None) else [])
             rows.add(row)
         dataset.rows[stem] = rows
@@ -257,62 +238,12 @@ def _rule(format: str, stem: str, row: Any, seen: dict[str, dict], identity: str
     return None
 
 
-def _text_columns(columns: dict[str, Kind]) -> dict[str, bool]:
-    """The columns that hold text that is embedded, and whether a column holds a list of them."""
-    names = {name: kind.stored == "texts" for name, kind in columns.items() if kind.stored in ("text", "texts")}
-    return {name: several for name, several in names.items() if name not in ("query_id", "doc_id", "id", "label")}
-
-
-def _texts(row: Row, columns: dict[str, bool]) -> Iterator[str]:
-    for column, several in columns.items():
-        if several:
-            yield from getattr(row, column)
-        else:
-            yield getattr(row, column)
-
-
-def _digest(text: str) -> bytes:
-    """Of what trivial variants of a text have in common."""
-    return hashlib.blake2b(same_key(text).encode(), digest_size=8).digest()
-
-
-def _uncontaminated(dataset: Set, evaluated: Evaluated) -> Generator[Row, None, dict[str, str]]:
-    """The training rows without those that have an evaluated text, and without such negatives; returns their numbers,
-    and what is near an evaluated text, as notes.
-    """
-    removed, removed_negatives, near, example = 0, 0, 0, ""
-    columns = _text_columns(kinds(dataset.row_class("train")))
-    columns.pop(NEGATIVES, None)  # one of several: the row is whole without it
-    row: Any
-    for row in dataset.rows["train"]:
-        texts = list(_texts(row, columns))
-        if any(_digest(text) in evaluated.digests for text in texts):
-            removed += 1
-            continue
-        if negatives := getattr(row, NEGATIVES, None):
-            unseen = [text for text in negatives if _digest(text) not in evaluated.digests]
-            removed_negatives += len(negatives) - len(unseen)
-            row = row.model_copy(update={NEGATIVES: unseen or None})
-        if similar := next((text for text in texts if text in evaluated.near), None):
-            near, example = near + 1, example or similar
-        yield row
-    notes = {}
-    if removed:
-        notes["contamination"] = f"{removed} train rows left out: an evaluation part scores a text of theirs"
-    if removed_negatives:
-        notes[NEGATIVES] = f"{removed_negatives} negatives left out: an evaluation part scores them"
-    if near:
-        share = f"{SIMILAR:.0%} of the words are the same"
-        notes["near"] = f"{near} train rows are nearly an evaluated text ({share}) and stay; the first: {example!r:.60}"
-    return notes
-
-
 def _specs(dataset: Set, evaluated: Evaluated, task: str | None) -> Iterator[DatasetSpec]:
     origin, licence = provenance(dataset.folder)
     parts = USED[dataset.format]
     stems = [stem for stem in dataset.files if parts.get(stem) == "eval"]
     if "train" in parts and "train" in dataset.files:
-        rows = {"rows": _uncontaminated(dataset, evaluated)}
+        rows = {"rows": uncontaminated(dataset.rows["train"], dataset.row_class("train"), evaluated)}
         hard = NEGATIVES in dataset.has
         yield DatasetSpec(dataset.name, "train", dataset.format, rows, origin, licence, task=task, hard_negatives=hard)
     if stems:
@@ -320,7 +251,7 @@ def _specs(dataset: Set, evaluated: Evaluated, task: str | None) -> Iterator[Dat
             stem if dataset.format == "retrieval" else "rows": dataset.rows[stem] for stem in stems
         }
         if dataset.format == "classification":
-            tables["train"] = _uncontaminated(dataset, evaluated)
+            tables["train"] = uncontaminated(dataset.rows["train"], dataset.row_class("train"), evaluated)
         yield DatasetSpec(dataset.name, "eval", dataset.format, tables, origin, licence)
     for stem in dataset.files:
         if stem not in parts:
