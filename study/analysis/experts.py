@@ -67,6 +67,23 @@ def information(history: pd.DataFrame, method: str) -> pd.DataFrame:
     return rows[rows.method == method].pivot(index="seed", columns="layer", values="information")
 
 
+def gains_by_information(gained: pd.DataFrame, information: pd.DataFrame) -> pd.DataFrame:
+    """Gains of methods on seen datasets beside what their experts know of a pair's dataset, the least knowing first.
+
+    Args:
+        gained: As `gains.gains_by_row` returns it.
+        information: `information.csv` of runs: columns method, seed, router, label, layer, information, noise.
+
+    Returns:
+        The rows of `gained` on seen datasets of the methods with routers, and column information (nats): the trained
+        routers' mean over layers on held-out pairs, mean over seeds.
+    """
+    whole = information[(information.layer == "all") & (information.router == "trained") & (information.label == "set")]
+    known = whole.groupby("method").information.mean()
+    rows = gained[(gained.row == "seen") & gained.method.isin(known.index)]
+    return rows.assign(information=rows.method.map(known)).sort_values("information", kind="stable", ignore_index=True)
+
+
 def measure(
     quantity: str,
     method: str,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..method_styles import METHODS
-from ..style import FULL, footnote, label_outside, new_figure
+from ..style import FULL, footnote, label_outside, new_figure, seeds_text
 from .heat_map import heat_map
 from .intervals import draw_interval
 from .words import words
@@ -85,6 +85,38 @@ def specialisation(history: pd.DataFrame, switches: pd.DataFrame, *, seeds: str)
         said += ["dotted: the second stage begins"] * bool((switches.step > 0).any())
         said += ["grey: untrained routers and their noise"] * bool(len(before))
         footnote(figure, "; ".join(said))
+    return figure
+
+
+def gains_by_information(rows: pd.DataFrame, *, interval: str) -> "Figure":
+    """Gain over plain LoRA against what the experts know of the dataset: a panel per kind of batch, a point per method.
+
+    Args:
+        rows: As `analysis.experts.gains_by_information` returns it, and column against, the
+            baseline.
+        interval: What [low, high] is.
+    """
+    baselines = list(dict.fromkeys(rows.against))
+    with new_figure(
+        FULL,
+        2.9 + 0.17 * rows.against.value_counts().max(),
+        "gain against the mutual information of dataset and expert",
+    ) as figure:
+        panels = figure.subplots(1, len(baselines), sharex=True, sharey=True, squeeze=False)[0]
+        for baseline, axes in zip(baselines, panels, strict=True):
+            axes.axhline(0, color="#444444", linewidth=0.8)
+            for row in rows[rows.against == baseline].itertuples(index=False):
+                look = METHODS[row.method]
+                error = [[row.gain - row.low], [row.high - row.gain]]
+                style = {"color": look.colour, "marker": look.marker, "linestyle": "none", "label": look.label}
+                axes.errorbar(row.information, row.gain, yerr=error, capsize=1.5, elinewidth=1, **style)
+            axes.set_xscale("log")
+            axes.set(title=f"over {METHODS[baseline].label}", xlabel="dataset and expert (nats)")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize="small")
+        panels[0].set_ylabel("gain on seen datasets (points)")
+        footnote(
+            figure, f"information: on held-out pairs, mean of the seeds; {seeds_text(rows.seeds)}; bars: {interval}"
+        )
     return figure
 
 

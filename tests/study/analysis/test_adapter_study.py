@@ -3,6 +3,7 @@
 - Sets carry group and chance from the manifest; a table's rows are the meta-tasks, seen, unseen and all scored sets.
 - A difference pairs a seed with itself, also where one row has a single seed; Holm corrects over task types alone.
 - Sizes are counted in safetensors headers, and equal the tensors'; times are paired by step and seed.
+- Gains stand beside what trained routers know of the dataset, the least knowing first; plain LoRA has no point.
 - Every ablation names the setting that it changes and the main row's value.
 """
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analysis import ablations, cost, gains, results
+from study.analysis import ablations, cost, experts, gains, results
 from study.variant_rows import load_variants
 from tests.study.report.adapter_runs import STEPS, write_study
 from tests.study.report.samples import use_folder
@@ -149,3 +150,23 @@ def test_every_ablation_names_what_it_changes():
     assert ablations.changed(known["vl_moe_lora"], known["tsembed"]) == ("weights of negatives", "EANS")
     with pytest.raises(ValueError, match="differs from MoE-LoRA in no setting"):
         ablations.changed(known["vl_moe_lora"], known["vl_moe_lora"])
+
+
+def test_gains_stand_beside_what_the_experts_know():
+    gained = pd.DataFrame({"row": ["seen", "unseen"] * 3, "method": np.repeat(["b", "a", "lora"], 2), "gain": range(6)})
+    rows = [
+        (method, seed, router, label, layer, value)
+        for method, mean in (("a", 0.1), ("b", 0.3))
+        for seed, shift in ((0, -0.05), (1, 0.05))
+        for router, label, layer, value in (
+            ("trained", "set", "all", mean + shift),
+            ("untrained", "set", "all", 9.0),
+            ("trained", "task", "all", 9.0),
+            ("trained", "set", "q_proj", 9.0),
+        )
+    ]
+    information = pd.DataFrame(rows, columns=["method", "seed", "router", "label", "layer", "information"])
+    found = experts.gains_by_information(gained, information)
+    assert found.method.tolist() == ["a", "b"]
+    assert found.gain.tolist() == [2, 0]
+    assert found.information.tolist() == pytest.approx([0.1, 0.3])

@@ -174,6 +174,15 @@ LOSSES = pd.DataFrame(
         "loss": np.linspace(3, 0.4, 80) * [1 + i % 3 for i in range(80)],
     }
 )
+LEARNED = [
+    "vl_moe_lora_slow",
+    "vl_moe_lora",
+    "vl_moe_lora_informed",
+    "vl_question",
+    "tsembed",
+    "tsembed_one_stage",
+    "vl_moe_lora_set",
+]
 SWITCHES = pd.DataFrame({"method": ["tsembed"], "seed": [0], "step": [9]})
 STRATEGIES = {"ic_homogeneous": "one dataset per batch", "ic_heterogeneous": "mixed batches"}
 MEANS = table(method=list(STRATEGIES), seed=range(5)).assign(score=lambda t: 60 + t.gain)
@@ -219,6 +228,12 @@ DRAWN = {
     "use": lambda: expert_figures.expert_use(use(), BLOCKS, run="TSEmbed, seed 0 of 3 seeds"),
     "specialisation": lambda: expert_figures.specialisation(
         history(["vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_question"]), SWITCHES, seeds="3 seeds"
+    ),
+    "gains by information": lambda: expert_figures.gains_by_information(
+        small(table(against=["vl_lora_wide", "vl_lora_wide_mixed"], method=LEARNED)).assign(
+            gain=lambda t: t["mean"], seeds=3, information=[0.02 * 1.5**i for i in range(2 * len(LEARNED))]
+        ),
+        interval="95 % interval for another training on these datasets",
     ),
     "specialisation by layer": lambda: expert_figures.specialisation_by_layer(
         small(table(method=ADAPTERS, layer=range(28))), BLOCKS, seeds="3 seeds"

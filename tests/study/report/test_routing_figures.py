@@ -58,7 +58,11 @@ def drawn():
     pairs_of_sets = [("a", "a"), ("a", "b"), ("b", "b")]
     sets = rows(method=methods, task=IMAGE_TASKS, pair=pairs_of_sets).assign(cosine=-0.3)
     sets["first"], sets["second"] = zip(*sets.pair, strict=True)
+    gained = rows(against=["vl_lora_wide"], method=routed, seeds=[2]).assign(gain=0.5, low=-1.0, high=2.0)
     return {
+        "gains by information": expert_figures.gains_by_information(
+            gained.assign(information=[0.05, 0.1]), interval="95 % interval"
+        ),
         "between sets": expert_figures.between_sets(sets, seeds="2 seeds", batches=2),
         "ablations": interval_figures.ablations(ABLATIONS, **SAID),
         "use": expert_figures.expert_use(use.assign(share=0.25), BLOCKS, run="TSEmbed, seed 0 of 2 seeds"),
@@ -80,6 +84,7 @@ def texts(figure):
     ("name", "unit"),
     [
         ("ablations", "(points)"),
+        ("gains by information", "(nats)"),
         ("use", "mean gate"),
         ("specialisation", "(nats)"),
         ("by layer", "nats"),
@@ -91,7 +96,7 @@ def texts(figure):
 def test_figures_say_seeds_interval_and_units(name, unit):
     said = texts(DRAWN[name])
     assert re.search(r"\b2 seeds\b", said)
-    assert re.search(r"95 % bootstrap over seeds|no interval", said)
+    assert re.search(r"95 % (bootstrap over seeds|interval)|no interval", said)
     assert unit in said
     assert DRAWN[name].get_figwidth() == style.FULL
 
