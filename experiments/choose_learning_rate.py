@@ -70,7 +70,9 @@ def main() -> None:
             found = {"variant": variant, "steps": steps, "rate": rate, setting: value}
             rows.append(found | {**means, "mean": means.mean()} | routing)
             seconds = time.perf_counter() - begin
-            print({k: round(float(v), 6) if isinstance(v, float) else v for k, v in rows[-1].items()}, f"{seconds:.0f} s")
+            print(
+                {k: round(float(v), 6) if isinstance(v, float) else v for k, v in rows[-1].items()}, f"{seconds:.0f} s"
+            )
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="{:.4g}".format))
     print(table[table.steps > 0].groupby(["steps", "rate", setting])["mean"].mean().round(2).to_string())

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -62,22 +63,27 @@ def main() -> None:
     tables = []
     for name, variables in conditions().items():
         root = options.folder.resolve() / name.replace(" ", "_")
-        _prepare(root, options.preset, options.variants, name)
+        checkout(root, options.preset, _content(options.preset, options.variants, name))
         environment = os.environ | variables | {"TSEMBED_ROOT": str(root)}
         for variant, seed in runs:
-            _call(["-m", "study", "run", options.preset, variant, str(seed), "--resume"], environment)
-        _call(["-c", MEASURE, options.preset, name, str(root / "measured.csv")], environment)
+            call(["-m", "study", "run", options.preset, variant, str(seed), "--resume"], environment)
+        call(["-c", MEASURE, options.preset, name, str(root / "measured.csv")], environment)
         tables.append(pd.read_csv(root / "measured.csv"))
         pd.concat(tables).to_csv(numerics.table_of(options.preset), index=False, float_format="%.5g")
         print(tables[-1].query("kind != 'score'").to_string(index=False), flush=True)
 
 
-def _call(command: list[str], environment: dict[str, str]) -> None:
+def call(command: list[str], environment: dict[str, str]) -> None:
+    """Run this Python with these arguments and environment.
+
+    Raises:
+        subprocess.CalledProcessError: If it fails.
+    """
     subprocess.run([sys.executable, *command], env=environment, cwd=paths.ROOT, check=True)
 
 
-def _prepare(root: Path, preset: str, variants: list[str], condition: str) -> None:
-    """Make `root` a checkout with the sources and the prepared data of this one, and a preset of these variants."""
+def checkout(root: Path, preset: str, content: dict[str, Any]) -> None:
+    """Make `root` a checkout with the sources and the prepared data of this one, and this content of the preset."""
     (root / "configs" / "presets").mkdir(parents=True, exist_ok=True)
     (root / "runs" / preset).mkdir(parents=True, exist_ok=True)
     for name in SAME_SOURCES:
@@ -86,12 +92,17 @@ def _prepare(root: Path, preset: str, variants: list[str], condition: str) -> No
     data = root / "runs" / preset / "data"
     if not data.is_symlink():
         data.symlink_to(paths.data_dir(preset))
-    content = yaml.safe_load((paths.CONFIGS / "presets" / f"{preset}.yaml").read_text())
+    (root / "configs" / "presets" / f"{preset}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _content(preset: str, variants: list[str], condition: str) -> dict[str, Any]:
+    """The preset's file with these of its own variants alone."""
+    content: dict[str, Any] = yaml.safe_load((paths.CONFIGS / "presets" / f"{preset}.yaml").read_text())
     content["variants"] = {name: seeds for name, seeds in content["variants"].items() if name in variants}
     content["experiments"] = {}
     if condition == "bf16":
         content["training"]["precision"] = "bf16"
-    (root / "configs" / "presets" / f"{preset}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return content
 
 
 if __name__ == "__main__":

@@ -140,3 +140,19 @@ def published_table(mmeb: Mapping[str, Any], by_dataset: pd.DataFrame) -> pd.Dat
 
 def _one_digit(value: float) -> str:
     return f"{value:.1f}" if math.isfinite(value) else MISSING
+
+
+def noise_table(noise: pd.DataFrame) -> pd.DataFrame:
+    """A row per method: what repetitions of one training differ by, in points.
+
+    Args:
+        noise: As `analysis.replicates.noise` returns it.
+    """
+    named = {
+        "dataset": "score of a dataset",
+        "mean": "mean of all",
+        "dataset_difference": "difference on a dataset",
+        "mean_difference": "mean difference",
+    }
+    cells = {name: noise[column].map(lambda v: MISSING if v != v else f"{v:.2f}") for column, name in named.items()}
+    return pd.DataFrame({"Method": [METHODS[m].label for m in noise.variant], **cells})

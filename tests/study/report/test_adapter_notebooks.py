@@ -102,6 +102,7 @@ def test_notebook_33_judges_its_claims(execute):
     assert set(found.values()) == {"supported"}
     assert {"specialised_scores", "specialised_tests", "eans_mixed", "specialised_gains_vl_lora_wide"} <= names(saved)
     assert "8 on mixed batches of the same pairs" in shown[0]
+    assert "No training of this preset was repeated." in shown
     assert "**6** supported" in shown[-1]
 
 

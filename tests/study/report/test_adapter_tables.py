@@ -95,3 +95,14 @@ def test_published_numbers_have_a_source():
     assert shown.classification["VLM2Vec"] == f"{classification.mean():.1f}"
     assert shown["all datasets"].astype(float).is_monotonic_increasing
     assert not shown.index.str.contains("TSEmbed").any()
+
+
+def test_the_noise_floor_says_what_repetitions_differ_by():
+    noise = pd.DataFrame(
+        [("vl_lora_wide", 5, 1.234, 0.3, float("nan"), float("nan")), ("vl_moe_lora", 5, 1.5, 0.4, 2.0, 0.5)],
+        columns=["variant", "replicates", "dataset", "mean", "dataset_difference", "mean_difference"],
+    )
+    found = adapter_tables.noise_table(noise)
+    assert found.Method.tolist() == ["Matched-parameter LoRA", "MoE-LoRA"]
+    assert found["score of a dataset"].tolist() == ["1.23", "1.50"]
+    assert found["mean difference"].tolist() == ["–", "0.50"]
