@@ -9,7 +9,8 @@ settings; 2 there is nothing to compare.
 Tolerances are on absolute differences. On the same kind of machine (processor, instruction set, threads, versions, no
 GPU) the same settings give the same scores to the last digit, so only rounding is allowed. Elsewhere sums are taken in
 another order: allowed is twice the largest move that other kernels, threads and bf16 gave, where it was measured for
-the preset (references/numerics_<preset>.csv, `analysis.numerics`), else `OTHER_MACHINE`.
+the preset (references/numerics_<preset>.csv, `analysis.numerics`), else `OTHER_MACHINE`. A score of precision@1 may
+move by `QUERIES_ALLOWED` of its queries: with 40 of them, one that tips over is worth 2.5 points.
 """
 
 import argparse
@@ -38,6 +39,7 @@ KIND = {  # of env.json: a kind of machine
     "versions": "packages",
 }
 SHOWN = 10  # of the largest moves of a quantity
+PRECISION = "precision_at_1"  # a share of queries; what other metrics move by has no such step
 QUANTITIES = ("gain", "similarity", "score")  # in the order in which they are shown; scores are shown on request
 
 
@@ -52,6 +54,7 @@ class Tolerance(NamedTuple):
 
 SAME = Tolerance(1e-6, 1e-6, 1e-6, 1e-6)
 OTHER_MACHINE = Tolerance(2.0, 1.0, 0.5, 0.01)
+QUERIES_ALLOWED = 2  # elsewhere, whose nearest document is another one by rounding
 SPREADS_ALLOWED = 2.0  # of the measured ones: the processor at hand may not have been among them
 
 
@@ -100,7 +103,8 @@ def compare(preset: str) -> Comparison:
     tolerance = tolerance_of(preset, same_machine=same)
     pairs = {run: (committed[run], fresh[run]) for run in compared}
     scores = [pd.concat([_scores(run, found[i]) for run, found in pairs.items()]) for i in (0, 1)]
-    rows = [*_score_rows(*scores, tolerance), *_gain_rows(*scores, tolerance)]
+    queries = {} if same else _queries(reference)
+    rows = [*_score_rows(*scores, tolerance, queries), *_gain_rows(*scores, tolerance)]
     for run, folders in pairs.items():
         rows += _similarity_rows(run, *folders, tolerance)
     frame = pd.DataFrame(rows, columns=["quantity", "row", "reference", "here", "tolerance"])
@@ -191,13 +195,23 @@ def _scores(run: str, folder: Path) -> pd.DataFrame:
     return rows.assign(run=run, variant=variant, method=METHOD_OF_VARIANT.get(variant, variant), seed=int(seed))
 
 
-def _score_rows(old: pd.DataFrame, new: pd.DataFrame, tolerance: Tolerance) -> list[tuple]:
+def _queries(reference: Path) -> dict[str, int]:
+    """Dataset -> its number of queries, of those sets of the reference that have queries."""
+    path = reference / "datasets.csv"
+    if not path.is_file():
+        return {}
+    rows = pd.read_csv(path).query("part == 'eval'").set_index("dataset").rows
+    return rows.str.extract(r"\bqueries:(\d+)", expand=False).dropna().astype(int).to_dict()
+
+
+def _score_rows(old: pd.DataFrame, new: pd.DataFrame, tolerance: Tolerance, queries: dict[str, int]) -> list[tuple]:
     keys = ["run", "dataset", "metric"]
-    joined = old.merge(new, on=keys, how="outer", suffixes=("_old", "_new"))
-    return [
-        ("score", f"{r.run} {r.dataset} {r.metric}", r.score_old, r.score_new, tolerance.score)
-        for r in joined.itertuples()
-    ]
+    rows = []
+    for r in old.merge(new, on=keys, how="outer", suffixes=("_old", "_new")).itertuples():
+        by_queries = 100 * QUERIES_ALLOWED / queries[r.dataset] if r.dataset in queries else 0.0
+        allowed = max(tolerance.score, by_queries if r.metric == PRECISION else 0.0)
+        rows.append(("score", f"{r.run} {r.dataset} {r.metric}", r.score_old, r.score_new, allowed))
+    return rows
 
 
 def _gain_rows(old: pd.DataFrame, new: pd.DataFrame, tolerance: Tolerance) -> list[tuple]:

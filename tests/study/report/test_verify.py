@@ -111,6 +111,20 @@ def test_another_machine_has_a_looser_tolerance(frozen, ask):
     assert ask()[0] == 1
 
 
+@pytest.mark.parametrize(("queries", "moved"), [(40, [False, True]), (400, [True, True])])
+def test_elsewhere_two_queries_of_a_set_may_tip_over(tmp_path, queries, moved):
+    (tmp_path / "datasets.csv").write_text(
+        f"part,dataset,rows\ntrain,p,rows:9\neval,p,queries:{queries} candidates:18\n"
+    )
+    counted = verify._queries(tmp_path)
+    assert counted == {"p": queries}
+    keys = {"run": ["r", "s"], "dataset": ["p", "p"], "metric": ["precision_at_1"] * 2}
+    old, new = (pd.DataFrame({**keys, "score": scores}) for scores in ([15.0, 20.0], [10.0, 12.5]))
+    rows = verify._score_rows(old, new, verify.OTHER_MACHINE, counted)
+    assert [abs(here - was) > allowed for _, _, was, here, allowed in rows] == moved
+    assert [row[-1] for row in verify._score_rows(old, new, verify.SAME, {})] == [verify.SAME.score] * 2
+
+
 def test_a_changed_verdict_has_moved(frozen, ask):
     put(frozen / "reports/tiny/tables/claims_gain.csv", CLAIMS.format("contradicted"))
     status, text, _ = ask()
