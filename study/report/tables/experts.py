@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ..figures.words import number
 from ..style import MISSING
 
 ROUTERS = ("trained", "untrained", "random")
@@ -39,7 +40,7 @@ def weights_table(weights: pd.DataFrame, methods: Sequence[str], label: Mapping[
         label: Method -> how it is called.
     """
     means = weights.groupby(["method", "by", "relation"], sort=False)[["weight", "low", "high", "correlation"]].mean()
-    relations = list(dict.fromkeys(weights.relation))
+    relations = [relation for relation in dict.fromkeys(weights.relation) if relation != "all"]  # whose mean is 1
     rows = []
     for method in methods:
         for by in dict.fromkeys(weights.by):
@@ -49,6 +50,6 @@ def weights_table(weights: pd.DataFrame, methods: Sequence[str], label: Mapping[
                 row[relation] = f"{means.weight[method, by, relation]:.2f}" if found else MISSING
             whole = means.loc[(method, by, "all")]
             row["5 to 95 %"] = f"{whole.low:.2f} to {whole.high:.2f}"
-            row["correlation with the embeddings' cosine"] = f"{whole.correlation:.2f}"
+            row["correlation with cosine"] = number(whole.correlation, 2)
             rows.append(row)
-    return pd.DataFrame(rows).rename(columns={"all": "all negatives"})
+    return pd.DataFrame(rows)

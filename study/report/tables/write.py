@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ..figures.words import number
 from ..style import MISSING, links, target_of
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _NUMERIC = re.compile(r"\s*(p\s*[<=]\s*)?[+−–-]?[\d.,]*([eE][+-]?\d+)?\s*(%|\*+)?\s*([\[±(].*)?")
+_HYPHEN = re.compile(r"(?<![\w.)-])-(?=\.?\d)")  # before a number; none of top-2, 1e-4, 2025-08-16
+_MINUS_ZERO = re.compile(r"−0(?=(?:\.0+)?(?![\d.]))")
 COLUMN_CHARACTERS = 46  # of a table that fits one column of a two-column page in \small
 PHRASE = 20  # characters of a cell from which a page does not squeeze its column to a word
 LONG = 40  # characters of a cell from which its column is set as paragraphs
@@ -105,7 +108,7 @@ def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     >>> interval(1.234, 0.98, 1.5), interval(1.234, float("nan"), float("nan"))
     ('1.23 [0.98, 1.50]', '1.23')
     """
-    return _with_bounds(mean, low, high, digits, _number)
+    return _with_bounds(mean, low, high, digits, number)
 
 
 def gain(value: float, digits: int = 2) -> str:
@@ -116,7 +119,7 @@ def gain(value: float, digits: int = 2) -> str:
     """
     if not math.isfinite(value):
         return MISSING
-    text = _number(value, digits)
+    text = number(value, digits)
     return text if text.startswith("−") or not float(text) else f"+{text}"
 
 
@@ -154,15 +157,19 @@ def _with_bounds(mean: float, low: float, high: float, digits: int, text: Callab
     return text(mean, digits) + (f" [{text(low, digits)}, {text(high, digits)}]" if known else "")
 
 
-def _number(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if not float(text) else text.replace("-", "−")
-
-
 def _text(value) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    """A cell as it is read: a minus of its own, no minus before zero, the mark of a missing value.
+
+    Text is mended, too, so that no cell depends on who formatted it; hyphens of names stay.
+
+    >>> _text("-0.25 [-1.0, 2.0]"), _text("-0.00"), _text("nan"), _text("TLR, top-2"), _text("1e-4"), _text(None)
+    ('−0.25 [−1.0, 2.0]', '0.00', '–', 'TLR, top-2', '1e-4', '–')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value == "nan":
         return MISSING
-    return _number(value, 2) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value, 2)
+    return _MINUS_ZERO.sub("0", _HYPHEN.sub("−", str(value)))
 
 
 def latex(text: str) -> str:

@@ -10,6 +10,7 @@ import yaml
 from study import paths
 from study.report import style
 from study.report.tables import adapters as adapter_tables
+from study.report.tables import experts
 
 MEANS = pd.DataFrame(
     [("seen", m, 8, n, 40.0, 38.0, 42.0) for m, n in (("vl_base", 1), ("tsembed", 3))]
@@ -95,6 +96,23 @@ def test_published_numbers_have_a_source():
     assert shown.classification["VLM2Vec"] == f"{classification.mean():.1f}"
     assert shown["all datasets"].astype(float).is_monotonic_increasing
     assert not shown.index.str.contains("TSEmbed").any()
+
+
+def test_weights_of_negatives_have_no_row_of_their_own_for_the_mean_of_all():
+    rows = [("vl_moe_lora", "query", relation, weight) for relation, weight in (("all", 1.0), ("same set", 1.05))]
+    weights = pd.DataFrame(rows, columns=["method", "by", "relation", "weight"])
+    found = experts.weights_table(
+        weights.assign(low=0.1, high=3.0, correlation=-0.004), ["vl_moe_lora"], {"vl_moe_lora": "MoE-LoRA"}
+    )
+    assert found.to_dict("records") == [
+        {
+            "Method": "MoE-LoRA",
+            "weights by": "query",
+            "same set": "1.05",
+            "5 to 95 %": "0.10 to 3.00",
+            "correlation with cosine": "0.00",
+        }
+    ]
 
 
 def test_the_noise_floor_says_what_repetitions_differ_by():
