@@ -32,8 +32,9 @@ def noise(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
         baseline: The variant that is subtracted.
 
     Returns:
-        Columns variant, replicates, dataset (root mean square over the datasets), mean (of all datasets), and
-        dataset_difference and mean_difference, the same of the difference; nan for the baseline.
+        Columns variant, replicates, dataset_deviation (of one score; root mean square over the datasets),
+        mean_deviation (of the mean over all datasets), and dataset_difference_deviation and mean_difference_deviation,
+        the same of the difference; nan for the baseline.
     """
     scores = table.pivot(index="condition", columns=["variant", "dataset"], values="score")
     rows = []
@@ -44,10 +45,10 @@ def noise(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
             {
                 "variant": variant,
                 "replicates": len(own),
-                "dataset": own.var().mean() ** 0.5,
-                "mean": own.mean(axis=1).std(),
-                "dataset_difference": float("nan") if same else gain.var().mean() ** 0.5,
-                "mean_difference": float("nan") if same else gain.mean(axis=1).std(),
+                "dataset_deviation": own.var().mean() ** 0.5,
+                "mean_deviation": own.mean(axis=1).std(),
+                "dataset_difference_deviation": float("nan") if same else gain.var().mean() ** 0.5,
+                "mean_difference_deviation": float("nan") if same else gain.mean(axis=1).std(),
             }
         )
     return pd.DataFrame(rows)

@@ -1,5 +1,7 @@
 """From settings or a folder to an encoder: backbone, experts or adapters, pooling, instructions."""
 
+import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,9 +15,9 @@ from ..mote.offload import load_offloaded
 from ..mote.token_routing import TokenRouted, route_tokens
 from ..settings import Backbone, Variant
 from ..strict import check
-from ..tasks import INSTRUCTIONS
+from ..tasks import INSTRUCTIONS, ROUTES
 from .adapters import adapt, load_adapters
-from .backbones import LoadedBackbone, check_tokenizer, from_checkpoint, model_folder, truncate
+from .backbones import LoadedBackbone, check_tokenizer, from_checkpoint, model_folder, save_backbone, truncate
 from .image import ImageEncoder
 from .image_processing import IMAGE_FAMILIES, image_processor
 from .sentence_transformers_folder import folder_settings
@@ -115,6 +117,21 @@ def build(
         routes=variant.routes,
         base=base if variant.adapter is not None else None,
     )
+
+
+def save(encoder: Encoder, folder: str | Path) -> None:
+    """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json, for `load`."""
+    folder = Path(folder)
+    save_backbone(encoder.backbone, folder)
+    encoder.tokenizer.save_pretrained(folder)
+    settings: dict[str, Any] = {"pooling": encoder.pooling, "instructions": encoder.instructions}
+    if encoder.routes != ROUTES:
+        settings["routes"] = encoder.routes
+    if encoder.base is not None:
+        settings["base"] = {
+            key: os.path.relpath(value, folder) if key == "folder" else value for key, value in encoder.base.items()
+        }
+    (folder / "tsembed.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def load(folder: str | Path, device: str | torch.device | None = None, *, offloaded: str | None = None) -> Encoder:

@@ -4,8 +4,6 @@ encoder = Encoder.load("runs/cpu/mote/seed0/model")
 encoder.encode(["What is BM25?"], "search_query")
 """
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,6 @@ from ..inputs import as_list
 from ..mote.experts import TaskRouted
 from ..mote.token_routing import TokenRouted
 from ..tasks import ROUTES
-from .backbones import save_backbone
 from .chunks import Chunk, chunks
 from .pass_cost import of_encoder, suitable_budget
 from .pooling import pool
@@ -302,18 +299,10 @@ class Encoder(nn.Module):
         self.train(was_training)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (of the adapters alone, where there are some), config, tokenizer and tsembed.json."""
-        folder = Path(folder)
-        save_backbone(self.backbone, folder)
-        self.tokenizer.save_pretrained(folder)
-        settings: dict[str, Any] = {"pooling": self.pooling, "instructions": self.instructions}
-        if self.routes != ROUTES:
-            settings["routes"] = self.routes
-        if self.base is not None:
-            settings["base"] = {
-                key: os.path.relpath(value, folder) if key == "folder" else value for key, value in self.base.items()
-            }
-        (folder / "tsembed.json").write_text(json.dumps(settings, indent=2) + "\n")
+        """The same as `encoder.build.save`."""
+        from .build import save
+
+        save(self, folder)
 
     @staticmethod
     def load(

@@ -149,10 +149,15 @@ def noise_table(noise: pd.DataFrame) -> pd.DataFrame:
         noise: As `analysis.replicates.noise` returns it.
     """
     named = {
-        "dataset": "score of a dataset",
-        "mean": "mean of all",
-        "dataset_difference": "difference on a dataset",
-        "mean_difference": "mean difference",
+        "dataset_deviation": "score of a dataset",
+        "mean_deviation": "mean of all",
+        "dataset_difference_deviation": "difference on a dataset",
+        "mean_difference_deviation": "mean difference",
     }
-    cells = {name: noise[column].map(lambda v: MISSING if v != v else f"{v:.2f}") for column, name in named.items()}
-    return pd.DataFrame({"Method": [METHODS[m].label for m in noise.variant], **cells})
+    return (
+        noise[[*named]]
+        .rename(columns=named)
+        .set_axis([METHODS[m].label for m in noise.variant])
+        .rename_axis("Method")
+        .reset_index()
+    )

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ...analysis.factorial import EXPERTS, INSTRUCTION, INTERACTION
 from ...analysis.shares import Share
+from ..figures.words import number
 from ..method_styles import METHODS
 from ..style import MISSING
 from .claims import design
@@ -72,8 +73,8 @@ def share_text(share: Share) -> str:
     """
     if math.isnan(share.value):
         return MISSING
-    ends = [MISSING if math.isnan(end) else f"{100 * end:.0f}".replace("-", "−") for end in (share.low, share.high)]
-    return f"{100 * share.value:.0f} % [{ends[0]}, {ends[1]}]".replace("-", "−")
+    low, high = (MISSING if math.isnan(end) else number(100 * end, 0) for end in (share.low, share.high))
+    return f"{number(100 * share.value, 0)} % [{low}, {high}]"
 
 
 def conclusion(effects: pd.DataFrame) -> str:

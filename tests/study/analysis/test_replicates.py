@@ -24,11 +24,11 @@ def rows():
 def test_what_moves_alike_is_no_noise_of_a_mean_or_a_difference():
     found = replicates.noise(rows(), baseline="plain").set_index("variant")
     assert found.replicates.tolist() == [2, 2]
-    assert found.dataset.tolist() == pytest.approx([2**0.5, 2**0.5])
-    assert found["mean"].tolist() == pytest.approx([0, 2**0.5]), "+2 and −2 cancel, +2 and +2 do not"
-    assert found.dataset_difference["routed"] == pytest.approx(2.0), "0 and +4: variances 0 and 8"
-    assert found.mean_difference["routed"] == pytest.approx(2**0.5)
-    assert found.loc["plain", ["dataset_difference", "mean_difference"]].isna().all()
+    assert found.dataset_deviation.tolist() == pytest.approx([2**0.5, 2**0.5])
+    assert found.mean_deviation.tolist() == pytest.approx([0, 2**0.5]), "+2 and −2 cancel, +2 and +2 do not"
+    assert found.dataset_difference_deviation["routed"] == pytest.approx(2.0), "0 and +4: variances 0 and 8"
+    assert found.mean_difference_deviation["routed"] == pytest.approx(2**0.5)
+    assert found.loc["plain", ["dataset_difference_deviation", "mean_difference_deviation"]].isna().all()
 
 
 def test_a_preset_without_replicates_has_no_rows(tmp_path, monkeypatch):

@@ -4,13 +4,15 @@ Invariants: chance and seeds stand beside scores; a gain stands beside the basel
 main row's setting; published numbers carry their source, and say which were not checked.
 """
 
+import re
+
 import pandas as pd
 import yaml
 
 from study import paths
 from study.report import style
 from study.report.tables import adapters as adapter_tables
-from study.report.tables import experts
+from study.report.tables import experts, write
 
 MEANS = pd.DataFrame(
     [("seen", m, 8, n, 40.0, 38.0, 42.0) for m, n in (("vl_base", 1), ("tsembed", 3))]
@@ -115,12 +117,15 @@ def test_weights_of_negatives_have_no_row_of_their_own_for_the_mean_of_all():
     ]
 
 
-def test_the_noise_floor_says_what_repetitions_differ_by():
+def test_the_noise_floor_says_what_repetitions_differ_by(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REPORTS", tmp_path)
+    columns = ["dataset_deviation", "mean_deviation", "dataset_difference_deviation", "mean_difference_deviation"]
     noise = pd.DataFrame(
         [("vl_lora_wide", 5, 1.234, 0.3, float("nan"), float("nan")), ("vl_moe_lora", 5, 1.5, 0.4, 2.0, 0.5)],
-        columns=["variant", "replicates", "dataset", "mean", "dataset_difference", "mean_difference"],
+        columns=["variant", "replicates", *columns],
     )
-    found = adapter_tables.noise_table(noise)
-    assert found.Method.tolist() == ["Matched-parameter LoRA", "MoE-LoRA"]
-    assert found["score of a dataset"].tolist() == ["1.23", "1.50"]
-    assert found["mean difference"].tolist() == ["–", "0.50"]
+    shown = write.save(adapter_tables.noise_table(noise), "noise", preset="tiny", caption="c").data
+    assert re.findall("<t[hd](?: [^>]*)?>([^<]*)", shown)[5:] == [
+        *("Matched-parameter LoRA", "1.23", "0.30", "–", "–"),
+        *("MoE-LoRA", "1.50", "0.40", "2.00", "0.50"),
+    ]

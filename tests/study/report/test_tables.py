@@ -67,6 +67,13 @@ def test_a_number_that_rounds_to_nothing_has_no_sign():
     assert tables.gain(0.004) == "0.00"
 
 
+def test_text_of_others_gets_the_minus_and_the_dash_of_the_study(study):
+    frame = pd.DataFrame({"Method": ["top-2", "1e-4"], "a": ["-0.25 [-1.0, 2.0]", "-0.00"], "b": ["nan", "−0.004"]})
+    shown = tables.save(frame, "mended", preset="tiny", caption="c").data
+    cells = re.findall("<t[hd] [^>]*>([^<]*)|<td>([^<]*)", shown.partition("<tbody>")[2])
+    assert [a or b for a, b in cells] == ["top-2", "−0.25 [−1.0, 2.0]", "–", "1e-4", "0.00", "−0.004"]
+
+
 def test_what_is_missing_is_a_dash():
     nan = float("nan")
     assert {tables.interval(nan, 0, 1), tables.gain(nan), tables.gain_interval(nan, 0, 1)} == {style.MISSING}
