@@ -1,12 +1,13 @@
 """Which evaluation sets each process of a run scores, and how the first one knows that the others have.
 
-A process needs none of the others for its sets: each has the whole model on its own GPU, and leaves the result of a set
-where the first finds it, in the cache of scores. So they do not talk, which would end after minutes without an answer;
-the mark of a finished share is a file. Where one fails, its launcher ends them all.
+A process needs none of the others for its sets: each has the whole model on its own GPU, and leaves its scores in a
+file where the first finds them. So they do not talk, which would end after minutes without an answer. Where one fails,
+its launcher ends them all.
 """
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +19,27 @@ PAUSE = 0.5  # seconds
 class Share(NamedTuple):
     """One of a run's processes, as it scores."""
 
-    folder: Path  # of the marks, empty when the processes part
+    folder: Path  # of what each leaves for the first, empty when the processes part
     process: int
     processes: int
 
-    def done(self) -> None:
-        """Say that this process has scored its sets."""
-        write_text(self.folder / str(self.process), "")
+    def done(self, scores: Sequence[Mapping[str, Any]]) -> None:
+        """Leave the scores of this process's sets, which says that it has scored them all."""
+        write_text(self._file(self.process), json.dumps(scores))
 
-    def wait(self) -> None:
-        """Until every process has."""
-        while not all((self.folder / str(process)).is_file() for process in range(self.processes)):
+    def wait(self) -> list[dict[str, Any]]:
+        """The scores of all processes, once every one has left its own."""
+        files = [self._file(process) for process in range(self.processes)]
+        while not all(file.is_file() for file in files):
             time.sleep(PAUSE)
+        return [row for file in files for row in json.loads(file.read_text())]
+
+    def items_file(self, process: int) -> Path:
+        """Where a process writes the items of its sets."""
+        return self.folder / f"items_{process}.parquet"
+
+    def _file(self, process: int) -> Path:
+        return self.folder / f"scores_{process}.json"
 
 
 def deal(costs: Mapping[str, float], processes: int) -> list[list[str]]:
@@ -54,9 +64,20 @@ def cost(task: Any, data: Path) -> float:
         task: Of prepared data, or of a benchmark, whose texts mteb has counted.
         data: Prepared data.
     """
-    from .estimate import CHARACTERS, lengths_of
+    from .estimate import lengths_of
 
-    prepared = data / "eval" / task.metadata.name
-    if prepared.is_dir():
-        return sum(path.stat().st_size for path in prepared.rglob("*") if path.is_file()) / CHARACTERS
+    if (data / "eval" / task.metadata.name).is_dir():
+        return cost_of_prepared(task.metadata.name, data)
     return sum(texts * tokens for texts, tokens in lengths_of(task))
+
+
+def cost_of_prepared(name: str, data: Path) -> float:
+    """The same of a prepared evaluation set, by its files; of images it is their bytes that compare.
+
+    Args:
+        name: Of the set.
+        data: Prepared data.
+    """
+    from .estimate import CHARACTERS
+
+    return sum(path.stat().st_size for path in (data / "eval" / name).rglob("*") if path.is_file()) / CHARACTERS

@@ -1,16 +1,14 @@
 """What is measured of a trained encoder by the settings of its run: scores, and probes beside them."""
 
-import io
 import json
 import random
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsembed.settings import Variant
 
 from ..presets import Evaluation, RunSettings
-from .dealing import Share, cost, deal
+from .dealing import Share, cost, cost_of_prepared, deal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +36,12 @@ def score(
         cache: Folder where mteb keeps the results of finished tasks, and the items of each.
         items_file: Where to write what each item gave to the scores (evaluation/items.py); those of a benchmark of
             mteb's are not written.
-        share: Where several processes score: this one. All but the first score their sets of text and return no rows;
-            the first waits for them and returns all. Sets of images are scored by the first alone, which embeds an
-            image that several sets have once.
+        share: Where several processes score: this one. All but the first score their sets and return no rows; the
+            first waits for them and returns all.
     """
-    evaluation, encode = settings.evaluation, _encoding(settings)
     if settings.variant.of_images:
-        from tsembed.evaluation import precision_at_1
-
-        few = {"seed": settings.data.seed, "sets_per_type": evaluation.sets_per_type, "items_file": items_file}
-        return precision_at_1.evaluate(encoder, data, manifest, **few, **encode)
+        return _score_images(settings, encoder, data, manifest, items_file, share)
+    evaluation, encode = settings.evaluation, _encoding(settings)
     from tsembed.evaluation.mteb_encoder import MtebEncoder, evaluate, weights_hash
 
     routes = settings.variant.task_of_type
@@ -62,13 +56,10 @@ def score(
     pieces = cache / "items" / revision if with_items else None
     if share is not None and share.processes > 1:
         mine = deal({t.metadata.name: cost(t, data) for t in selected_tasks}, share.processes)[share.process]
-        evaluate(model, [task for task in selected_tasks if task.metadata.name in mine], cache, pieces)
-        share.done()
+        share.done(evaluate(model, [task for task in selected_tasks if task.metadata.name in mine], cache, pieces))
         if share.process > 0:
             return []
-        share.wait()
-        with redirect_stdout(io.StringIO()):  # all is read from the cache, and was said by who scored it
-            scores = evaluate(model, selected_tasks, cache, pieces)
+        scores = _in_order(share.wait(), [task.metadata.name for task in selected_tasks])
     else:
         scores = evaluate(model, selected_tasks, cache, pieces)
     if pieces is None or items_file is None:
@@ -77,6 +68,33 @@ def score(
 
     items.join([pieces / task.metadata.name / items.FILE for task in selected_tasks], items_file)
     return scores
+
+
+def _score_images(
+    settings: RunSettings, encoder, data: Path, manifest: dict, items_file: Path | None, share: Share | None
+) -> list[dict[str, Any]]:
+    """`score` where the sets are of images. An image that several sets have is embedded once by each process."""
+    from tsembed.evaluation import items, precision_at_1
+
+    few, seed = settings.evaluation.sets_per_type, settings.data.seed
+    how = {"seed": seed, "sets_per_type": few} | _encoding(settings)
+    if share is None or share.processes == 1:
+        return precision_at_1.evaluate(encoder, data, manifest, items_file=items_file, **how)
+    names = [entry["name"] for entry in precision_at_1.evaluation_sets(manifest, few)]
+    mine = deal({name: cost_of_prepared(name, data) for name in names}, share.processes)[share.process]
+    own_items = share.items_file(share.process)
+    share.done(precision_at_1.evaluate(encoder, data, manifest, only=mine, items_file=own_items, **how))
+    if share.process > 0:
+        return []
+    scores = _in_order(share.wait(), names)
+    if items_file is not None:
+        items.join([share.items_file(process) for process in range(share.processes)], items_file, order=names)
+    return scores
+
+
+def _in_order(scores: list[dict[str, Any]], datasets: list[str]) -> list[dict[str, Any]]:
+    """Scores in the order in which one process has them."""
+    return sorted(scores, key=lambda row: datasets.index(row["dataset"]))
 
 
 def probe(settings: RunSettings, encoder, data: Path, manifest: dict) -> "dict[str, pd.DataFrame]":

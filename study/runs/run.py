@@ -117,7 +117,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool,
     _part(state, folder)
     if only_training:
         _write_trained(folder, state)
-    if only_training or (settings.variant.of_images and not state.is_main_process):
+    if only_training:
         return
     from tsembed.encoder.text import Encoder
 

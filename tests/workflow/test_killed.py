@@ -122,6 +122,28 @@ def test_a_disk_that_cannot_be_written_is_named_wherever_the_error_came_up(tmp_p
     ], answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("disk", "said"),
+    [
+        ("f_flag=os.ST_RDONLY, f_bavail=10**9, f_files=9, f_favail=9", "is on a read-only file system"),
+        ("f_flag=0, f_bavail=255, f_files=9, f_favail=9", "no space left in"),
+        ("f_flag=0, f_bavail=10**9, f_files=9, f_favail=0", "no space left in"),  # no inode
+        ("f_flag=0, f_bavail=256, f_files=0, f_favail=0", ""),  # a file system that counts no inodes
+    ],
+)
+def test_a_disk_is_full_or_read_only_by_what_the_system_says_of_it(tmp_path, disk, said):
+    code = (
+        "import os, types, disks\n"
+        f"os.statvfs = lambda folder: types.SimpleNamespace(f_frsize=4096, {disk})\n"
+        "print(*disks.faults([]), sep='\\n')\n"
+    )
+    answer = in_workflow(checkout.make(tmp_path), code)
+    lines = answer.stdout.splitlines()
+    assert len(lines) == (3 if said else 1), answer.stderr  # a line for each folder that a study writes in
+    assert all(said in line for line in lines)
+    assert bool(lines[0]) == bool(said)
+
+
 def test_a_node_runs_nothing_if_snakemake_was_killed_while_it_started(tmp_path):
     root = checkout.make(tmp_path)
     gone = subprocess.Popen(["true"])

@@ -132,9 +132,19 @@ def write(path: Path, datasets: Mapping[str, Items]) -> None:
     _write(path, frames)
 
 
-def join(pieces: Iterable[Path], target: Path) -> None:
-    """Write the rows of some files, one after the other, into one."""
-    _write(target, [read(piece) for piece in pieces])
+def join(pieces: Iterable[Path], target: Path, order: Sequence[str] | None = None) -> None:
+    """Write the rows of some files into one.
+
+    Args:
+        pieces: One after the other.
+        target: Whole or not at all.
+        order: Of the datasets; None: as the pieces have them.
+    """
+    frames = [read(piece) for piece in pieces]
+    if order is not None:
+        of_dataset = {name: rows for frame in frames for name, rows in frame.groupby("dataset", sort=False)}
+        frames = [of_dataset[name] for name in order if name in of_dataset]
+    _write(target, frames)
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import hashlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ def evaluate(
     *,
     seed: int,
     sets_per_type: int | None = None,
+    only: Collection[str] | None = None,
     items_file: Path | None = None,
     **encode: Any,
 ) -> list[dict[str, Any]]:
@@ -46,16 +47,13 @@ def evaluate(
         data: Prepared data; `manifest` describes them.
         manifest: The manifest of `data`.
         seed: Of the order in which candidates stand.
-        sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
+        sets_per_type: As in `evaluation_sets`.
+        only: Names of the sets to score, out of those; None: all.
         items_file: Where to write whether each query is right (evaluation/items.py).
         encode: As in `Encoder.encode`.
     """
     memory = Memory(encoder, encode)
-    sets: dict[tuple[str, str], list[dict]] = {}
-    for entry in manifest["datasets"]:
-        if entry["part"] == "eval" and entry["format"] == "ranking":
-            sets.setdefault((entry["task"], entry["group"]), []).append(entry)
-    selected = [entry for entries in sets.values() for entry in entries[:sets_per_type]]
+    selected = [e for e in evaluation_sets(manifest, sets_per_type) if only is None or e["name"] in only]
     rows: list[dict[str, Any]] = []
     hits: dict[str, Items] = {}
     for entry in selected:
@@ -82,6 +80,20 @@ def evaluate(
     if items_file is not None:
         write(items_file, hits)
     return rows
+
+
+def evaluation_sets(manifest: dict, sets_per_type: int | None = None) -> list[dict]:
+    """The manifest's entries of ranking sets, in the order in which they are scored.
+
+    Args:
+        manifest: Of prepared data.
+        sets_per_type: Only the first so many sets of each meta-task, of those seen in training and of the others.
+    """
+    sets: dict[tuple[str, str], list[dict]] = {}
+    for entry in manifest["datasets"]:
+        if entry["part"] == "eval" and entry["format"] == "ranking":
+            sets.setdefault((entry["task"], entry["group"]), []).append(entry)
+    return [entry for entries in sets.values() for entry in entries[:sets_per_type]]
 
 
 def is_first(

@@ -1,7 +1,7 @@
 """Invariants of dealing evaluation sets out over processes.
 
 - Each set has one process; the dearest set never stands beside another while a process has none.
-- The first process waits until all have said that they are done.
+- The first process waits until all have left their scores, and has those of all.
 - A set costs what its texts are long: of prepared data by its files, of a benchmark by what mteb has counted.
 """
 
@@ -24,16 +24,18 @@ def test_each_set_has_one_process_and_the_dearest_has_its_own(processes):
     assert deal(dict(reversed(costs.items())), processes) == shares, "every process comes to the same"
 
 
-def test_the_first_waits_for_all(tmp_path):
+def test_the_first_waits_for_the_scores_of_all(tmp_path):
     shares = [Share(tmp_path / "shares", process, 3) for process in range(3)]
-    waiting = threading.Thread(target=shares[0].wait, daemon=True)
+    found = []
+    waiting = threading.Thread(target=lambda: found.extend(shares[0].wait()), daemon=True)
     waiting.start()
     for share in shares:
         waiting.join(2 * PAUSE)
         assert waiting.is_alive()
-        share.done()
+        share.done([{"dataset": f"set{share.process}", "score": share.process / 3}])
     waiting.join(60)
     assert not waiting.is_alive()
+    assert found == [{"dataset": f"set{process}", "score": process / 3} for process in range(3)]
 
 
 def test_a_longer_set_costs_more(tmp_path):

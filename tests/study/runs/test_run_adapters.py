@@ -1,5 +1,6 @@
 """Invariants of TSEmbed's runs and their exports, in real processes.
 
+- Two processes share the sets of images that are scored, each its own, and scores and items are those of one.
 - kill -9 of two processes in the second stage, then the same command: they go on in the second stage, to the weights
   and scores of an undisturbed run. While a rank is still at work, another process is refused.
 - Exports: LoRA and a route of task-routed experts are plain models, equal to the trained one; a learned router's mean
@@ -7,6 +8,7 @@
 """
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -97,11 +99,17 @@ def test_a_base_of_pictures_that_nobody_trains_takes_two_processes(checkout):
     folder = checkout / "runs" / "untrained" / "vl_base" / "seed0"
     check(start(checkout, "study", "run", "untrained", "vl_base", "0"))
     one = folder.rename(folder.with_name("one"))
-    check(finish(checkout, "vl_base", "2", "untrained"))
+    output = check(finish(checkout, "vl_base", "2", "untrained"))
     assert (folder / "done.json").is_file()
     found, expected = (load_file(path / "model" / "model.safetensors") for path in (folder, one))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert (folder / "scores.json").read_text() == (one / "scores.json").read_text()
+    scores = (folder / "scores.json").read_text()
+    assert scores == (one / "scores.json").read_text()
+    assert (folder / "items.parquet").read_bytes() == (one / "items.parquet").read_bytes()
+    names = [row["dataset"] for row in json.loads(scores)]
+    shares = re.findall(r"^\d+/(\d+)  (\S+)  is being scored", output, re.MULTILINE)
+    assert sorted(name for _, name in shares) == sorted(names), "each set once"
+    assert all(int(count) < len(names) for count, _ in shares), "each process has a part of them"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 - a perfect encoder scores 100; a collapsed one and one of NaN score 0, wherever the right candidate stands;
 - a random one scores chance, and so does one that collapses but for rounding;
 - a tie with a wrong candidate is wrong, one with another right candidate is not; the best right candidate counts;
+- some of the sets have the scores that they have among all; their items are joined in the order of all;
 - rows are tidy; each distinct item is encoded once per route; the order comes from the seed and changes no score.
 """
 
@@ -17,7 +18,7 @@ from study.suites.digits import suite
 from tsembed.data import ranking
 from tsembed.data.ranking import RankingExample
 from tsembed.data.schema import DatasetSpec
-from tsembed.evaluation.items import read
+from tsembed.evaluation.items import join, read
 from tsembed.evaluation.precision_at_1 import evaluate, is_first
 from tsembed.inputs import Input, encode_png
 from tsembed.tasks import IMAGE_ROUTES, IMAGE_TASKS, OTHER_SETS, TASK_OF_IMAGE_TYPE
@@ -172,6 +173,20 @@ def test_each_distinct_item_is_encoded_once_per_route(prepared):
     assert len(asked) == len(set(asked))
     assert {route for route, _ in asked} == {"image_retrieval", "visual_grounding"}
     assert {settings for _, _, settings in fake.asked} == {("max_tokens",)}
+
+
+def test_some_of_the_sets_have_the_scores_and_items_that_they_have_among_all(prepared, tmp_path):
+    folder, manifest = prepared(20, ("one", "two", "three"), ("image_retrieval",) * 3)
+    right = lambda one: perfect(one) if value_of(one) % 3 else np.ones(256) / 16  # noqa: E731
+    files = [tmp_path / name for name in ("all", "outer", "inner", "joined")]
+    everything, outer, inner = (
+        evaluate(Fake(right), folder, manifest, seed=0, only=only, items_file=file)
+        for only, file in zip((None, ("one", "three"), ("two",)), files, strict=False)
+    )
+    assert [row["dataset"] for row in outer] == ["one", "three"]
+    assert everything == [outer[0], *inner, outer[1]]
+    join(files[1:3], files[3], order=("one", "two", "three"))
+    assert files[3].read_bytes() == files[0].read_bytes()
 
 
 def test_every_meta_task_has_a_type_and_a_route(prepared):
