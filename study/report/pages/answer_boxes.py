@@ -126,7 +126,7 @@ def _answer(question: Question, row: dict[str, Any], pages: Mapping[str, str]) -
     place = {"link": pages.get(notebook, ""), "notebook": notebook}
     named = {"name": question.name, "question": question.text}
     if math.isnan(row["difference"]):
-        missing = f"No number yet: the notebook {notebook} has not judged this claim in this preset."
+        missing = "No finished run of this preset measures it."
         blank = {"number": "", "interval": "", "judged": ""}
         return Answer(**named, word="Not measured", tone="open", found=missing, paper=paper(row), **blank, **place)
     word, tone = _word(question, row)

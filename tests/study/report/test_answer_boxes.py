@@ -92,7 +92,7 @@ def test_a_similarity_is_said_in_cosine_and_by_its_direction():
 def test_what_was_not_measured_or_not_judged_is_said():
     missing = answer(difference=float("nan"), verdict="not judged")
     assert (missing.word, missing.number) == ("Not measured", "")
-    assert "20_specialization has not judged this claim" in missing.found
+    assert missing.found == "No finished run of this preset measures it."
     trial = answer(verdict="not judged", scope="")
     assert trial.word == "Not judged"
     assert trial.judged == "This preset tests the machinery and judges nothing."
