@@ -168,6 +168,45 @@ def effect(
     return Effect(mean, mean - reach, mean + reach, detectable)
 
 
+def seeds_needed(
+    values: Float[np.ndarray, "seeds datasets"],
+    size: float,
+    *,
+    query_variance: float = 0.0,
+    confidence: float = 0.95,
+    power: float = 0.8,
+    most: int = 999,
+) -> int | None:
+    """The fewest seeds with which `effect` on these datasets detects a true difference of a size.
+
+    More seeds are taken to differ as these do. The choice of queries stays: no number of seeds makes up for it.
+
+    Args:
+        values: Paired differences.
+        size: Of the true difference, in the unit of `values`, above 0.
+        query_variance: As in `error_terms`.
+        confidence: As in `effect`.
+        power: As in `effect`.
+        most: Numbers up to this one are tried.
+
+    Returns:
+        At least 2; None where one seed has no spread, or no number up to `most` is enough.
+
+    Raises:
+        ValueError: If the size is not above 0.
+    """
+    if not size > 0:
+        raise ValueError(f"size must be above 0, got {size}")
+    if len(values) < 2:
+        return None
+    of_one_seed = float(np.asarray(values, dtype=float).mean(axis=1).var(ddof=1))
+    for seeds in range(2, most + 1):
+        terms = [ErrorTerm(of_one_seed / seeds, seeds - 1), ErrorTerm(query_variance, float("inf"))]
+        if sum(quantile(terms, p) for p in ((1 + confidence) / 2, power)) * _error(terms) <= size:
+            return seeds
+    return None
+
+
 def interval_columns(values: Float[np.ndarray, "seeds datasets"], query_variance: float = 0.0) -> dict[str, float]:
     """The intervals of a mean as a table's columns.
 

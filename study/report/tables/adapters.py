@@ -4,13 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
+from ...analysis.random_effects import effect, seeds_needed
 from ..figures.words import words
 from ..method_styles import METHODS
 from ..style import MISSING, p_value
 from .write import gain, gain_interval, interval, margin
 
+MOST_SEEDS = 999  # of `seeds_table`
 SUMMED = 3  # groups that sum up the others: they alone have room for an interval
 
 
@@ -61,6 +65,30 @@ def gain_table(gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
             for r in group.itertuples()
         }
         rows.append({"Method": METHODS[method].label, **{names[n]: found.get(n, MISSING) for n in order}})
+    return pd.DataFrame(rows)
+
+
+def seeds_table(differences: Mapping[str, Float[np.ndarray, "seeds datasets"]], size: float) -> pd.DataFrame:
+    """A row per difference: what its seeds detect, and how many would detect a true difference of a size, in points.
+
+    Args:
+        differences: What is compared, in words -> paired differences.
+        size: Of the true difference.
+    """
+    rows = []
+    for name, values in differences.items():
+        found, needed = effect(values, "these"), seeds_needed(values, size, most=MOST_SEEDS)
+        rows.append(
+            {
+                "Difference": name,
+                "Here": gain_interval(found.mean, found.low, found.high, 1),
+                "Seeds": str(len(values)),
+                "Minimum detectable": margin(found.detectable, 1),
+                f"Seeds for ±{size:g}": (str(needed) if needed else f"more than {MOST_SEEDS}")
+                if len(values) > 1
+                else MISSING,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -4,6 +4,8 @@
 - What all seeds share is noise beyond these datasets, and none on them.
 - A p-value is below 0.05 exactly where the value lies outside the 95 % interval, TOST's where the 90 % interval lies
   within the margin.
+- The seeds that a difference needs are the fewest whose detectable effect is no larger; the choice of queries can make
+  any number too few.
 - Where there is no spread to estimate there is no interval; equal values divide nothing by zero.
 """
 
@@ -20,6 +22,7 @@ from study.analysis.random_effects import (
     mean_squares,
     p_value,
     quantile,
+    seeds_needed,
 )
 
 VALUES = np.array([[1.0, 3.0, 5.0], [2.0, 4.0, 9.0]])  # means of seeds 3 and 5; of datasets 1.5, 3.5 and 7
@@ -169,3 +172,26 @@ def test_p_values_of_one_dataset_are_the_one_sample_t_tests():
 def test_wrong_arguments_are_named(call, rule):
     with pytest.raises(ValueError, match=rule):
         call()
+
+
+def test_the_seeds_that_are_needed_detect_the_size_and_one_fewer_does_not():
+    checked = 0
+    for values in layouts():
+        detectable = effect(values, "these").detectable
+        if not detectable > 1e-9:
+            continue
+        assert seeds_needed(values, detectable * (1 + 1e-9)) == len(values)
+        assert seeds_needed(values, detectable * 0.999) > len(values)
+        checked += 1
+    assert checked > 150
+
+
+def test_the_seeds_that_are_needed_by_hand():
+    values = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])  # means of seeds with variance 1
+    reach = stats.t.ppf(0.975, 9) + stats.t.ppf(0.8, 9)  # of ten seeds
+    assert seeds_needed(values, reach / np.sqrt(10) + 1e-9) == 10
+    assert seeds_needed(values, 0.01) is None, "more than are tried"
+    assert seeds_needed(values[:1], 1.0) is None, "one seed has no spread"
+    assert seeds_needed(values, 0.5, query_variance=0.1) is None, "queries alone hide it"
+    with pytest.raises(ValueError, match="size must be above 0, got 0"):
+        seeds_needed(values, 0)

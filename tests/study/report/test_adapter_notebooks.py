@@ -100,9 +100,16 @@ def test_notebook_33_judges_its_claims(execute):
     assert found.pop("ts-informed-experts") == "open", "no adapter has an effect on routing there"
     assert found.pop("ts-mixed-positive") == "refuted"
     assert set(found.values()) == {"supported"}
-    assert {"specialised_scores", "specialised_tests", "eans_mixed", "specialised_gains_vl_lora_wide"} <= names(saved)
+    assert {
+        "specialised_scores",
+        "specialised_tests",
+        "eans_mixed",
+        "specialised_gains_vl_lora_wide",
+        "seeds_needed",
+    } <= names(saved)
     assert "8 on mixed batches of the same pairs" in shown[0]
     assert "No training of this preset was repeated." in shown
+    assert len(saved["seeds_needed"][0]) == len(found) + 1, "a row per claim about scores"
     assert "**6** supported" in shown[-1]
 
 

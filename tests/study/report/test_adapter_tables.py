@@ -6,6 +6,7 @@ main row's setting; published numbers carry their source, and say which were not
 
 import re
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -129,3 +130,14 @@ def test_the_noise_floor_says_what_repetitions_differ_by(tmp_path, monkeypatch):
         *("Matched-parameter LoRA", "1.23", "0.30", "–", "–"),
         *("MoE-LoRA", "1.50", "0.40", "2.00", "0.50"),
     ]
+
+
+def test_a_difference_stands_beside_the_seeds_that_it_would_take():
+    apart = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    found = {"A − B": apart, "A − C": apart / 1e3, "one seed": apart[:1], "hopeless": 1e6 * apart}
+    shown = adapter_tables.seeds_table(found, size=1.0)
+    assert shown.columns.tolist() == ["Difference", "Here", "Seeds", "Minimum detectable", "Seeds for ±1"]
+    assert shown.iloc[0].tolist() == ["A − B", "+1.0 [−1.5, +3.5]", "3", "±3.1", "10"]
+    assert shown.iloc[1].tolist()[2:] == ["3", "±0.0", "2"]
+    assert shown.iloc[2].tolist() == ["one seed", "0.0", "1", style.MISSING, style.MISSING]
+    assert shown.iloc[3].tolist()[-1] == "more than 999"
