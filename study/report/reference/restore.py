@@ -13,7 +13,7 @@ from ... import paths
 from ...presets import load_preset
 from ...runs.launch import data_folder
 from .freeze import differences, flat, planned_runs, planned_settings, portable, settings
-from .keep import kept_dir
+from .keep import kept_dir, unpack
 
 
 def restore(preset: str) -> list[str]:
@@ -45,6 +45,7 @@ def restore(preset: str) -> list[str]:
     for run, content in contents.items():
         with write_folder(paths.RUNS / preset / run) as partial:
             shutil.copytree(kept_dir(preset) / run, partial, dirs_exist_ok=True)
+            unpack(partial)
             (partial / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
             # Neither older than its data nor than the run whose weights it took, or the study would run it again.
             os.utime(partial / "done.json", (prepared, prepared))

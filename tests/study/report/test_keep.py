@@ -1,8 +1,8 @@
 """Kept results of runs, and what puts them back.
 
 Invariants: only finished runs are kept, without weights and without paths of the machine; what comes back counts as
-finished for the run, its readers and its export of sizes; results of other settings or data come back not at all; a
-second call does nothing.
+finished for the run, its readers and its export of sizes; every file that a notebook reads of a run comes back, the
+large ones too; results of other settings or data come back not at all; a second call does nothing.
 """
 
 import json
@@ -70,6 +70,31 @@ def test_what_comes_back_counts_as_finished(two_runs, capsys):
     run(presets.resolve(presets.load_preset("tiny"), "em", 0), folder)
     assert "is done" in capsys.readouterr().out
     assert restore.restore("tiny") == []
+
+
+def test_the_large_files_of_routed_experts_come_back(two_runs):
+    folder = two_runs / "runs/tiny/em/seed0"
+    window = {"stage": 1, "mutual_information": 0.1, "by_layer": [0.1, 0.1], "use": {"a task": [[0.4, 0.6]] * 2}}
+    put(folder / "routing.jsonl", "".join(f"{json.dumps({'step': step} | window)}\n" for step in range(4)))
+    layers = [f"model.layers.{number}.self_attn.q_proj" for number in range(9000)]
+    put(folder / "use.csv", "task,layer,expert,share\n" + "".join(f"a task,{name},0,0.25\n" for name in layers))
+    assert (folder / "use.csv").stat().st_size > freeze.SMALL
+    information, use = (
+        results.history("tiny", ["em"]).drop(columns="use"),
+        results.read("tiny", ["em"], "use.csv"),
+    )
+    keep.keep("tiny")
+    kept = two_runs / "reports/kept/tiny/em/seed0"
+    assert {p.name for p in kept.iterdir()} >= {"routing.jsonl.gz", "use.csv.gz"}
+    assert not (kept / "use.csv").exists()
+    lose(two_runs, "em")
+    restore.restore("tiny")
+    found = results.history("tiny", ["em"])
+    assert found.drop(columns="use").equals(information)
+    assert found.use.map(bool, na_action="ignore").tolist()[::3] == [True, True], "of the first and last window"
+    assert found.use.isna().tolist()[1:3] == [True, True]
+    assert results.read("tiny", ["em"], "use.csv").equals(use)
+    assert not list(folder.glob("*.gz"))
 
 
 @pytest.mark.parametrize("what", ["settings", "data"])
