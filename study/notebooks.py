@@ -2,9 +2,11 @@
 
 from . import paths
 from .presets import Preset
+from .variant_rows import load_variants
 
 WORDINGS = ("no_prefix", "swapped", "paraphrase_1", "paraphrase_2")
 CLAIMS = "90_claims"  # reads what the other notebooks found
+EFFICIENCY = "40_efficiency"  # measures the preset's own backbone, with texts
 ANALYSES = "[2349]*.ipynb"  # 00 and 10 read no results
 # Notebook -> the experiments, under `experiments` of a preset, and the variants whose runs it is about. A preset that
 # lacks one does not have the notebook, so no cell asks whether there is anything to show. A notebook that is not here
@@ -24,10 +26,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
         *(f"{model}_{recipe}" for model in ("em", "ic", "mote") for recipe in ("labels", "both", "fast", "half")),
         *("sem_mean", "sem_mean_base", "mote_two", "mote_last", "mote_last_half"),
     ),
-    "30_tsembed": ("images",),
-    "31_expert_routing": ("images",),
+    "30_tsembed": ("images", "vl_lora_wide", "vl_moe_lora"),
+    "31_expert_routing": ("images", "vl_moe_lora"),
     "32_text_adapters": ("text_adapters",),
-    "33_specialised_experts": ("images_mixed",),
+    "33_specialised_experts": ("images_mixed", "vl_lora_wide", "vl_lora_wide_mixed", "tsembed_mixed"),
 }
 
 
@@ -40,11 +42,18 @@ def analyses_of(preset: Preset) -> list[str]:
 
 def absent_from(preset: Preset) -> dict[str, str]:
     """Notebook -> the experiments and variants that it is about and that the preset does not have, as text."""
+    variants = load_variants()
     present = {*preset.experiments, *(v for each in preset.all_experiments.values() for v in each.variants)}
     missing = {name: [need for need in needs if need not in present] for name, needs in NEEDS.items()}
-    absent = {name: ", ".join(lacking) for name, lacking in missing.items() if lacking}
+    absent = {  # without an experiment its variants are missing, too: it says enough
+        name: ", ".join([need for need in lacking if need not in variants] or lacking)
+        for name, lacking in missing.items()
+        if lacking
+    }
     if len(absent) == len(NEEDS):  # a part of a preset in which nothing is compared, as `--only mote`
         absent[CLAIMS] = "two methods that a claim compares"
+    if all(variants[name].of_images for name in preset.variants):
+        absent[EFFICIENCY] = "a backbone of text"
     return absent
 
 

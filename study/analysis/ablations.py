@@ -67,7 +67,7 @@ def ablations(
 
     Returns:
         Columns of `gains_by_row`, and panel (the setting that is changed), main (its value in the main row), main_row,
-        label, size (parameters as a ratio to the main row's).
+        label, size (parameters as a ratio to the main row's). No rows where nothing is changed.
     """
     variants, frames = load_variants(), []
     for main, methods in changes.items():
@@ -78,6 +78,8 @@ def ablations(
             size = parameters[method] / parameters[main]
             gains = gains_by_row(scores, [method], rows, baseline=main)
             frames.append(gains.assign(panel=panel, main=value, main_row=main, label=name, size=size))
+    if not frames:
+        return pd.DataFrame(columns=["row", "method", "baseline", "seeds", "p_holm", "main_row"])
     gains = pd.concat(frames, ignore_index=True)
     first = gains[gains.row == next(iter(rows))]
     holm = dict(zip(zip(first.main_row, first.method, strict=True), statistics.holm(first.p_t.to_numpy()), strict=True))

@@ -48,6 +48,21 @@ def test_a_notebook_about_variants_that_a_preset_lacks_is_not_part_of_it():
     assert "28_wording" not in analyses_of(few)
 
 
+def test_a_study_of_images_alone_measures_no_backbone_of_text():
+    preset = load_preset("tsembed")
+    assert analyses_of(preset) == ["30_tsembed", "31_expert_routing", "33_specialised_experts", "90_claims"]
+    assert absent_from(preset)["40_efficiency"] == "a backbone of text"
+
+
+def test_a_part_without_the_baseline_of_a_notebook_about_images_lacks_the_notebook():
+    preset = load_preset("tsembed")
+    images = preset.experiments["images"]
+    few = images.model_copy(update={"variants": {v: n for v, n in images.variants.items() if v != "vl_lora_wide"}})
+    part = preset.model_copy(update={"experiments": preset.experiments | {"images": few}})
+    assert absent_from(part)["30_tsembed"] == "vl_lora_wide"
+    assert analyses_of(part) == ["31_expert_routing", "90_claims"]
+
+
 def test_a_part_that_compares_nothing_has_no_page_of_claims():
     preset = load_preset("smoke")
     alone = preset.model_copy(update={"variants": {"base": 1, "mote": 1}, "experiments": {}})
