@@ -1,6 +1,7 @@
 """Figures of what routers do: use of experts, specialisation, routing as a proxy."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,12 +10,13 @@ from ..method_styles import METHODS
 from ..style import FULL, footnote, label_outside, new_figure, seeds_text
 from .heat_map import heat_map
 from .intervals import draw_interval
-from .words import words
+from .words import mid_sentence, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_TICKS = 8
+PANEL_TITLE = 26  # letters of a line above one of three panels
 LAYER_AXIS = "adapted layer (numbers: first of a block)"
 
 
@@ -63,7 +65,9 @@ def specialisation(history: pd.DataFrame, switches: pd.DataFrame, *, seeds: str)
     columns = min(3, len(methods))
     lines = -(-len(methods) // columns)
     before = history.dropna(subset="untrained")
-    with new_figure(FULL, 0.85 + 1.35 * lines, "mutual information of task and expert over training") as figure:
+    taller = 0.15 * max(len(METHODS[method].label) > PANEL_TITLE for method in methods)
+    height = 0.85 + (1.35 + taller) * lines
+    with new_figure(FULL, height, "mutual information of task and expert over training") as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, method in zip(panels, methods, strict=False):
             colour, mine = METHODS[method].colour, history[history.method == method]
@@ -75,7 +79,7 @@ def specialisation(history: pd.DataFrame, switches: pd.DataFrame, *, seeds: str)
                 axes.plot(run.step + 1, run.set_information, "--", color=colour, linewidth=1)
             for step in switches.step[(switches.method == method) & (switches.step > 0)]:
                 axes.axvline(step, color="#555555", linestyle=":", linewidth=1)
-            axes.set_title(METHODS[method].label)
+            axes.set_title(fill(METHODS[method].label, PANEL_TITLE))
         panels[0].set_ylim(bottom=0)  # of all, once all is drawn
         label_outside(panels, len(methods), columns, x="step", y="mutual\ninformation (nats)")
         known = [Line2D([], [], color="#444444", marker="o", markersize=3, label="expert and task")]
@@ -96,6 +100,8 @@ def gains_by_information(rows: pd.DataFrame, *, interval: str) -> "Figure":
             baseline.
         interval: What [low, high] is.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     baselines = list(dict.fromkeys(rows.against))
     with new_figure(
         FULL,
@@ -111,7 +117,10 @@ def gains_by_information(rows: pd.DataFrame, *, interval: str) -> "Figure":
                 style = {"color": look.colour, "marker": look.marker, "linestyle": "none", "label": look.label}
                 axes.errorbar(row.information, row.gain, yerr=error, capsize=1.5, elinewidth=1, **style)
             axes.set_xscale("log")
-            axes.set(title=f"over {METHODS[baseline].label}", xlabel="dataset and expert (nats)")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda nats, _: f"{nats:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set(title=f"over {mid_sentence(METHODS[baseline].label)}", xlabel="dataset and expert (nats)")
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize="small")
         panels[0].set_ylabel("gain on seen datasets (points)")
         footnote(
