@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from tsembed.tasks import TASK_OF_TYPE
+from tsembed.tasks import TASK_OF_IMAGE_TYPE, TASK_OF_TYPE
 
 from .. import paths
 from ..presets import load_preset
@@ -21,6 +21,8 @@ from .random_effects import interval_columns
 from .results import load_scores, load_similarity, per_text, run_folders
 
 TRAINED, UNTRAINED = ("em", "ic", "mote"), "base"
+TRAINED_ON_IMAGES, CAPTIONS_ALONE = ("vl_lora_wide", "vl_moe_lora", "tsembed"), "vl_base"  # where a preset has no text
+STARTS = (UNTRAINED, CAPTIONS_ALONE)
 TEXT_METHODS, IMAGE_METHODS = ("mote", "ic", "em"), ("tsembed", "vl_moe_lora", "vl_lora")  # the first that has a run
 ALL_PAIRS = "all pairs"
 KINDS = ("headline scores", "similarity and gradients", "ablations", "TSEmbed", "our own questions")
@@ -87,29 +89,43 @@ def _short(backbone: dict[str, Any]) -> str:
 def score_differences(preset: str) -> pd.DataFrame:
     """MoTE - IC, and each trained method - the untrained backbone, per task type and over all datasets.
 
+    Where no method of text has finished: MoE-LoRA - LoRA of as many parameters, and each adapter - what it starts from.
+
     Returns:
         Columns row (a type, or `MEAN_OF_DATASETS`), method, baseline, datasets, seeds, gain, low, high, detectable,
         paper (of MoTE - IC, where the paper prints both). No rows where none of these methods has finished.
     """
     if not _is_known(preset):
         return pd.DataFrame()
-    scores = load_scores(preset, partial=True)
-    present = set(scores.method) if len(scores) else set()
-    wanted = [("mote", "ic"), *((method, UNTRAINED) for method in TRAINED)]
-    wanted = [(method, baseline) for method, baseline in wanted if {method, baseline} <= present]
+    experiments: tuple[str, ...] = ()
+    scores, kinds = load_scores(preset, partial=True), TASK_OF_TYPE
+    wanted = _pairs(scores, ("mote", "ic"), TRAINED, UNTRAINED)
+    if not wanted:
+        experiments = ("", "captions", "images")  # what they start from is in one of the first two
+        scores, kinds = load_scores(preset, *experiments, partial=True), TASK_OF_IMAGE_TYPE
+        wanted = _pairs(scores, ("vl_moe_lora", "vl_lora_wide"), TRAINED_ON_IMAGES, CAPTIONS_ALONE)
     if not wanted:
         return pd.DataFrame()
-    variance, published = QueryVariance(preset, partial=True), _published_difference()
+    variance, published = QueryVariance(preset, *experiments, partial=True), _published_difference()
     frames = []
     for method, baseline in wanted:
         scored = [set(scores[scores.method == m].task_type) for m in (method, baseline)]
-        types = [kind for kind in TASK_OF_TYPE if all(kind in each for each in scored)]
+        types = [kind for kind in kinds if all(kind in each for each in scored)]
         found = gains(scores, [method], types, baseline=baseline, query_variance=variance)
         papers = published if (method, baseline) == ("mote", "ic") else {}
         frames.append(found.assign(baseline=baseline, paper=[papers.get(name, float("nan")) for name in found.row]))
     rows = pd.concat(frames, ignore_index=True)
     columns = ["row", "method", "baseline", "datasets", "seeds", "gain", "low", "high", "detectable", "paper"]
     return rows[columns]
+
+
+def _pairs(
+    scores: pd.DataFrame, experts: tuple[str, str], trained: tuple[str, ...], start: str
+) -> list[tuple[str, str]]:
+    """Those of the comparisons that the scores have: with experts and without, trained and as it started."""
+    present = set(scores.method) if len(scores) else set()
+    wanted = [experts, *((method, start) for method in trained)]
+    return [(method, baseline) for method, baseline in wanted if {method, baseline} <= present]
 
 
 def _published_difference() -> dict[str, float]:
@@ -207,7 +223,7 @@ def by_kind(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def trained_against_untrained(differences: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `score_differences` that compare a trained method with the untrained backbone over all datasets."""
+    """The rows of `score_differences` that compare a trained method with what it started from, over all datasets."""
     if differences.empty:
         return differences
-    return differences[(differences.baseline == UNTRAINED) & (differences.row == MEAN_OF_DATASETS)]
+    return differences[(differences.baseline.isin(STARTS)) & (differences.row == MEAN_OF_DATASETS)]

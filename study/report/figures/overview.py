@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...analysis.gains import MEAN_OF_DATASETS
-from ...analysis.overview import UNTRAINED
+from ...analysis.overview import STARTS
 from ..method_styles import METHODS
 from ..style import COLUMN, FULL, new_figure
 from .intervals import draw_interval
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 HEIGHT = 2.9  # inches of a panel
 BAND = "#D9DCE0"
+TITLES = {"ic": "What experts add to instructions", "vl_lora_wide": "What experts add to low-rank adapters"}
+STARTED = {"base": "untrained backbone", "vl_base": "captions alone"}
 Panel = Callable[["Axes"], None]
 
 
 def panels(similarity: pd.DataFrame, differences: pd.DataFrame) -> dict[str, Panel]:
-    """Name -> what draws it: "similarity", "experts" (MoTE - IC) and "training" (trained - untrained).
+    """Name -> what draws it: "similarity", "experts" (with experts - without) and "training" (trained - untrained).
 
     Args:
         similarity: As `analysis.overview.route_similarity` returns it; without rows, its panel is left out.
@@ -32,8 +34,8 @@ def panels(similarity: pd.DataFrame, differences: pd.DataFrame) -> dict[str, Pan
     if not similarity.empty:
         drawn["similarity"] = lambda axes: _similarity(axes, similarity)
     if not differences.empty:
-        experts = differences[(differences.method == "mote") & (differences.baseline == "ic")]
-        training = differences[differences.baseline == UNTRAINED]
+        experts = differences[~differences.baseline.isin(STARTS)]
+        training = differences[differences.baseline.isin(STARTS)]
         if len(experts):
             drawn["experts"] = lambda axes: _experts(axes, experts)
         if len(training):
@@ -50,7 +52,9 @@ def alone(panel: Panel, about: str) -> "Figure":
 
 def together(drawn: dict[str, Panel]) -> "Figure":
     """All panels side by side."""
-    with new_figure(1.5 * FULL, HEIGHT, "similarity, MoTE against IC, trained against untrained") as figure:
+    with new_figure(
+        1.5 * FULL, HEIGHT, "similarity, with experts against without, trained against untrained"
+    ) as figure:
         row = figure.subplots(1, len(drawn), squeeze=False)[0]
         for axes, panel in zip(row, drawn.values(), strict=True):
             panel(axes)
@@ -71,21 +75,22 @@ def _type(kind: str) -> str:
 
 
 def _experts(axes: "Axes", rows: pd.DataFrame) -> None:
-    """MoTE - IC per task type, the paper's value, and a band of what this design could not have seen."""
+    """What experts add per task type, the paper's value, and a band of what this design could not have seen."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     kinds = list(dict.fromkeys(rows.row))
+    method, baseline = rows.method.iloc[0], rows.baseline.iloc[0]
+    look = METHODS[method]
     axes.axvline(0, color="#444444", linewidth=0.8)
     for y, row in enumerate(rows.itertuples()):
         if row.detectable == row.detectable:  # not NaN
             axes.barh(y, 2 * row.detectable, left=-row.detectable, height=0.74, color=BAND, zorder=0)
-        draw_interval(axes, y, row.gain, row.low, row.high, METHODS["mote"])
+        draw_interval(axes, y, row.gain, row.low, row.high, look)
         if row.paper == row.paper:
             axes.plot(row.paper, y, "D", color="#222222", fillstyle="none", markersize=5, zorder=4)
     axes.set_yticks(range(len(kinds)), [_type(kind) for kind in kinds])
-    axes.set(xlabel="MoTE − IC (points)", title="What experts add to instructions")
-    look = METHODS["mote"]
+    axes.set(xlabel=f"{look.label} − {METHODS[baseline].label} (points)", title=TITLES[baseline])
     entries: list = [Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label="here")]
     if rows.paper.notna().any():
         hollow = {"color": "#222222", "marker": "D", "fillstyle": "none", "markersize": 5, "linestyle": "none"}
@@ -101,7 +106,7 @@ def _training(axes: "Axes", rows: pd.DataFrame) -> None:
     axes.axvline(0, color="#444444", linewidth=0.8)
     _draw(axes, rows, kinds, list(dict.fromkeys(rows.method)))
     axes.set_yticks(range(len(kinds)), [_type(kind) for kind in kinds])
-    axes.set(xlabel="trained − untrained backbone (points)", title="What training itself changed")
+    axes.set(xlabel=f"trained − {STARTED[rows.baseline.iloc[0]]} (points)", title="What training itself changed")
     _emphasise_last(axes, len(kinds))
 
 

@@ -24,6 +24,7 @@ from ...analysis.judgement import (
     count_of,
 )
 from ..answers import in_words
+from ..figures.words import mid_sentence
 from ..method_styles import METHODS
 
 MINUS = "\N{MINUS SIGN}"
@@ -56,10 +57,16 @@ class Answer(NamedTuple):
 
 
 def _scores(row: dict[str, Any]) -> str:
-    method, baseline = (METHODS[row[key]].label for key in ("method", "baseline"))
+    method, baseline = _named(row["method"]), mid_sentence(_named(row["baseline"]))
     way = "higher" if row["difference"] > 0 else "lower"
     size = magnitude(row["difference"], row["low"], row["high"])
     return f"{method} scores {size} points {way} than {baseline} on average over {row['datasets']:.0f} datasets."
+
+
+def _named(method: str) -> str:
+    """A method's label for a sentence: what it says behind a comma stands in brackets."""
+    name, _, more = METHODS[method].label.partition(", ")
+    return f"{name} ({more})" if more else name
 
 
 def _averaged(row: dict[str, Any]) -> str:
@@ -101,8 +108,24 @@ QUESTIONS = (
 )
 
 
+# In place of those above, where no text was measured.
+QUESTIONS_OF_IMAGES = (
+    Question("routed", "Do routed experts raise scores?", ("ts-moe",), ("Yes", "No"), _scores),
+    Question("own", "Would an expert of its own for each dataset?", ("ts-oracle",), ("Yes", "No"), _scores),
+    Question("specialised", "Do scores rise with what experts know?", ("ts-mixed-informed",), ("Yes", "No"), _scores),
+    Question(
+        "mixed",
+        "Does weighting negatives help where experts differ?",
+        ("ts-mixed-eans",),
+        ("Yes", "No"),
+        _scores,
+    ),
+)
+
+
 def answers(verdicts: pd.DataFrame, stated: Mapping[str, Any], pages: Mapping[str, str]) -> list[Answer]:
-    """An answer per question of which `references/claims.yaml` has a claim.
+    """An answer per question of which `references/claims.yaml` has a claim; those about text unless images alone have
+    numbers.
 
     Args:
         verdicts: As `claims.collect` returns it.
@@ -110,10 +133,14 @@ def answers(verdicts: pd.DataFrame, stated: Mapping[str, Any], pages: Mapping[st
         pages: Notebook -> its page.
     """
     rows = {row["id"]: row for row in verdicts.to_dict("records")}
+    has_number = {name for name, row in rows.items() if not math.isnan(row["difference"])}
+    of_text = {name for question in QUESTIONS[:-1] for name in question.claims}
+    of_images = {name for question in QUESTIONS_OF_IMAGES for name in question.claims}
+    images_alone = bool(has_number & of_images) and not has_number & of_text
     found = []
-    for question in QUESTIONS:
+    for question in (*QUESTIONS_OF_IMAGES, QUESTIONS[-1]) if images_alone else QUESTIONS:
         known = [name for name in question.claims if name in rows]
-        measured = [name for name in known if not math.isnan(rows[name]["difference"])]
+        measured = [name for name in known if name in has_number]
         if known:
             name = (measured or known)[0]
             row = rows[name] | {"method": stated[name].method, "baseline": stated[name].baseline}
@@ -223,20 +250,23 @@ def untrained(differences: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     parts = [
-        f"{METHODS[r.method].label} {signed(r.gain, 'points', r.low, r.high)}{_bounds(r.low, r.high)}"
+        f"{mid_sentence(METHODS[r.method].label)} {signed(r.gain, 'points', r.low, r.high)}{_bounds(r.low, r.high)}"
         for r in rows.itertuples()
     ]
-    first = f"Against the untrained backbone, training changed the mean of {int(rows.datasets.max())} datasets by "
+    captions = rows.baseline.iloc[0] == overview.CAPTIONS_ALONE
+    start = "the model that was trained on captions alone" if captions else "the untrained backbone"
+    without = "captions alone" if captions else "no training"
+    first = f"Against {start}, training changed the mean of {int(rows.datasets.max())} datasets by "
     up = [METHODS[r.method].label for r in rows.itertuples() if r.low > 0]
     down = [METHODS[r.method].label for r in rows.itertuples() if r.high < 0]
     if up and not down:
-        meaning = f"{_joined(up)} {'is' if len(up) == 1 else 'are'} better than no training on average."
+        meaning = f"{_joined(up)} {'is' if len(up) == 1 else 'are'} better than {without} on average."
     elif down and not up:
-        meaning = f"{_joined(down)} {'is' if len(down) == 1 else 'are'} worse than no training on average."
+        meaning = f"{_joined(down)} {'is' if len(down) == 1 else 'are'} worse than {without} on average."
     elif up and down:
         meaning = f"{_joined(up)} gained and {_joined(down)} lost on average."
     else:
-        meaning = "No trained model is measurably better or worse than no training on average."
+        meaning = "No trained model is measurably better or worse than {without} on average."
     if not up:
         meaning += " So the differences below compare ways to train that bring no measurable gain here."
     return [f"{first}{_joined(parts)} points.", meaning]

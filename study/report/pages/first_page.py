@@ -15,7 +15,7 @@ from . import answer_boxes
 FIGURE = "overview"
 TITLES = {
     "similarity": "how alike a model makes one text under two tasks",
-    "experts": "what task experts add to instructions, by task type",
+    "experts": "what experts add, by task type",
     "training": "what training changed, by task type",
 }
 
@@ -75,9 +75,10 @@ def _caption(similarity: pd.DataFrame, differences: pd.DataFrame) -> str:
         parts.append(f"Similarity: mean cosine of {texts} texts under two tasks ({seeds}); lower is further apart.")
     if not differences.empty:
         seeds = seeds_text(differences.seeds)
+        papers = " Diamonds: the paper's MoTE − IC." if differences.paper.notna().any() else ""
         parts.append(
-            f"Points are differences of mean scores ({seeds}). Diamonds: the paper's MoTE − IC. Grey: true differences "
-            "that this design finds in fewer than 4 of 5 studies."
+            f"Points are differences of mean scores ({seeds}).{papers} Grey: true differences that this design finds "
+            "in fewer than 4 of 5 studies."
         )
     if parts:
         parts.append("Bars: 95 % intervals for another training on these datasets; one seed has none.")

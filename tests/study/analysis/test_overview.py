@@ -7,11 +7,14 @@ every claim has one kind.
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from study import paths
 from study.analysis import claims, overview
 from study.analysis.gains import MEAN_OF_DATASETS
+from study.report.figures import overview as figures
+from tests.study.report.adapter_runs import write_study
 from tests.study.report.samples import use_folder
 from tests.study.report.text_runs import EFFECTS, SIMILARITY, write_text_study
 
@@ -62,6 +65,23 @@ def test_a_run_that_is_missing_leaves_its_numbers_out(runs):
     assert overview.score_differences("tiny").empty
     assert overview.score_differences("of no config").empty
     assert overview.scope("tiny") == []
+
+
+def test_where_there_is_no_text_adapters_are_compared_with_lora_and_with_their_start(tmp_path, monkeypatch):
+    use_folder(monkeypatch, tmp_path)
+    monkeypatch.setattr(paths, "REFERENCES", REFERENCES)
+    write_study(tmp_path, configs=CONFIGS, experiments=("captions", "images"), seeds=3)
+    rows = overview.score_differences("tiny")
+    compared = list(dict.fromkeys(zip(rows.method, rows.baseline, strict=True)))
+    trained = [(method, "vl_base") for method in ("vl_lora_wide", "vl_moe_lora", "tsembed")]
+    assert compared == [("vl_moe_lora", "vl_lora_wide"), *trained]
+    assert mean_of(rows, "vl_moe_lora", "vl_lora_wide").gain == pytest.approx(1, abs=0.5)
+    assert mean_of(rows, "tsembed", "vl_base").gain == pytest.approx(22, abs=0.5)
+    assert rows.paper.isna().all()
+    assert len(overview.trained_against_untrained(rows)) == 3
+    drawn = figures.panels(pd.DataFrame(), rows)
+    figures.together(drawn).canvas.draw()
+    assert list(drawn) == ["experts", "training"]
 
 
 def test_similarity_is_that_of_the_runs_per_pair_and_over_all(runs):

@@ -1,7 +1,8 @@
 """The answers of the first page.
 
 Invariants: the word follows the verdict, the direction follows the number's sign and not the claim's; a number has its
-interval or the reason why there is none; decimals never hide on which side of zero an interval ends.
+interval or the reason why there is none; decimals never hide on which side of zero an interval ends. A study of images
+alone answers questions about images, any other those about text.
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from study.analysis import claims
+from study.analysis.gains import MEAN_OF_DATASETS
 from study.report.pages import answer_boxes
 
 ROW = {
@@ -130,3 +132,40 @@ def test_trained_against_untrained_is_said_by_the_intervals(gains, said):
     assert first.startswith("Against the untrained backbone, training changed the mean of 46 datasets by EM")
     assert meaning.startswith(said)
     assert answer_boxes.untrained(pd.DataFrame()) == []
+
+
+def of_images(**changes):
+    claim = {"id": "ts-mixed-eans", "source": "ours", "notebook": "33_specialised_experts", "datasets": 25.0}
+    return (
+        ROW
+        | claim
+        | {"verdict": "open", "scope": "", "reason": "below", "survives": "", "paper": float("nan")}
+        | changes
+    )
+
+
+def test_a_study_of_images_alone_answers_questions_about_images():
+    missing = {"difference": float("nan"), "verdict": "not judged"}
+    rows = [ROW | missing, of_images(), of_images(id="ts-eans") | missing]
+    found = answer_boxes.answers(pd.DataFrame(rows), STATED, {})
+    assert [a.name for a in found] == ["mixed", "tsembed"]
+    assert found[0].found == (
+        "TSEmbed (mixed batches) scores 0.41 points lower than MoE-LoRA (mixed batches, information loss) on average "
+        "over 25 datasets."
+    )
+    both = answer_boxes.answers(pd.DataFrame([ROW, *rows[1:]]), STATED, {})
+    assert [a.name for a in both] == ["scores", "tsembed"]
+
+
+def test_adapters_are_compared_with_what_they_start_from():
+    rows = [
+        {"method": m, "baseline": "vl_base", "row": MEAN_OF_DATASETS, "datasets": 25, "gain": 20.0}
+        | {"low": 15.0, "high": 25.0}
+        for m in ("vl_lora_wide", "vl_moe_lora")
+    ]
+    first, meaning = answer_boxes.untrained(pd.DataFrame(rows))
+    assert first == (
+        "Against the model that was trained on captions alone, training changed the mean of 25 datasets by "
+        "matched-parameter LoRA +20.0 [+15.0, +25.0] and MoE-LoRA +20.0 [+15.0, +25.0] points."
+    )
+    assert meaning == "Matched-parameter LoRA and MoE-LoRA are better than captions alone on average."
