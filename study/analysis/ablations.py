@@ -12,6 +12,8 @@ from .gains import gains_by_row
 if TYPE_CHECKING:
     from tsembed.settings import Variant
 
+    from .items import QueryVariance
+
 
 # Setting -> what its panel of ablations is called.
 ADAPTER = {
@@ -55,6 +57,7 @@ def ablations(
     parameters: Mapping[str, int],
     *,
     label: Mapping[str, str],
+    query_variance: "QueryVariance | None" = None,
 ) -> pd.DataFrame:
     """Difference of every ablation to its main variant. Holm corrects over the ablations, on the first of the rows.
 
@@ -64,6 +67,7 @@ def ablations(
         rows: Row -> its datasets.
         parameters: Method -> parameters of its adapter.
         label: Method -> how it is called.
+        query_variance: As in `gains`.
 
     Returns:
         Columns of `gains_by_row`, and panel (the setting that is changed), main (its value in the main row), main_row,
@@ -76,7 +80,7 @@ def ablations(
             unweighted = variants[main].negatives is not None and variants[method].negatives is None
             name = f"none ({label[method]})" if unweighted else label[method]
             size = parameters[method] / parameters[main]
-            gains = gains_by_row(scores, [method], rows, baseline=main)
+            gains = gains_by_row(scores, [method], rows, baseline=main, query_variance=query_variance)
             frames.append(gains.assign(panel=panel, main=value, main_row=main, label=name, size=size))
     if not frames:
         return pd.DataFrame(columns=["row", "method", "baseline", "seeds", "p_holm", "main_row"])

@@ -212,7 +212,12 @@ def mean_scores(scores: pd.DataFrame, methods: Sequence[str], rows: Mapping[str,
 
 
 def gains_by_row(
-    scores: pd.DataFrame, methods: Sequence[str], rows: Mapping[str, Sequence[str]], *, baseline: str
+    scores: pd.DataFrame,
+    methods: Sequence[str],
+    rows: Mapping[str, Sequence[str]],
+    *,
+    baseline: str,
+    query_variance: "QueryVariance | None" = None,
 ) -> pd.DataFrame:
     """`gains` for rows that share datasets: those of `rows_of`, or task types and what sums them up.
 
@@ -222,7 +227,7 @@ def gains_by_row(
     for name, datasets in rows.items():
         chosen = scores[scores.dataset.isin(datasets)].assign(task_type=name)
         for method in methods:
-            found = gains(chosen, [method], [name], baseline=baseline)
+            found = gains(chosen, [method], [name], baseline=baseline, query_variance=query_variance)
             frames.append(found[found.row == name])
     found = pd.concat(frames, ignore_index=True)
     single = found.row.isin(scores.task_type.unique())

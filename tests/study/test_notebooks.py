@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from study import paths
+from study.analysis import claims
 from study.notebooks import NEEDS, absent_from, analyses_of
 from study.presets import load_preset
 from study.report.notebook import parameters_of
@@ -80,6 +81,14 @@ def test_the_presets_of_the_committed_references_have_what_they_had():
 
 def test_every_notebook_that_needs_an_experiment_is_there():
     assert NEEDS.keys() <= {path.stem for path in NOTEBOOKS}
+
+
+def test_every_claim_about_scores_has_the_choice_of_queries_in_its_interval():
+    about_scores = {claim.notebook for claim in claims.claims() if claim.quantity == "score"}
+    assert len(about_scores) > 8
+    for name in about_scores:
+        source = (paths.NOTEBOOKS / f"{name}.ipynb").read_text()
+        assert "score_claims.measure(scores, query_variance)" in source, name
 
 
 def test_the_graph_has_no_node_for_a_notebook_that_the_preset_lacks(tmp_path):

@@ -10,13 +10,14 @@ from ...analysis.overview import STARTS
 from ..method_styles import METHODS
 from ..style import COLUMN, FULL, new_figure
 from .intervals import draw_interval
-from .words import words
+from .words import mid_sentence, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEIGHT = 2.9  # inches of a panel
+WIDEST = 24  # letters of an axis's name that has its unit on the same line
 BAND = "#D9DCE0"
 TITLES = {"ic": "What experts add to instructions", "vl_lora_wide": "What experts add to low-rank adapters"}
 STARTED = {"base": "untrained backbone", "vl_base": "captions alone"}
@@ -90,7 +91,9 @@ def _experts(axes: "Axes", rows: pd.DataFrame) -> None:
         if row.paper == row.paper:
             axes.plot(row.paper, y, "D", color="#222222", fillstyle="none", markersize=5, zorder=4)
     axes.set_yticks(range(len(kinds)), [_type(kind) for kind in kinds])
-    axes.set(xlabel=f"{look.label} − {METHODS[baseline].label} (points)", title=TITLES[baseline])
+    difference = f"{look.label} − {mid_sentence(METHODS[baseline].label)}"
+    separator = "\n" if len(difference) > WIDEST else " "
+    axes.set(xlabel=f"{difference}{separator}(points)", title=TITLES[baseline])
     entries: list = [Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label="here")]
     if rows.paper.notna().any():
         hollow = {"color": "#222222", "marker": "D", "fillstyle": "none", "markersize": 5, "linestyle": "none"}

@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
+from ...analysis.judgement import Measured
 from ...analysis.random_effects import effect, seeds_needed
 from ..figures.words import words
 from ..method_styles import METHODS
@@ -68,16 +67,17 @@ def gain_table(gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def seeds_table(differences: Mapping[str, Float[np.ndarray, "seeds datasets"]], size: float) -> pd.DataFrame:
+def seeds_table(differences: Mapping[str, Measured], size: float) -> pd.DataFrame:
     """A row per difference: what its seeds detect, and how many would detect a true difference of a size, in points.
 
     Args:
-        differences: What is compared, in words -> paired differences.
+        differences: What is compared, in words -> paired differences and what the choice of queries adds.
         size: Of the true difference.
     """
     rows = []
-    for name, values in differences.items():
-        found, needed = effect(values, "these"), seeds_needed(values, size, most=MOST_SEEDS)
+    for name, (values, variance) in differences.items():
+        found = effect(values, "these", query_variance=variance)
+        needed = seeds_needed(values, size, query_variance=variance, most=MOST_SEEDS)
         rows.append(
             {
                 "Difference": name,

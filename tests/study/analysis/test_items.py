@@ -20,7 +20,7 @@ from study import paths
 from study.analysis import score_claims
 from study.analysis.claims import Claim, Minus
 from study.analysis.contrasts import contrast_rows, difference
-from study.analysis.gains import gains
+from study.analysis.gains import gains, gains_by_row
 from study.analysis.items import (
     QueryVariance,
     average_precision,
@@ -230,6 +230,9 @@ def test_gains_and_contrasts_have_it_in_their_intervals(runs):
     assert rows.low.item() == pytest.approx(expected)
     found = gains(scores, ["ic"], ["Retrieval"], query_variance=query_variance)
     assert found.low.to_list() == pytest.approx([expected] * 2)
+    of_row = {"Retrieval": list(scores.dataset[scores.task_type == "Retrieval"].unique())}
+    by_row = gains_by_row(scores, ["ic"], of_row, baseline="em", query_variance=query_variance)
+    assert by_row.low.item() == pytest.approx(expected)
     assert gains(scores, ["ic"], ["Retrieval"]).low[0] == pytest.approx(70 / 3)
     assert gains(scores, ["em"], ["Retrieval"], query_variance=query_variance).low[0] == 0.0
 

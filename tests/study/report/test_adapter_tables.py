@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from study import paths
+from study.analysis.judgement import Measured
 from study.report import style
 from study.report.tables import adapters as adapter_tables
 from study.report.tables import experts, write
@@ -135,9 +136,10 @@ def test_the_noise_floor_says_what_repetitions_differ_by(tmp_path, monkeypatch):
 def test_a_difference_stands_beside_the_seeds_that_it_would_take():
     apart = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
     found = {"A − B": apart, "A − C": apart / 1e3, "one seed": apart[:1], "hopeless": 1e6 * apart}
-    shown = adapter_tables.seeds_table(found, size=1.0)
+    measured = {name: Measured(values) for name, values in found.items()} | {"few queries": Measured(apart, 0.2)}
+    shown = adapter_tables.seeds_table(measured, size=1.0)
     assert shown.columns.tolist() == ["Difference", "Here", "Seeds", "Minimum detectable", "Seeds for ±1"]
     assert shown.iloc[0].tolist() == ["A − B", "+1.0 [−1.5, +3.5]", "3", "±3.1", "10"]
     assert shown.iloc[1].tolist()[2:] == ["3", "±0.0", "2"]
     assert shown.iloc[2].tolist() == ["one seed", "0.0", "1", style.MISSING, style.MISSING]
-    assert shown.iloc[3].tolist()[-1] == "more than 999"
+    assert shown.iloc[3].tolist()[-1] == shown.iloc[4].tolist()[-1] == "more than 999"
