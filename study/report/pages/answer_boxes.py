@@ -266,7 +266,7 @@ def untrained(differences: pd.DataFrame) -> list[str]:
     elif up and down:
         meaning = f"{_joined(up)} gained and {_joined(down)} lost on average."
     else:
-        meaning = "No trained model is measurably better or worse than {without} on average."
+        meaning = f"No trained model is measurably better or worse than {without} on average."
     if not up:
         meaning += " So the differences below compare ways to train that bring no measurable gain here."
     return [f"{first}{_joined(parts)} points.", meaning]
