@@ -23,6 +23,7 @@ from .statistics import bootstrap
 
 Scope = Literal["these", "beyond"]
 SCOPES: tuple[Scope, ...] = ("these", "beyond")
+MOST_SEEDS = 999  # that `seeds_needed` tries
 
 
 class MeanSquares(NamedTuple):
@@ -175,7 +176,7 @@ def seeds_needed(
     query_variance: float = 0.0,
     confidence: float = 0.95,
     power: float = 0.8,
-    most: int = 999,
+    most: int = MOST_SEEDS,
 ) -> int | None:
     """The fewest seeds with which `effect` on these datasets detects a true difference of a size.
 

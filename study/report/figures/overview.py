@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...analysis.gains import MEAN_OF_DATASETS
-from ...analysis.overview import STARTS
+from ...analysis.overview import CAPTIONS_ALONE, STARTS, UNTRAINED
 from ..method_styles import METHODS
 from ..style import COLUMN, FULL, new_figure
 from .intervals import draw_interval
@@ -20,7 +20,7 @@ HEIGHT = 2.9  # inches of a panel
 WIDEST = 24  # letters of an axis's name that has its unit on the same line
 BAND = "#D9DCE0"
 TITLES = {"ic": "What experts add to instructions", "vl_lora_wide": "What experts add to low-rank adapters"}
-STARTED = {"base": "untrained backbone", "vl_base": "captions alone"}
+STARTED = {UNTRAINED: "untrained backbone", CAPTIONS_ALONE: "captions alone"}
 Panel = Callable[["Axes"], None]
 
 

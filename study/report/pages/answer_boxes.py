@@ -111,7 +111,7 @@ QUESTIONS = (
 # In place of those above, where no text was measured.
 QUESTIONS_OF_IMAGES = (
     Question("routed", "Do routed experts raise scores?", ("ts-moe",), ("Yes", "No"), _scores),
-    Question("own", "Would an expert of its own for each dataset?", ("ts-oracle",), ("Yes", "No"), _scores),
+    Question("own", "Does an expert for each dataset raise scores?", ("ts-oracle",), ("Yes", "No"), _scores),
     Question("specialised", "Do scores rise with what experts know?", ("ts-mixed-informed",), ("Yes", "No"), _scores),
     Question(
         "mixed",

@@ -7,13 +7,12 @@ from typing import Any
 import pandas as pd
 
 from ...analysis.judgement import Measured
-from ...analysis.random_effects import effect, seeds_needed
+from ...analysis.random_effects import MOST_SEEDS, effect, seeds_needed
 from ..figures.words import words
 from ..method_styles import METHODS
 from ..style import MISSING, p_value
 from .write import gain, gain_interval, interval, margin
 
-MOST_SEEDS = 999  # of `seeds_table`
 SUMMED = 3  # groups that sum up the others: they alone have room for an interval
 
 
@@ -77,7 +76,7 @@ def seeds_table(differences: Mapping[str, Measured], size: float) -> pd.DataFram
     rows = []
     for name, (values, variance) in differences.items():
         found = effect(values, "these", query_variance=variance)
-        needed = seeds_needed(values, size, query_variance=variance, most=MOST_SEEDS)
+        needed = seeds_needed(values, size, query_variance=variance)
         rows.append(
             {
                 "Difference": name,
