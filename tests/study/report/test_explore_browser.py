@@ -28,7 +28,7 @@ SETTINGS = {  # all cells in the page, however long it is; no question about new
     "apputils-extension/notification": {"fetchNews": "false"},
 }
 TAB = ".lm-TabBar-tab:has-text('{name}')"
-IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+IDLE = ".jp-StatusBar-TextItem:has-text('| Idle')"  # the circle over the notebook is idle before there is a kernel
 
 
 def write_small_study(root):
