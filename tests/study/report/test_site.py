@@ -59,6 +59,26 @@ def test_nothing_yet_is_said(study):
     assert [(page, text) for page, texts in said.items() for text in texts if text not in built[page]] == []
 
 
+@pytest.mark.parametrize(
+    ("methods", "said", "unsaid"),
+    [
+        (["ic"], "the experts averaged (EA). All", "LoRA"),
+        (["ic", "tsembed"], "averaged (EA); on images, low-rank adapters", None),
+        (["tsembed"], "</strong> low-rank adapters (LoRA)", "(EM)"),
+    ],
+)
+def test_the_first_page_names_the_methods_of_the_parts_that_the_study_has(study, methods, said, unsaid):
+    for method in methods:
+        run = study / f"runs/tiny/{method}/seed0"
+        put(run / "done.json", {})
+        put(run / "scores.json", [{"dataset": "set_a"}])
+        put(run / "config.yaml", {"training": {"steps": 2, "batch_size": 4}})
+    text = re.sub(r"\s+", " ", site.build("tiny").read_text())
+    compared = text[text.index("Compared:") : text.index("All start from") + 3]
+    assert said in compared
+    assert unsaid is None or unsaid not in compared
+
+
 def test_the_same_inputs_give_the_same_bytes(study, executed):
     executed("reports/tiny/notebooks", "20_gain", "x = 1")
     put(study / "runs/tiny/em/seed0/env.json", {"commit": "abc", "python": "3.11"})
