@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HEIGHT = 2.9  # inches of a panel
 WIDEST = 24  # letters of an axis's name that has its unit on the same line
+WIDEST_LEGEND = 32  # letters of a legend on one line
+LEGEND_BELOW, LINE = 0.17, 0.07  # in heights of a panel: under one line of the axis's name; each more line
 BAND = "#D9DCE0"
 TITLES = {"ic": "What experts add to instructions", "vl_lora_wide": "What experts add to low-rank adapters"}
 STARTED = {UNTRAINED: "untrained backbone", CAPTIONS_ALONE: "captions alone"}
@@ -130,11 +132,12 @@ def _finish(axes: "Axes", entries: list, rows: int) -> None:
     axes.set_ylim(rows - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
+    below = LEGEND_BELOW + LINE * axes.get_xlabel().count("\n")
     axes.legend(
         handles=entries,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.17),
-        ncols=len(entries),
+        bbox_to_anchor=(0.5, -below),
+        ncols=len(entries) if sum(len(entry.get_label()) for entry in entries) <= WIDEST_LEGEND else 2,
         columnspacing=1.2,
         handletextpad=0.5,
         handlelength=1.2,

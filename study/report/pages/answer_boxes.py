@@ -60,7 +60,10 @@ def _scores(row: dict[str, Any]) -> str:
     method, baseline = _named(row["method"]), mid_sentence(_named(row["baseline"]))
     way = "higher" if row["difference"] > 0 else "lower"
     size = magnitude(row["difference"], row["low"], row["high"])
-    return f"{method} scores {size} points {way} than {baseline} on average over {row['datasets']:.0f} datasets."
+    where = f"on average over {row['datasets']:.0f} datasets"
+    if not float(size):
+        return f"{method} and {baseline} score the same to a tenth of a point {where}."
+    return f"{method} scores {size} points {way} than {baseline} {where}."
 
 
 def _named(method: str) -> str:

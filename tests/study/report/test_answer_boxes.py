@@ -157,6 +157,14 @@ def test_a_study_of_images_alone_answers_questions_about_images():
     assert [a.name for a in both] == ["scores", "tsembed"]
 
 
+def test_a_difference_that_rounds_to_nothing_is_called_none():
+    found = answer_boxes.answers(pd.DataFrame([of_images(difference=-0.049, low=-1.08, high=0.98)]), STATED, {})
+    assert found[0].found == (
+        "TSEmbed (mixed batches) and MoE-LoRA (mixed batches, information loss) score the same to a tenth of a point "
+        "on average over 25 datasets."
+    )
+
+
 def test_adapters_are_compared_with_what_they_start_from():
     rows = [
         {"method": m, "baseline": "vl_base", "row": MEAN_OF_DATASETS, "datasets": 25, "gain": 20.0}

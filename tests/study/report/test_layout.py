@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from study.analysis.gains import MEAN_OF_DATASETS
 from study.report import method_styles, style
 from study.report.figures import contrasts as contrast_figures
 from study.report.figures import experts as expert_figures
@@ -19,13 +20,14 @@ from study.report.figures import forest as forest_figures
 from study.report.figures import intervals as interval_figures
 from study.report.figures import layers as layer_figures
 from study.report.figures import method_drawing
+from study.report.figures import overview as overview_figures
 from study.report.figures import scale as scale_figures
 from study.report.figures import similarity as similarity_figures
 from study.report.figures import training as training_figures
 from study.report.figures import wording as wording_figures
 from study.report.figures.strategies import strategies
 from tests.study.report.layout import faults
-from tsembed.tasks import IMAGE_TASKS, ROUTES, TASK_OF_TYPE, TEXT_TASKS
+from tsembed.tasks import IMAGE_TASKS, ROUTES, TASK_OF_IMAGE_TYPE, TASK_OF_TYPE, TEXT_TASKS
 
 TYPES, BLOCKS = list(TASK_OF_TYPE), [str(i // 7) for i in range(28)]
 ADAPTERS = ["vl_lora", "vl_lora_wide", "vl_moe_lora", "tsembed", "tsembed_one_stage", "vl_moe_lora_task"]
@@ -162,6 +164,25 @@ def wordings():
     return rows.assign(low_beyond=rows.low - 0.02, high_beyond=rows.high + 0.02)
 
 
+def first_page(kinds, experts, start, trained):
+    """The panels of scores: with experts against without, trained against what it started from."""
+    pairs = [experts, *((method, start) for method in trained)]
+    rows = [table(row=[*kinds, MEAN_OF_DATASETS]).assign(method=m, baseline=b, detectable=1.2) for m, b in pairs]
+    found = pd.concat(rows, ignore_index=True)
+    return found.assign(paper=1.0 if experts[0] == "mote" else float("nan"))
+
+
+OF_TEXT = first_page(TYPES, ("mote", "ic"), "base", ["em", "ic", "mote"])
+OF_IMAGES = first_page(
+    TASK_OF_IMAGE_TYPE, ("vl_moe_lora", "vl_lora_wide"), "vl_base", ["vl_lora_wide", "vl_moe_lora", "tsembed"]
+)
+TWO = small(table(pair=["all pairs", *PAIRS], method=["ic", "mote"]))
+
+
+def alone(name, similarity, found):
+    return overview_figures.alone(overview_figures.panels(similarity, found)[name], "one panel")
+
+
 SIMILARITIES = table(pair=PAIRS, method=["ic", "mote"], text=range(40))
 SIMILARITIES["similarity"] = np.where(SIMILARITIES.method == "ic", 0.985, 0.6 + 0.05 * SIMILARITIES.gain.clip(-2, 2))
 TIMES = table(
@@ -257,6 +278,12 @@ DRAWN = {
     "blocks": lambda: scale_figures.gains_by_blocks(by_blocks()),
     "memory": lambda: scale_figures.gains_by_memory(by_memory(), baseline="IC"),
     "wordings": lambda: wording_figures.similarity_by_pair(wordings(), seeds="3 seeds", texts=128),
+    "first page": lambda: overview_figures.together(overview_figures.panels(TWO, OF_TEXT)),
+    "first page of images": lambda: overview_figures.together(overview_figures.panels(TWO[:0], OF_IMAGES)),
+    "panel of experts": lambda: alone("experts", TWO, OF_TEXT),
+    "panel of adapters": lambda: alone("experts", TWO[:0], OF_IMAGES),
+    "panel of training": lambda: alone("training", TWO[:0], OF_IMAGES),
+    "panel of similarity": lambda: alone("similarity", TWO, OF_TEXT),
     **method_drawing.DRAWINGS,
 }
 
