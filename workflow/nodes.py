@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from study import fetch, notebooks, paths, presets, variant_rows
 from tsembed.data.folder.files import ENDINGS
@@ -183,10 +184,10 @@ class RunGraph:
 
         Nor are defaults, so that a new setting does not make finished runs old; `run.py` guards those that change.
         """
+        # A new label is for the pages alone.
+        unread: dict[str, Any] = {"data": True, "preset": True, "variant": {"label"}}
         settings = [
-            presets.resolve(self.settings, member, seed).model_dump(
-                mode="json", exclude={"data", "preset"}, exclude_defaults=True
-            )
+            presets.resolve(self.settings, member, seed).model_dump(mode="json", exclude=unread, exclude_defaults=True)
             for member in self.settings.variants_of_node(variant, seed)
         ]
         return _hash(json.dumps(settings[0] if len(settings) == 1 else settings, sort_keys=True))
