@@ -42,6 +42,7 @@ def test_the_committed_page_and_readme_are_what_the_command_writes():
     assert PAGE.read_text() == summary.results_page(), f"docs/RESULTS.md {COMMAND}"
     assert README.read_text() == summary.filled(README.read_text()), f"README.md {COMMAND}"
     assert "{{" not in PAGE.read_text()
+    assert not re.search(r"the paper:\s+not in", PAGE.read_text() + README.read_text())
 
 
 def test_the_sentences_follow_the_verdicts(copied):

@@ -27,6 +27,7 @@ from ..answers import in_words
 from ..figures.words import mid_sentence
 from ..method_styles import METHODS
 
+NOT_IN_PAPER = "not in the paper"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -198,7 +199,7 @@ def interval(row: Mapping[str, Any]) -> str:
 def paper(row: Mapping[str, Any]) -> str:
     """What the paper reports for a claim, as text."""
     if row["source"] == "ours":
-        return "not in the paper"
+        return NOT_IN_PAPER
     if not math.isnan(row["paper"]):
         return f"{signed(row['paper'], row['unit'], row['low'], row['high'])} {row['unit']}"
     if row["quantity"] == "similarity":

@@ -36,7 +36,7 @@ from .. import site
 from ..notebook import mark_of
 from .machine_names import machine_names, traces
 
-SMALL = 300_000  # bytes; larger files of a run stay where they are, and reference.json counts them
+SMALL = 100_000  # bytes; larger files of a run stay where they are, and reference.json counts them
 HARDWARE = ("processor", "cpu_capability", "cores", "threads", "memory_gib", "gpus", "platform")
 
 

@@ -108,6 +108,7 @@ def _study(study: finished.Finished) -> dict[str, Any]:
         "day": about["finished"][-1][:10],
         "commits": ", ".join(f"`{commit[:12]}`" for commit in about["commits"]),
         "answers": answer_boxes.answers(verdicts, claims, {}),
+        "of_paper": _of_paper,
         "untrained": answer_boxes.untrained(finished.differences(study)),
         "kinds": overview.by_kind(verdicts).to_dict("records"),
         "measured": len(known),
@@ -158,7 +159,11 @@ def _line_of_earlier(about: dict[str, Any]) -> str:
 
 
 def _number(answer: answer_boxes.Answer) -> str:
-    return f"({answer.number}, {answer.interval}; the paper: {answer.paper})"
+    return f"({answer.number}, {answer.interval}; {_of_paper(answer)})"
+
+
+def _of_paper(answer: answer_boxes.Answer) -> str:
+    return answer.paper if answer.paper == answer_boxes.NOT_IN_PAPER else f"the paper: {answer.paper}"
 
 
 def main(arguments: list[str] | None = None) -> None:
