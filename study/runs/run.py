@@ -31,6 +31,7 @@ from .. import paths
 from ..former_names import former_name
 from ..presets import NAMES_ALONE, RunSettings, load_preset, resolve
 from ..process import of_rank
+from . import starts
 from .dealing import Share
 from .launch import data_folder
 
@@ -93,7 +94,7 @@ def run(
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool, data: Path | None) -> None:
-    from tsembed.data.manifest import load_table, read_manifest, training_tasks
+    from tsembed.data.manifest import read_manifest
 
     data = data or data_folder(settings.preset, settings.variant_name)
     manifest = read_manifest(data)
@@ -105,15 +106,8 @@ def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool,
 
     state = join()  # before the training, which may have none: every row counts its processes alike
     model = _weights(settings, folder)
-    trained = training_tasks(manifest, "train", settings.variant)
-    saved = model.is_dir()
-    state.wait_for_everyone()  # a rank that looks later would find what the first has saved, and leave it waiting
-    if not saved:
-        training_tables = (load_table(data, "train", name) for name in training_tasks(manifest, "train"))
-        texts = (text for table in training_tables for side in ("query", "document") for text in table[side])
-        tables = {name: load_table(data, "train", name) for name in trained}
-        if not _train(settings, tables, trained, texts, folder, resume):
-            return
+    if not _make(model, settings, manifest, data, folder, resume, state):
+        return
     _part(state, folder)
     if only_training:
         _write_trained(folder, state)
@@ -150,6 +144,31 @@ def _run(settings: RunSettings, folder: Path, resume: bool, only_training: bool,
         done |= {"parameters": parameters, "bytes": size}
     _write(folder / "done.json", done)
     (folder / SCORED).unlink()
+
+
+def _make(
+    model: Path, settings: RunSettings, manifest: dict, data: Path, folder: Path, resume: bool, state: "PartialState"
+) -> bool:
+    """Train the model, unless it is there or an equal training has made it; whether it is whole."""
+    from tsembed.data.manifest import load_table, training_tasks
+
+    start = starts.key(settings, manifest, state.num_processes) if starts.is_start(settings.variant_name) else None
+    if start and state.is_main_process and not model.is_dir():
+        starts.take(start, folder)
+    state.wait_for_everyone()
+    saved = model.is_dir()
+    state.wait_for_everyone()  # a rank that looks later would find what the first has saved, and leave it waiting
+    if saved:
+        return True
+    training_tables = (load_table(data, "train", name) for name in training_tasks(manifest, "train"))
+    texts = (text for table in training_tables for side in ("query", "document") for text in table[side])
+    tasks = training_tasks(manifest, "train", settings.variant)
+    tables = {name: load_table(data, "train", name) for name in tasks}
+    if not _train(settings, tables, tasks, texts, folder, resume):
+        return False
+    if start and state.is_main_process:
+        starts.keep(start, folder)
+    return True
 
 
 def _part(state: "PartialState", folder: Path) -> None:

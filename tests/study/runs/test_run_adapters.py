@@ -1,6 +1,7 @@
 """Invariants of TSEmbed's runs and their exports, in real processes.
 
 - Two processes share the sets of images that are scored, each its own, and scores and items are those of one.
+- A base that another preset has trained, by the same settings on the same data, is taken and not trained again.
 - kill -9 of two processes in the second stage, then the same command: they go on in the second stage, to the weights
   and scores of an undisturbed run. While a rank is still at work, another process is refused.
 - Exports: LoRA and a route of task-routed experts are plain models, equal to the trained one; a learned router's mean
@@ -110,6 +111,23 @@ def test_a_base_of_pictures_that_nobody_trains_takes_two_processes(checkout):
     shares = re.findall(r"^\d+/(\d+)  (\S+)  is being scored", output, re.MULTILINE)
     assert sorted(name for _, name in shares) == sorted(names), "each set once"
     assert all(int(count) < len(names) for count, _ in shares), "each process has a part of them"
+
+
+def test_another_preset_takes_the_base_that_an_equal_training_has_made(checkout):
+    for name, training in (("copy", PRESET["training"]), ("longer", PRESET["training"] | {"steps": 5})):
+        (checkout / "configs" / "presets" / f"{name}.yaml").write_text(yaml.safe_dump(PRESET | {"training": training}))
+        shutil.copytree(checkout / "runs" / "test" / "data", checkout / "runs" / name / "data")
+    output = check(start(checkout, "study", "run", "copy", "vl_base", "0"))
+    assert "the model is that of runs/test/vl_base/seed0" in output
+    assert "loss" not in output, "nothing is trained"
+    own, taken = (checkout / "runs" / name / "vl_base" / "seed0" for name in ("test", "copy"))
+    for name in ("model/model.safetensors", "metrics.jsonl", "scores.json", "items.parquet"):
+        assert (taken / name).read_bytes() == (own / name).read_bytes()
+    seconds = [json.loads((folder / "done.json").read_text())["seconds"]["training"] for folder in (own, taken)]
+    assert seconds[0] == seconds[1] > 0
+    output = check(start(checkout, "study", "run", "longer", "vl_base", "0"))
+    assert "loss" in output
+    assert not (checkout / "runs" / "longer" / "vl_base" / "seed0" / "start.json").exists()
 
 
 @pytest.mark.slow
