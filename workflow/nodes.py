@@ -184,8 +184,8 @@ class RunGraph:
 
         Nor are defaults, so that a new setting does not make finished runs old; `run.py` guards those that change.
         """
-        # A new label is for the pages alone.
-        unread: dict[str, Any] = {"data": True, "preset": True, "variant": {"label"}}
+        unread: dict[str, Any] = {"data": True, "preset": True}
+        unread |= {section: {name} for section, _, name in (each.partition(".") for each in presets.NAMES_ALONE)}
         settings = [
             presets.resolve(self.settings, member, seed).model_dump(mode="json", exclude=unread, exclude_defaults=True)
             for member in self.settings.variants_of_node(variant, seed)

@@ -27,7 +27,7 @@ from study import paths
 from study.presets import OWN_EXPERIMENT, load_preset, resolve
 from study.probes import gradients
 from study.process import run_supervised
-from study.runs import measure, run
+from study.runs import measure, run, weights
 from study.runs.launch import launch_command
 from study.variant_rows import load_variants
 from tests.tiny import tiny
@@ -424,7 +424,7 @@ def test_all_seeds_start_from_the_one_run_of_weights_that_nobody_trains(tmp_path
         (folder / "model" / "model.safetensors").touch()
         (folder / "done.json").touch()
     for variant, partner, expected in (("vl_lora", "vl_base", "seed0"), ("ea", "mote", "seed1")):
-        found = run._model_of(partner, resolve(gpu, variant, 1), tmp_path / variant / "seed1")
+        found = weights.model_of(partner, resolve(gpu, variant, 1), tmp_path / variant / "seed1")
         assert found == tmp_path / partner / expected / "model"
 
 
